@@ -1,0 +1,309 @@
+"""Every knob of an experiment, on one page.
+
+An `Experiment` is a value: frozen, compared by content, written into every checkpoint and MLflow run.
+`override` and `from_dict` refuse names that do not exist and say which do; each section checks its own
+values when it is made. Lengths are metres, sizes are pixels (height, width).
+"""
+
+import dataclasses
+import difflib
+import typing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+def parse_indices(spec: str, count: int | None = None) -> list[int]:
+    """Read a selection of views or frames: `"0,3,7,10"`, `"0..11"` (the end is exclusive) or `"all"`.
+
+    `count` is how many there are: it closes `"all"` and open ends (`"5.."`, `"..11"`), and bounds the rest.
+    Raises ValueError for a malformed selection, an empty one, or an index that does not exist.
+    """
+    if spec == "all":
+        spec = ".."
+    chosen: list[int] = []
+    for part in spec.split(","):
+        start, dots, stop = part.partition("..")
+        if not all(p == "" or p.isdigit() for p in (start, stop)) or (not dots and not start):
+            raise ValueError(f"{spec!r} is no selection: write '0,3,7', '0..11' (the end is exclusive) or 'all'")
+        if dots and not stop and count is None:
+            raise ValueError(f"{spec!r} has an open end, and how many there are is not known here")
+        chosen += range(int(start or 0), int(stop) if stop else int(count or 0)) if dots else [int(start)]
+    if not chosen:
+        raise ValueError(f"{spec!r} selects nothing" + ("" if count is None else f" of {count}"))
+    if count is not None and max(chosen) >= count:
+        raise ValueError(f"{spec!r} asks for number {max(chosen)}, but there are {count}, numbered from 0")
+    return list(dict.fromkeys(chosen))
+
+
+def _check(config: object, name: str, rule: bool, expected: str) -> None:
+    """Refuse a value out of range, naming the field, the value and the rule."""
+    if not rule:
+        raise ValueError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}: it must be {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is read from the capture, and how much of it at a time."""
+
+    train_split: str = "training"
+    """Folder of the frames to train on."""
+    test_split: str = "testing"
+    """Folder of the held-out motion."""
+    train_views: str = "0..11"
+    """Cameras to train on: `0..11` (the end is exclusive), `0,3,7` or `all`."""
+    validation_views: str = "0,3,7,10"
+    """Cameras that validation looks through."""
+    frames: str = "all"
+    """Frames of the training split to train on."""
+    resolution: tuple[int, int] | None = (1024, 1024)
+    """(height, width) of the training images; larger images are area-averaged down. None: as they are."""
+    texture_size: int | None = None
+    """Side of the texture map that the encoder sees, area-averaged down. None: as it is stored."""
+    rays_per_view: int = 1024
+    """Rays drawn from each view at each visit, uniformly over the pixels whose rays meet the shell."""
+    views_per_frame: int = 1
+    """Views drawn of each frame: they share one pass of the texture encoder."""
+    shard_frames: int = 16
+    """Frames decoded in one go from a video."""
+    shuffle_shards: int = 4
+    """Shards whose frames are mixed before they reach the training step."""
+    memory_mb: int = 2048
+    """Bound on the bytes of decoded frames in flight per training worker."""
+    on_bad_shard: Literal["fail", "skip"] = "fail"
+    """What to do with a video that turns unreadable during training: stop, or skip the shard and count it."""
+
+    def __post_init__(self) -> None:
+        parse_indices(self.train_views, count=10**6)
+        parse_indices(self.validation_views, count=10**6)
+        parse_indices(self.frames, count=10**9) if self.frames not in ("all", "..") else None
+        for name in ("rays_per_view", "views_per_frame", "shard_frames", "shuffle_shards", "memory_mb"):
+            _check(self, name, getattr(self, name) >= 1, "at least 1")
+        _check(self, "resolution", self.resolution is None or min(self.resolution) >= 8, "at least (8, 8), or None")
+        _check(self, "texture_size", self.texture_size is None or self.texture_size >= 16, "at least 16, or None")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RendererConfig:
+    """The pose- and texture-conditioned radiance field and how it is sampled."""
+
+    samples_per_ray: int = 64
+    """Boundaries drawn along the part of a ray that lies in the shell (they enclose one sample more)."""
+    shell_radius: float = 0.06
+    """The shell is what lies within this distance (m) of a vertex of the posed body."""
+    hidden: int = 256
+    """Width of every MLP."""
+    encoder_width: int = 64
+    """Channels of the texture encoder's first stage: 64 is ResNet-34 (512 feature channels), smaller is faster."""
+    encoder_weights: str = ""
+    """File or URL of ImageNet weights for ResNet-34 (torchvision names); empty: random initialisation."""
+    local_frequencies: int = 6
+    """Octaves of the encoding of the coordinates on the surface (u, v, signed distance)."""
+    position_frequencies: int = 6
+    """Octaves of the encoding of the canonical position."""
+    direction_frequencies: int = 4
+    """Octaves of the encoding of the view direction."""
+    deformation: bool = True
+    """Correct the un-posed position by a learned residual."""
+    density_noise: float = 1.0
+    """Standard deviation (1/m) of the noise added to the density in training."""
+    stratified: bool = True
+    """Jitter the samples in training (False: interval centres, as in evaluation)."""
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Colour behind the actor, RGB in [-1, 1]."""
+    background_depth: float = 5.0
+    """Depth (m) given to rays that meet nothing."""
+    skip_empty: bool = True
+    """Do not evaluate samples farther than the shell's radius from the surface (`parity` turns it off)."""
+    samples_per_chunk: int = 8192
+    """Samples evaluated at once: bounds the memory of rendering, and keeps a CPU's caches warm."""
+    parity: bool = False
+    """Reproduce the original's numbers, quirks included (docs/original.md)."""
+
+    def __post_init__(self) -> None:
+        for name in ("samples_per_ray", "hidden", "encoder_width", "samples_per_chunk"):
+            _check(self, name, getattr(self, name) >= 2, "at least 2")
+        for name in ("local_frequencies", "position_frequencies", "direction_frequencies", "density_noise"):
+            _check(self, name, getattr(self, name) >= 0, "at least 0")
+        _check(self, "shell_radius", 0 < self.shell_radius < 10, "a length in metres between 0 and 10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Losses and the optimiser."""
+
+    lr: float = 2e-4
+    """Learning rate of the first step."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay rates of the two moments."""
+    eps: float = 1e-8
+    """Adam's epsilon."""
+    decay_rate: float = 0.1
+    """Factor on the learning rate over `decay_steps` (exponential decay)."""
+    decay_steps: int = 250_000
+    """Steps over which the learning rate falls by `decay_rate`."""
+    color_weight: float = 1.0
+    """Weight of the squared colour error."""
+    alpha_weight: float = 0.0
+    """Weight of the alpha loss (the original's 0.01 never acts)."""
+    clip_norm: float = 0.0
+    """Clip the gradient's norm to this value; 0: do not clip."""
+
+    def __post_init__(self) -> None:
+        _check(self, "lr", self.lr > 0, "positive")
+        _check(self, "decay_rate", 0 < self.decay_rate <= 1, "in (0, 1]")
+        _check(self, "decay_steps", self.decay_steps >= 1, "at least 1")
+        _check(self, "betas", all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")
+        for name in ("eps", "color_weight", "alpha_weight", "clip_norm"):
+            _check(self, name, getattr(self, name) >= 0, "at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, where, and how often to look."""
+
+    steps: int = 300_000
+    """Optimiser steps."""
+    seed: int = 2
+    """Seed of the initialisation, the data's order and the samples."""
+    num_workers: int = 1
+    """Ray Train workers. 0: train in this process, without Ray."""
+    frames_per_step: int | None = None
+    """Frames in one optimiser step over all workers (a multiple of them). None: one a worker."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train. auto: a GPU a worker when there is one."""
+    cpus_per_worker: float = 1.0
+    """CPUs that Ray reserves for each worker."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast of the networks; geometry and compositing stay float32."""
+    compile: bool = False
+    """torch.compile the field."""
+    log_every: int = 10
+    """Steps between two reports of the metrics."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints."""
+    keep_last: int = 5
+    """Checkpoints to keep beside the best one."""
+    validate_every: int = 5_000
+    """Steps between two validations; 0: only at the end."""
+    validation_frames: int = 4
+    """Frames, evenly spaced, that validation renders through each validation view."""
+    validation_size: int = 256
+    """Longer side of the validation pictures."""
+    max_failures: int = 3
+    """Times that Ray restarts the workers after one of them died."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "log_every", "checkpoint_every", "keep_last", "validation_frames", "validation_size"):
+            _check(self, name, getattr(self, name) >= 1, "at least 1")
+        for name in ("num_workers", "validate_every", "max_failures"):
+            _check(self, name, getattr(self, name) >= 0, "at least 0")
+        _check(self, "cpus_per_worker", self.cpus_per_worker > 0, "positive")
+        workers = max(1, self.num_workers)
+        rule = self.frames_per_step is None or (self.frames_per_step >= 1 and self.frames_per_step % workers == 0)
+        _check(self, "frames_per_step", rule, f"a multiple of the {workers} workers")
+
+
+Stage = Literal["renderer"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that decides a training run's outcome."""
+
+    name: str = "actor"
+    """Name of the run: its folder under `storage`, and of the MLflow experiment."""
+    capture: str = ""
+    """Folder or URL (s3://, gs://, https://) of the capture."""
+    storage: str = "runs"
+    """Folder that holds the runs: on a cluster, one that all nodes share."""
+    stages: tuple[Stage, ...] = ("renderer",)
+    """Stages to train."""
+    data: DataConfig = field(default_factory=DataConfig)
+    renderer: RendererConfig = field(default_factory=RendererConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        rule = bool(self.name) and not set(self.name) & set("/\\ '\"()")
+        _check(self, "name", rule, "a word without slashes, blanks, quotes or parentheses")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A section or an experiment as plain nested dicts, ready for JSON."""
+    return dataclasses.asdict(config)
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted names and values of all knobs: `{"optim.lr": 2e-4, ...}`."""
+    flat: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        nested = dataclasses.is_dataclass(value)
+        flat |= flatten(value, f"{prefix}{f.name}.") if nested else {prefix + f.name: value}
+    return flat
+
+
+def _unknown(cls: type, name: str, names: list[str]) -> ValueError:
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"{cls.__name__} has no field {name!r}{hint} It has: {', '.join(names)}")
+
+
+def _coerce(kind: Any, value: Any) -> Any:
+    """Turn what JSON or a sweep gives (lists, ints for floats) into the declared type; refuse the rest."""
+    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
+        return tuple(value)
+    options = typing.get_args(kind) if not isinstance(kind, type) else (kind,)
+    for option in options:
+        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
+            return tuple(value)
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+    return value
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return value in args
+    if origin is tuple:
+        parts = args if args[-1] is not Ellipsis else (args[0],) * len(value) if isinstance(value, tuple) else args
+        return isinstance(value, tuple) and len(parts) == len(value) and all(map(_fits, parts, value))
+    if args:
+        return any(_fits(a, value) for a in args)
+    if kind is type(None):
+        return value is None
+    return isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool))
+
+
+def from_dict(cls: type, values: dict[str, Any]) -> Any:
+    """Build `cls` from what `to_dict` gave. Raises ValueError for unknown names and values of a wrong type."""
+    kinds = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    arguments = {}
+    for name, value in values.items():
+        if name not in names:
+            raise _unknown(cls, name, names)
+        if dataclasses.is_dataclass(kinds[name]):
+            arguments[name] = from_dict(typing.cast(type, kinds[name]), value)
+            continue
+        arguments[name] = _coerce(kinds[name], value)
+        if not _fits(kinds[name], arguments[name]):
+            raise ValueError(f"{cls.__name__}.{name} is {value!r}: expected {kinds[name]}")
+    return cls(**arguments)
+
+
+def override(config: Any, changes: dict[str, Any]) -> Any:
+    """A copy with the knobs of the dotted names changed: `override(LAN, {"optim.lr": 1e-4})`."""
+    values = to_dict(config)
+    for dotted, value in changes.items():
+        *path, last = dotted.split(".")
+        section, cls = values, type(config)
+        for name in path:
+            if not isinstance(section.get(name), dict):
+                raise _unknown(cls, name, list(section))
+            section, cls = section[name], typing.get_type_hints(cls)[name]
+        if last not in section:
+            raise _unknown(cls, last, list(section))
+        section[last] = value
+    return from_dict(type(config), values)
