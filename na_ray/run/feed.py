@@ -1,0 +1,120 @@
+"""Ray Data around the stream: decode on CPU workers of the cluster, deliver rows in the planned order."""
+
+import itertools
+import queue
+import threading
+from collections import deque
+from collections.abc import Iterator
+
+import numpy as np
+import ray
+import ray.data
+
+from na_ray.run.stream import Order, Plan, Row, Shard, decode_shard
+
+# Shards that one Ray Data execution reads; the next one is planned when it ends.
+SEGMENT = 4096
+
+
+def rows(order: Order, distributed: bool) -> Iterator[list[Row]]:
+    """A list of rows a step, one a lane of `order`, endlessly, from the order's first step on.
+
+    `distributed` decodes on Ray's CPU workers; otherwise a thread of this process does.
+    """
+    queues: dict[int, deque[Row]] = {lane: deque() for lane in order.lanes}
+    windows = _windows(order, distributed)
+    while True:
+        while not all(queues.values()):
+            lane, decoded = next(windows)
+            queues[lane].extend(decoded)
+        yield [queues[lane].popleft() for lane in order.lanes]
+
+
+def _windows(order: Order, distributed: bool) -> Iterator[tuple[int, list[Row]]]:
+    """(lane, its rows in mixed order) of every window."""
+    plan = order.plan
+    pending = order.windows()
+    while True:
+        segment = list(itertools.islice(pending, max(1, SEGMENT // plan.experiment.data.shuffle_shards)))
+        shards = [shard for *_, window in segment for shard in window]
+        decoded = _distributed(plan, shards) if distributed else _threaded(plan, shards)
+        for lane, number, drop, window in segment:
+            mixed = [row for _ in window for row in next(decoded)]
+            rng = np.random.default_rng([plan.experiment.train.seed, 1, number])
+            yield lane, [mixed[i] for i in rng.permutation(len(mixed))[drop:]]
+
+
+def _decode(plan: Plan, shard: Shard) -> list[Row]:
+    """All rows of a shard; none, with a line on standard error, for a bad one that the experiment lets pass."""
+    try:
+        return list(decode_shard(plan, shard))
+    except (ValueError, OSError) as error:
+        if plan.experiment.data.on_bad_shard == "fail":
+            raise
+        print(f"skipped frames {shard.start}..{shard.stop - 1} of views {shard.views}: {error}", flush=True)
+        return []
+
+
+def _distributed(plan: Plan, shards: list[Shard]) -> Iterator[list[Row]]:
+    """Decode the shards with Ray Data, one task a shard, and yield their rows in the given order."""
+    reference = ray.put(plan)
+
+    def decode(batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        shipped = ray.get(reference)
+        for item in batch["id"]:
+            decoded = _decode(shipped, shards[int(item)])
+            if decoded:
+                columns = {name: np.stack([row[name] for row in decoded]) for name in decoded[0]}
+                yield columns | {"item": np.full(len(decoded), item)}
+
+    dataset = ray.data.range(len(shards), override_num_blocks=len(shards)).map_batches(decode, batch_size=None)
+    _bound(dataset, plan)
+    blocks = dataset.iter_batches(batch_size=None, prefetch_batches=1)
+    item, collected = 0, list[Row]()
+    for block in blocks:
+        for i, number in enumerate(block["item"]):
+            while item < number:
+                yield collected
+                item, collected = item + 1, []
+            collected.append({name: values[i] for name, values in block.items() if name != "item"})
+    while item < len(shards):
+        yield collected
+        item, collected = item + 1, []
+
+
+def _bound(dataset: ray.data.Dataset, plan: Plan) -> None:
+    """Keep the order and the memory bound of the experiment."""
+    options = dataset.context.execution_options
+    options.preserve_order = True
+    options.resource_limits = options.resource_limits.copy(object_store_memory=plan.experiment.data.memory_mb * 2**20)
+
+
+def _threaded(plan: Plan, shards: list[Shard]) -> Iterator[list[Row]]:
+    """Decode the shards in a thread of this process, one shard ahead."""
+    ready: queue.Queue[list[Row] | Exception] = queue.Queue(maxsize=1)
+    stop = threading.Event()
+
+    def produce() -> None:
+        for shard in shards:
+            try:
+                item: list[Row] | Exception = _decode(plan, shard)
+            except Exception as error:  # handed over: it must surface in the training loop, not in a thread
+                item = error
+            while not stop.is_set():
+                try:
+                    ready.put(item, timeout=0.2)
+                    break
+                except queue.Full:
+                    continue
+            if stop.is_set() or isinstance(item, Exception):
+                return
+
+    threading.Thread(target=produce, daemon=True).start()
+    try:
+        for _ in shards:
+            item = ready.get()
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        stop.set()

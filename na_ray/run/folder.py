@@ -1,0 +1,109 @@
+"""The folder of a run: what training leaves behind, and all that resuming needs.
+
+    <storage>/<name>/experiment.json      the knobs it was started with
+                     tracking.json        its MLflow runs
+                     <stage>/metrics.jsonl     a line a report: step, time, metrics, pictures
+                             checkpoints/step_NNNNNN/
+                             validation/step_NNNNNN/*.png
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from na_ray.checkpoint import Checkpoints, write_json
+from na_ray.config import Experiment, flatten, from_dict, override, to_dict
+
+# Knobs that a resumed run may change: they decide where and how long it runs, not what it computes.
+FREE = {
+    "storage",
+    "capture",
+    "train.steps",
+    "train.num_workers",
+    "train.device",
+    "train.cpus_per_worker",
+    "train.compile",
+    "train.log_every",
+    "train.checkpoint_every",
+    "train.keep_last",
+    "train.validate_every",
+    "train.validation_frames",
+    "train.validation_size",
+    "train.max_failures",
+    "data.memory_mb",
+    "data.on_bad_shard",
+    "renderer.samples_per_chunk",
+}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder and one of its stages."""
+
+    root: Path
+    stage: str
+    keep_last: int
+
+    @property
+    def folder(self) -> Path:
+        """The stage's own folder."""
+        return self.root / self.stage
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The stage's checkpoints."""
+        return Checkpoints(self.folder / "checkpoints", self.keep_last)
+
+    def append(self, step: int, metrics: dict[str, float], pictures: str | None = None) -> None:
+        """Add a line to the record of metrics: one write, so that a reader never sees half a line for long."""
+        line = {"step": step, "time": time.time(), "metrics": metrics} | ({"pictures": pictures} if pictures else {})
+        with open(self.folder / "metrics.jsonl", "a") as record:
+            record.write(json.dumps(line) + "\n")
+
+    def record(self) -> Iterator[dict[str, Any]]:
+        """All complete lines of the record."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            for line in path.read_text().split("\n")[:-1]:
+                yield json.loads(line)
+
+
+def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
+    """The folder of a run, made anew or found again, and the experiment with all its values settled.
+
+    Raises FileExistsError for a run that is there when `resume` is not asked for, ValueError for one whose knobs differ.
+    """
+    root = Path(experiment.storage).expanduser().absolute() / experiment.name
+    settled = root / "experiment.json"
+    if not settled.exists():
+        workers = max(1, experiment.train.num_workers)
+        frames = experiment.train.frames_per_step or workers
+        experiment = override(experiment, {"train.frames_per_step": frames, "storage": str(root.parent)})
+        root.mkdir(parents=True, exist_ok=True)
+        write_json(settled, to_dict(experiment))
+        return root, experiment
+    if not resume:
+        raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
+    started = from_dict(Experiment, json.loads(settled.read_text()))
+    if experiment.train.frames_per_step is None:
+        experiment = override(experiment, {"train.frames_per_step": started.train.frames_per_step})
+    before, now = flatten(started), flatten(experiment)
+    changed = [f"{k}: {before[k]!r} -> {now[k]!r}" for k in now if k not in FREE and before[k] != now[k]]
+    if changed:
+        raise ValueError(f"{root} was started with other values ({'; '.join(changed)}): restore them or choose another --name")
+    write_json(settled, to_dict(experiment))
+    return root, experiment
+
+
+def clear_leftovers(root: Path) -> None:
+    """Remove the folders that a killed process was still writing (their names start with a dot)."""
+    for aside in root.glob("*/checkpoints/.step_*"):
+        shutil.rmtree(aside, ignore_errors=True)
+    for aside in root.glob("*/checkpoints/step_*"):
+        if not os.path.exists(aside / "metrics.json"):
+            shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,189 @@
+"""Video shards to training batches: the order, the decoding, and Ray Data around them.
+
+The order is one endless sequence of *windows* that depends on the seed alone. A window is a few shards whose frames
+are mixed. An optimiser step takes one row (a frame, some of its views) from each of L *lanes*; lane l is fed by the
+windows l, l + L, l + 2L, ... Workers share the lanes among them. So which rows make up step s depends on (seed, L, s)
+and not on the number of workers, and a resumed run continues at its step without reading what came before.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from na_ray.capture.camera import Camera
+from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices
+from na_ray.capture.rig import Rig
+from na_ray.config import Experiment, parse_indices
+
+# The coarse test draws pixels that may miss the shell: this many more than needed are sent, the exact test chooses.
+SPARE_RAYS = 1.3
+
+Row = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A range of frames of one or several cameras, read in lockstep with the texture video."""
+
+    start: int
+    stop: int
+    views: tuple[int, ...]
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to read, in which order. Cheap to send to a worker: paths, small arrays and numbers."""
+
+    split: Split
+    rig: Rig
+    experiment: Experiment
+    views: tuple[int, ...]
+    frames: tuple[int, ...]
+
+    @staticmethod
+    def make(capture: Capture, experiment: Experiment) -> "Plan":
+        """Read the selections of `experiment.data`. Raises ValueError for views or frames that do not exist."""
+        data = experiment.data
+        split = capture.split(data.train_split)
+        views = parse_indices(data.train_views, len(split.cameras))
+        frames = parse_indices(data.frames, split.num_frames)
+        if frames != list(range(frames[0], frames[-1] + 1)):
+            raise ValueError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
+        return Plan(split, capture.rig, experiment, tuple(views), tuple(frames))
+
+    def shards(self, epoch: int) -> list[Shard]:
+        """All shards of an epoch, in its order: every (frame, view) of the training set is in exactly one."""
+        data = self.experiment.data
+        rng = np.random.default_rng([self.experiment.train.seed, epoch])
+        first, last = self.frames[0], self.frames[-1] + 1
+        # A new offset every epoch, so that the same frames are not always neighbours.
+        offset = first - int(rng.integers(data.shard_frames)) if last - first > data.shard_frames else first
+        shards = []
+        for start in range(offset, last, data.shard_frames):
+            views = rng.permutation(self.views)
+            for v in range(0, len(views), data.views_per_frame):
+                group = np.resize(views[v : v + data.views_per_frame], data.views_per_frame)
+                stop = min(start + data.shard_frames, last)
+                shards.append(Shard(max(start, first), stop, tuple(int(i) for i in group), epoch))
+        return [shards[i] for i in rng.permutation(len(shards))]
+
+    def windows(self) -> Iterator[tuple[Shard, ...]]:
+        """The endless sequence of windows: `shuffle_shards` shards each, epochs joined end to end."""
+        size = self.experiment.data.shuffle_shards
+        pending: list[Shard] = []
+        epoch = 0
+        while True:
+            pending += self.shards(epoch)
+            while len(pending) >= size:
+                yield tuple(pending[:size])
+                del pending[:size]
+            epoch += 1
+
+    def row_bytes(self) -> int:
+        """Bytes of one row, for the bound on memory: the texture map dominates."""
+        data = self.experiment.data
+        height, width = self.split.texture(0).shape[:2]
+        side = data.texture_size
+        texture = 3 * (side * side if side else height * width)
+        rays = math.ceil(SPARE_RAYS * data.rays_per_view) * data.views_per_frame * 7 * 4
+        return texture + rays + 4096
+
+
+@dataclass(frozen=True)
+class Order:
+    """The windows of some lanes from a step on, as one flat list of shards for Ray Data to read."""
+
+    plan: Plan
+    lanes: tuple[int, ...]
+    num_lanes: int
+    first_step: int
+
+    def windows(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
+        """(lane, window number, rows to drop at its start, shards), in the order in which the lanes need them."""
+        consumed = dict.fromkeys(self.lanes, 0)
+        for number, shards in enumerate(self.plan.windows()):
+            lane = number % self.num_lanes
+            if lane not in consumed:
+                continue
+            rows = sum(s.stop - s.start for s in shards)
+            drop = min(rows, max(0, self.first_step - consumed[lane]))
+            consumed[lane] += rows
+            if drop < rows:
+                yield lane, number, drop, shards
+
+
+def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colors (n, 3) in [-1, 1] over the background, and alpha (n,), at the pixels `xy` of an image (H, W, 3 or 4) uint8.
+
+    Area resampling first, then the range, then the background; alpha is 0 where the color is exactly the background
+    (parity page 2.9).
+    """
+    if image.shape[:2] != (camera.height, camera.width):
+        size = (camera.width, camera.height)
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    values = image[xy[:, 1], xy[:, 0]].astype(np.float32) / 255
+    colors = values[:, :3] * 2 - 1
+    if image.shape[-1] == 4:
+        colors = colors * values[:, 3:] + background * (1 - values[:, 3:])
+    return colors, (colors != background).any(axis=-1).astype(np.float32)
+
+
+def resize_texture(texture: np.ndarray, side: int | None) -> np.ndarray:
+    """Area-average a texture map (H, W, 3) uint8 down to (side, side, 3)."""
+    if side is None or texture.shape[:2] == (side, side):
+        return texture
+    return np.asarray(Image.fromarray(texture).resize((side, side), Image.Resampling.BOX))
+
+
+@functools.lru_cache(maxsize=8)
+def _cameras(plan: Plan) -> tuple[Camera, ...]:
+    """The split's cameras at the training resolution; larger pictures only ever shrink."""
+    resolution = plan.experiment.data.resolution
+    parity = plan.experiment.renderer.parity
+    return tuple(
+        c.resized(*resolution, parity=parity) if resolution and resolution[0] < c.height else c
+        for c in plan.split.cameras
+    )
+
+
+def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
+    """Decode a shard and yield a row a frame: the pose, the texture map and the drawn rays with their colors.
+
+    Rows hold `frame`, `views` (v,), `joints_RT` (J, 4, 4), `rotation`, `translation`, `joints`, `texture` (h, w, 3) uint8
+    and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), `alphas` (v, r), float32.
+    """
+    data, cfg = plan.experiment.data, plan.experiment.renderer
+    cameras = [_cameras(plan)[v] for v in shard.views]
+    background = np.asarray(cfg.background, np.float32)
+    count = math.ceil(SPARE_RAYS * data.rays_per_view)
+    videos = [plan.split.images(v, shard.start, shard.stop) for v in shard.views]
+    textures = plan.split.textures(shard.start, shard.stop)
+    for frame, texture, *images in zip(range(shard.start, shard.stop), textures, *videos, strict=True):
+        pose = plan.split.pose(frame)
+        vertices = posed_vertices(plan.rig, pose)
+        rays = []
+        for view, camera, image in zip(shard.views, cameras, images, strict=True):
+            rng = np.random.default_rng([plan.experiment.train.seed, shard.epoch, frame, view])
+            near, tile = near_body(vertices, camera, cfg.shell_radius)
+            xy = draw_pixels(rng, near, tile, camera.height, camera.width, count)
+            rays.append((*camera.rays(xy.astype(np.float64)), *pick(image, xy, camera, background)))
+        origins, directions, colors, alphas = (np.stack(r).astype(np.float32) for r in zip(*rays, strict=True))
+        yield {
+            "frame": np.int64(frame),
+            "views": np.array(shard.views, np.int64),
+            "joints_RT": pose.joints_RT,
+            "rotation": pose.rotation,
+            "translation": pose.translation.reshape(3),
+            "joints": pose.joints,
+            "texture": resize_texture(texture, data.texture_size),
+            "origins": origins,
+            "directions": directions,
+            "colors": colors,
+            "alphas": alphas,
+        }
