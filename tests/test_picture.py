@@ -57,7 +57,7 @@ def test_near_is_bright_far_is_dark_and_nothing_is_white():
 def test_area_resampling_averages_what_a_pixel_covers(size):
     image = np.random.default_rng(0).random((24, 36, 3), dtype=np.float32)
     height, width = size
-    fine = np.repeat(np.repeat(image, height, axis=0), width, axis=1)
+    fine = np.repeat(np.repeat(image.astype(np.float64), height, axis=0), width, axis=1)
     expected = fine.reshape(height, 24, width, 36, 3).mean((1, 3))
     np.testing.assert_allclose(picture.resize_area(torch.from_numpy(image), height, width), expected, atol=1e-6)
 
