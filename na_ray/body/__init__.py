@@ -1,0 +1,1 @@
+"""Torch geometry of the skinned body, without learnable parameters."""

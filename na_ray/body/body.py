@@ -1,0 +1,200 @@
+"""The skinned body: a template mesh with weights, and the same mesh at one pose.
+
+Symbols: v vertices, f faces, t texture coordinates, j joints. Lengths are metres.
+
+Spaces: *canonical* is the template as stored; *normalized* is posed but neither rotated nor translated as a whole;
+*world* is where the cameras are. Row vectors: ``world = normalized @ rotation + translation``.
+"""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from na_ray.capture.rig import Pose, Rig
+
+
+@dataclass(frozen=True, eq=False)
+class Body:
+    """A template mesh, its UV atlas, its skinning weights and its rest pose; what never changes in a capture."""
+
+    vertices: Float[Tensor, "v 3"]
+    """Canonical vertices, m."""
+    faces: Int[Tensor, "f 3"]
+    """Vertex of each corner of each face."""
+    uv: Float[Tensor, "t 2"]
+    """Texture coordinates; the origin is the map's bottom left."""
+    uv_faces: Int[Tensor, "f 3"]
+    """Texture coordinate of each corner of each face."""
+    weights: Float[Tensor, "v j"]
+    """Skinning weights; each row sums to one."""
+    tpose: Float[Tensor, "j 4 4"]
+    """Each joint's transform from canonical space to the T pose."""
+
+    @classmethod
+    def from_rig(cls, rig: Rig, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> "Body":
+        """The tensors of a rig that was read from disk."""
+
+        def real(array: object) -> Tensor:
+            return torch.tensor(array, dtype=dtype, device=device)
+
+        def index(array: object) -> Tensor:
+            return torch.tensor(array, dtype=torch.int64, device=device)
+
+        return cls(
+            vertices=real(rig.vertices),
+            faces=index(rig.faces),
+            uv=real(rig.uv),
+            uv_faces=index(rig.uv_faces),
+            weights=real(rig.weights),
+            tpose=real(rig.tpose),
+        )
+
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> "Body":
+        """The same body in another precision or on another device (indices keep their type)."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Body(
+            **{
+                name: tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
+                for name, tensor in tensors.items()
+            }
+        )
+
+    @cached_property
+    def face_uv(self) -> Float[Tensor, "f 3 2"]:
+        """Texture coordinates of the three corners of each face."""
+        return self.uv[self.uv_faces]
+
+    @cached_property
+    def neighbors(self) -> Int[Tensor, "f 3"]:
+        """The face across the edges AB, AC and BC of each face; the face itself where the mesh ends."""
+        return edge_neighbors(self.faces)
+
+    def pose(self, pose: Pose) -> "PosedBody":
+        """Skin the template: each vertex is moved by the blend of its joints' transforms (parity 3.1)."""
+
+        def real(array: object) -> Tensor:
+            return torch.tensor(array, dtype=self.vertices.dtype, device=self.vertices.device)
+
+        joints_RT = real(pose.joints_RT)
+        if joints_RT.shape[0] != self.weights.shape[1]:
+            raise ValueError(
+                f"pose has {joints_RT.shape[0]} joints in joints_RT but the body's skinning weights have "
+                f"{self.weights.shape[1]} columns: they must come from the same capture"
+            )
+        return PosedBody(
+            body=self,
+            joints_RT=joints_RT,
+            rotation=real(pose.rotation),
+            translation=real(pose.translation),
+            joints=real(pose.joints),
+            vertices=skin(self.vertices, self.weights, joints_RT),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PosedBody:
+    """The body at one pose."""
+
+    body: Body
+    """The template."""
+    joints_RT: Float[Tensor, "j 4 4"]
+    """Each joint's transform from canonical to normalized space."""
+    rotation: Float[Tensor, "3 3"]
+    """As stored: ``world = normalized @ rotation + translation``."""
+    translation: Float[Tensor, "3"]
+    """World position of the normalized space's origin, m."""
+    joints: Float[Tensor, "k 3"]
+    """World positions of the joints, m."""
+    vertices: Float[Tensor, "v 3"]
+    """Posed vertices in normalized space, m."""
+
+    @cached_property
+    def world_vertices(self) -> Float[Tensor, "v 3"]:
+        """Posed vertices in world space, m."""
+        return self.to_world(self.vertices)
+
+    @cached_property
+    def pseudo_normals(self) -> Float[Tensor, "f 7 3"]:
+        """Normals that tell inside from outside at any closest point, in normalized space (see `pseudo_normals`)."""
+        return pseudo_normals(self.vertices, self.body.faces, self.body.neighbors)
+
+    def to_world(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+        """Normalized points in world space."""
+        return points @ self.rotation + self.translation
+
+    def to_normalized(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+        """World points in normalized space."""
+        return (points - self.translation) @ self.rotation.T
+
+    def rotate_to_normalized(self, directions: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+        """World directions in normalized space."""
+        return directions @ self.rotation.T
+
+    def vertex_normals(self, world: bool = True) -> Float[Tensor, "v 3"]:
+        """Unit normals of the posed vertices: the area-weighted mean of their faces' normals."""
+        return vertex_normals(self.world_vertices if world else self.vertices, self.body.faces)
+
+    def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> "PosedBody":
+        """The same posed body in another precision or on another device."""
+        names = ("joints_RT", "rotation", "translation", "joints", "vertices")
+        moved = {name: getattr(self, name).to(device=device, dtype=dtype) for name in names}
+        return replace(self, body=self.body.to(dtype=dtype, device=device), **moved)
+
+
+def skin(
+    vertices: Float[Tensor, "v 3"], weights: Float[Tensor, "v j"], joints_RT: Float[Tensor, "j 4 4"]
+) -> Float[Tensor, "v 3"]:
+    """Linear blend skinning, x = (sum_j w_j A_j) [v; 1] (parity 3.1)."""
+    blended = torch.einsum("vj,jrc->vrc", weights, joints_RT[:, :3])
+    return torch.einsum("vrc,vc->vr", blended[:, :, :3], vertices) + blended[:, :, 3]
+
+
+def face_normals(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "f 3"]:
+    """(B-A) x (C-A) of each face: its normal with twice its area as length."""
+    a, b, c = vertices.index_select(0, faces.T.reshape(-1)).view(3, -1, 3)
+    return torch.linalg.cross(b - a, c - a)
+
+
+def vertex_normals(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "v 3"]:
+    """Unit vertex normals: the normalized sum of the un-normalized face normals around a vertex."""
+    normals = face_normals(vertices, faces)
+    total = torch.zeros_like(vertices)
+    for corner in faces.T:
+        total.index_add_(0, corner, normals)
+    return torch.nn.functional.normalize(total, dim=1)
+
+
+def edge_neighbors(faces: Int[Tensor, "f 3"]) -> Int[Tensor, "f 3"]:
+    """The face across the edges AB, AC and BC of each face; the face itself where the mesh ends."""
+    edges = faces[:, [[0, 1], [0, 2], [1, 2]]].sort(dim=2).values.reshape(-1, 2)
+    _, edge = edges.unique(dim=0, return_inverse=True)
+    # Sorted by edge, the two sides of one edge stand next to each other.
+    order = edge.argsort(stable=True)
+    same = edge[order[1:]] == edge[order[:-1]]
+    first, second = order[:-1][same], order[1:][same]
+    result = torch.arange(len(edges), device=faces.device)
+    result[first], result[second] = second, first
+    return (result // 3).view(-1, 3)
+
+
+def pseudo_normals(
+    vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], neighbors: Int[Tensor, "f 3"]
+) -> Float[Tensor, "f 7 3"]:
+    """Angle-weighted pseudo-normals of each face's features (Baerentzen and Aanaes, 2005).
+
+    The order is inside, edge AB, AC, BC, corner A, B, C. The offset from the closest point of a watertight mesh has a
+    positive product with the pseudo-normal of the feature that it lies on exactly when it is outside; a face's own
+    normal lacks that property on edges and corners. Lengths are arbitrary.
+    """
+    flat = torch.nn.functional.normalize(face_normals(vertices, faces), dim=1)
+    corners = vertices[faces]
+    total = torch.zeros_like(vertices)
+    for k in range(3):
+        one = torch.nn.functional.normalize(corners[:, (k + 1) % 3] - corners[:, k], dim=1)
+        two = torch.nn.functional.normalize(corners[:, (k + 2) % 3] - corners[:, k], dim=1)
+        angle = (one * two).sum(1).clamp(-1, 1).acos()
+        total.index_add_(0, faces[:, k], angle[:, None] * flat)
+    return torch.cat([flat[:, None], flat[:, None] + flat[neighbors], total[faces]], dim=1)

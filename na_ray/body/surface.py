@@ -1,0 +1,111 @@
+"""The posed surface: closest points, ray hits, and the shell around it.
+
+Acceleration structures hold float32 coordinates relative to the body's center and return face ids only; values are
+computed anew from the face in the tensors' own precision. Several faces tie where the closest point lies on an edge:
+which one is returned is no property of the surface, so compare points and interpolated values, never ids.
+"""
+
+import math
+
+import torch
+import warp as wp
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from na_ray.body import kernels
+from na_ray.body.body import PosedBody
+from na_ray.body.intervals import shell_intervals
+from na_ray.body.triangles import Closest, meet_faces, project_to_faces
+
+__all__ = ["Closest", "Surface", "closest_surface", "meet_faces", "project_to_faces", "shell_intervals"]
+
+
+class Surface:
+    """A bounding-volume hierarchy over a mesh, refitted to each pose; one code path on CPU and CUDA.
+
+    It can be pickled and copied: the copy is empty until its first `refit`.
+    """
+
+    def __init__(self, faces: Int[Tensor, "f 3"], num_vertices: int, device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self.faces = faces.to(self.device)
+        self.num_vertices = num_vertices
+        self._mesh: wp.Mesh | None = None
+        self._vertices = torch.zeros(0, 3, device=self.device)
+        self._center = torch.zeros(3, device=self.device)
+
+    def __reduce__(self) -> tuple:
+        return Surface, (self.faces, self.num_vertices, self.device)
+
+    def refit(self, vertices: Float[Tensor, "v 3"]) -> None:
+        """Move the hierarchy to new vertices; float64 ones are kept, too, for float64 queries."""
+        if len(vertices) != self.num_vertices:
+            raise ValueError(f"{len(vertices)} vertices given, but this surface was made for {self.num_vertices}")
+        if not torch.isfinite(vertices).all():
+            raise ValueError("the posed vertices hold NaN or infinite numbers: check this frame's joints_RT")
+        self._vertices = vertices.detach()
+        self._center = self._vertices.mean(dim=0)
+        centered = (self._vertices - self._center).to(torch.float32)
+        with kernels.on_device(self.device):
+            if self._mesh is None:
+                self._mesh = wp.Mesh(
+                    points=wp.clone(kernels.as_vec3(centered)),
+                    indices=kernels.as_int32(self.faces.reshape(-1)),
+                    bvh_constructor=kernels.constructor(self.device),
+                )
+            else:
+                wp.copy(self._mesh.points, kernels.as_vec3(centered))
+                self._mesh.refit()
+
+    def closest(
+        self, points: Float[Tensor, "n 3"], max_distance: float = math.inf, parity: bool = False
+    ) -> Int[Tensor, "n"]:
+        """The face nearest to each point, -1 beyond `max_distance` (m).
+
+        float64 points, and all under `parity`, are searched again in float64: the lowest index wins ties there, and
+        parity's distances carry the original's epsilons (3.6, 3.7).
+        """
+        mesh = self._fitted()
+        centered = points.detach() - self._center
+        faces = torch.empty(len(points), dtype=torch.int64, device=self.device)
+        out = wp.from_torch(faces)
+        reach = min(max_distance, 1e6)
+        with kernels.on_device(self.device) as name:
+            queries = kernels.as_vec3(centered.to(torch.float32))
+            wp.launch(kernels.nearest_faces, len(points), [mesh.id, queries, reach, out], device=name)
+            if parity or points.dtype == torch.float64:
+                exact = [kernels.as_vec3(x.to(torch.float64)) for x in (centered, self._vertices - self._center)]
+                options = (kernels.PARITY_EPSILON, 1.25) if parity else (0.0, 1.0)
+                wp.launch(kernels.refine_faces, len(points), [mesh.id, *exact, *options, out], device=name)
+        return faces
+
+    def intersect(
+        self, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
+    ) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"], Float[Tensor, "n 3"]]:
+        """The first face that each ray meets (-1 for none), the depth in lengths of its direction, and barycentrics."""
+        mesh = self._fitted()
+        faces = torch.empty(len(origins), dtype=torch.int64, device=self.device)
+        with kernels.on_device(self.device) as name:
+            rays = [kernels.as_vec3(x.detach().to(torch.float32)) for x in (origins - self._center, directions)]
+            wp.launch(kernels.first_hits, len(origins), [mesh.id, *rays, wp.from_torch(faces)], device=name)
+        depth, barycentrics = meet_faces(origins, directions, self._vertices.to(origins), self.faces, faces)
+        return faces, depth, barycentrics
+
+    def _fitted(self) -> wp.Mesh:
+        if self._mesh is None:
+            raise ValueError("this surface has no vertices yet: call refit(posed.vertices) before asking")
+        return self._mesh
+
+
+def closest_surface(
+    posed: PosedBody,
+    surface: Surface,
+    points_normalized: Float[Tensor, "n 3"],
+    max_distance: float = math.inf,
+    parity: bool = False,
+) -> Closest:
+    """Closest points of the posed body, in normalized space; beyond `max_distance` (m) the face is -1."""
+    surface.refit(posed.vertices)
+    faces = surface.closest(points_normalized, max_distance, parity)
+    normals = None if parity else posed.pseudo_normals
+    return project_to_faces(points_normalized, posed.vertices, posed.body.faces, faces, parity, normals)
