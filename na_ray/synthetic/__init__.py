@@ -1,0 +1,1 @@
+"""A person made from nothing: figure, clothes, motion and cameras, written as a capture in the published layout."""
