@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +64,15 @@ class RunFolder:
         with open(self.folder / "metrics.jsonl", "a") as record:
             record.write(json.dumps(line) + "\n")
 
-    def record(self) -> Iterator[dict[str, Any]]:
-        """All complete lines of the record."""
+    def record(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The complete lines of the record from a byte offset on, and the offset behind them."""
         path = self.folder / "metrics.jsonl"
-        if path.exists():
-            for line in path.read_text().split("\n")[:-1]:
-                yield json.loads(line)
+        if not path.exists():
+            return [], offset
+        with open(path, "rb") as record:
+            record.seek(offset)
+            complete, newline, _ = record.read().rpartition(b"\n")
+        return [json.loads(line) for line in complete.split(b"\n") if line], offset + len(complete) + len(newline)
 
 
 def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:

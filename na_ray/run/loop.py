@@ -55,7 +55,6 @@ class Batch:
     near: Tensor
     far: Tensor
     colors: Tensor
-    alphas: Tensor
 
 
 def to_batch(row: Row, body: Body, experiment: Experiment) -> Batch:
@@ -66,7 +65,7 @@ def to_batch(row: Row, body: Body, experiment: Experiment) -> Batch:
     device, cfg = body.vertices.device, experiment.renderer
     pose = Pose(**{name: row[name] for name in ("joints_RT", "rotation", "translation", "joints")}, pose=None)
     posed = body.pose(pose)
-    tensors = {k: torch.as_tensor(np.array(row[k]), device=device) for k in ("origins", "directions", "colors", "alphas")}
+    tensors = {k: torch.as_tensor(np.array(row[k]), device=device) for k in ("origins", "directions", "colors")}
     flat = {k: v.reshape(-1, v.shape[-1]) if v.ndim == 3 else v.reshape(-1) for k, v in tensors.items()}
     near, far, hit = shell_intervals(
         posed.world_vertices, flat["origins"], flat["directions"], cfg.shell_radius, parity=cfg.parity
@@ -93,7 +92,7 @@ def build(experiment: Experiment, plan: Plan, device: torch.device) -> tuple[Ren
     body = Body.from_rig(plan.rig).to(device=device)
     renderer = Renderer(experiment.renderer, body).to(device)
     if experiment.renderer.encoder_weights:
-        load_imagenet(renderer.texture_encoder, experiment.renderer.encoder_weights)
+        load_imagenet(renderer.encoder, experiment.renderer.encoder_weights)
     return renderer, body
 
 
@@ -144,7 +143,7 @@ def train_step(
                     far=batch.far,
                     generator=noise,
                 )
-            loss = losses.total(rendering, batch.colors, batch.alphas, experiment.optim) / len(batches)
+            loss = losses.total(rendering.colors, rendering.missed, batch.colors, experiment.optim) / len(batches)
             loss.backward()
         total += loss.detach()
         squared += ((rendering.colors.detach() - batch.colors) / 2).square().mean() / len(batches)
@@ -180,8 +179,7 @@ def train_renderer(
         batches = [to_batch(row, body, experiment) for row in next(source)]
         meter.waited += time.perf_counter() - waiting
         lr = optim.learning_rate(experiment.optim, step, parity=experiment.renderer.parity)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        optim.set_learning_rate(optimizer, lr)
         noises = [noise_source(experiment, step, lane, worker.device) for lane in lanes]
         optimizer.zero_grad(set_to_none=True)
         loss, squared = train_step(model, batches, experiment, noises)

@@ -118,11 +118,10 @@ class Order:
                 yield lane, number, drop, shards
 
 
-def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Colors (n, 3) in [-1, 1] over the background, and alpha (n,), at the pixels `xy` of an image (H, W, 3 or 4) uint8.
+def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: np.ndarray) -> np.ndarray:
+    """Colors (n, 3) in [-1, 1] over the background at the pixels `xy` of an image (H, W, 3 or 4) uint8.
 
-    Area resampling first, then the range, then the background; alpha is 0 where the color is exactly the background
-    (parity page 2.9).
+    Area resampling first, then the range, then the background (parity page 2.9).
     """
     if image.shape[:2] != (camera.height, camera.width):
         size = (camera.width, camera.height)
@@ -131,7 +130,7 @@ def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: np.ndarr
     colors = values[:, :3] * 2 - 1
     if image.shape[-1] == 4:
         colors = colors * values[:, 3:] + background * (1 - values[:, 3:])
-    return colors, (colors != background).any(axis=-1).astype(np.float32)
+    return colors
 
 
 def resize_texture(texture: np.ndarray, side: int | None) -> np.ndarray:
@@ -156,7 +155,7 @@ def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
     """Decode a shard and yield a row a frame: the pose, the texture map and the drawn rays with their colors.
 
     Rows hold `frame`, `views` (v,), `joints_RT` (J, 4, 4), `rotation`, `translation`, `joints`, `texture` (h, w, 3) uint8
-    and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), `alphas` (v, r), float32.
+    and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), float32.
     """
     data, cfg = plan.experiment.data, plan.experiment.renderer
     cameras = [_cameras(plan)[v] for v in shard.views]
@@ -172,8 +171,8 @@ def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
             rng = np.random.default_rng([plan.experiment.train.seed, shard.epoch, frame, view])
             near, tile = near_body(vertices, camera, cfg.shell_radius)
             xy = draw_pixels(rng, near, tile, camera.height, camera.width, count)
-            rays.append((*camera.rays(xy.astype(np.float64)), *pick(image, xy, camera, background)))
-        origins, directions, colors, alphas = (np.stack(r).astype(np.float32) for r in zip(*rays, strict=True))
+            rays.append((*camera.rays(xy.astype(np.float64)), pick(image, xy, camera, background)))
+        origins, directions, colors = (np.stack(r).astype(np.float32) for r in zip(*rays, strict=True))
         yield {
             "frame": np.int64(frame),
             "views": np.array(shard.views, np.int64),
@@ -185,5 +184,4 @@ def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
             "origins": origins,
             "directions": directions,
             "colors": colors,
-            "alphas": alphas,
         }

@@ -1,0 +1,21 @@
+"""The recipe of the paper: python experiments/lan.py [train] --capture PATH [--optim.lr 2e-4 ...]."""
+
+from na_ray.config import DataConfig, Experiment, OptimConfig, RendererConfig, TrainConfig
+from na_ray.run.command import main
+
+LAN = Experiment(
+    name="lan",
+    data=DataConfig(
+        train_views="0..11",
+        validation_views="0,3,7,10",
+        resolution=(1024, 1024),
+        rays_per_view=1024,
+        views_per_frame=1,
+    ),
+    renderer=RendererConfig(samples_per_ray=64, shell_radius=0.06),
+    optim=OptimConfig(lr=2e-4, betas=(0.9, 0.999), decay_rate=0.1, decay_steps=250_000),
+    train=TrainConfig(steps=300_000, seed=2, checkpoint_every=500, keep_last=5),
+)
+
+if __name__ == "__main__":
+    main(LAN)

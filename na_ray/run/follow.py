@@ -1,0 +1,138 @@
+"""Follow a run's record of metrics from the driver: show progress, and carry each line to MLflow once.
+
+The record on disk is the outbox. Training only ever appends to it; when MLflow is away, training goes on, and the lines
+are delivered when it is back. After a resume the lines that were delivered before are recognized by their step.
+"""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+from tqdm import tqdm
+
+from na_ray.config import Experiment
+from na_ray.run.folder import RunFolder
+from na_ray.run.tracking import Tracker
+
+# Seconds between two looks at the record, and the longest wait for an MLflow that is away when training has ended.
+PERIOD = 1.0
+PATIENCE = 300.0
+# Seconds between two plain lines where there is no terminal.
+QUIET = 15.0
+
+
+class Progress:
+    """A bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, experiment: Experiment, stage: str) -> None:
+        self.total, self.stage, self.said = experiment.train.steps, stage, 0.0
+        terminal = sys.stderr.isatty()
+        self.bar = tqdm(total=self.total, desc=stage, unit="step", dynamic_ncols=True) if terminal else None
+
+    def show(self, line: dict[str, Any]) -> None:
+        """Tell of one line of the record."""
+        step, metrics = line["step"], line["metrics"]
+        if "validation/psnr" in metrics:
+            text = "validation PSNR {validation/psnr:.2f} dB, SSIM {validation/ssim:.3f}".format(**metrics)
+            self._write(f"{self.stage} step {step}: {text}")
+        elif "loss" in metrics:
+            text = f"loss {metrics['loss']:.4f}, PSNR {metrics['psnr']:.2f} dB"
+            if self.bar is not None:
+                self.bar.set_postfix_str(text, refresh=False)
+                self.bar.update(step - self.bar.n)
+            elif time.monotonic() - self.said > QUIET or step == self.total:
+                rate = metrics["steps_per_second"]
+                left = (self.total - step) / rate
+                self._write(f"{self.stage} step {step}/{self.total}: {text}, {rate:.2f} steps/s, {_clock(left)} left")
+
+    def _write(self, text: str) -> None:
+        self.said = time.monotonic()
+        tqdm.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
+
+
+class Follower:
+    """Reads the record to its end, again and again, until it is told that training is over."""
+
+    def __init__(self, run: RunFolder, tracker: Tracker, progress: Progress) -> None:
+        self.run, self.tracker, self.progress = run, tracker, progress
+        self.delivered = self._ask()
+        self.waiting, self.offset = run.record(0)  # of an earlier attempt: perhaps not all of it was delivered
+        self.away = False
+
+    def _ask(self) -> dict[str, int]:
+        """The last delivered step of each kind of line, as MLflow knows it."""
+        return {name: self.tracker.last_step(name) for name in ("loss", "validation/psnr")}
+
+    def look(self) -> None:
+        """Show and deliver what is new; keep it when MLflow does not answer."""
+        lines, self.offset = self.run.record(self.offset)
+        for line in lines:
+            self.progress.show(line)
+        self.waiting += lines
+        if not self.waiting:
+            return
+        try:
+            self._deliver()
+        except (MlflowException, OSError) as error:
+            if not self.away:
+                reason = str(error).splitlines()[0][:200]
+                tqdm.write(f"MLflow does not answer ({reason}): training goes on, the metrics wait", file=sys.stderr)
+            self.away = True
+
+    def _deliver(self) -> None:
+        if self.away:  # the request that failed may have been carried out all the same
+            self.delivered, self.away = self._ask(), False
+        fresh, reached = [], dict(self.delivered)
+        for line in self.waiting:  # steps that were done twice, after a resume, count once: the first time
+            kind = "loss" if "loss" in line["metrics"] else "validation/psnr"
+            if line["step"] > reached[kind]:
+                fresh.append(line)
+                reached[kind] = line["step"]
+        for line in fresh:
+            if "pictures" in line:
+                self.tracker.pictures(self.run.root / line["pictures"])
+        self.tracker.log(fresh)
+        self.delivered, self.waiting = reached, []
+
+
+@contextlib.contextmanager
+def following(run: RunFolder, tracker: Tracker, experiment: Experiment) -> Iterator[None]:
+    """Follow the record in a thread while the body of the `with` trains; deliver the rest at its end."""
+    progress = Progress(experiment, run.stage)
+    follower = Follower(run, tracker, progress)
+    over = threading.Event()
+
+    def loop() -> None:
+        while not over.wait(PERIOD):
+            follower.look()
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        until = time.monotonic() + PATIENCE
+        follower.look()
+        while follower.waiting and time.monotonic() < until:
+            time.sleep(PERIOD)
+            follower.look()
+        progress.close()
+        if follower.waiting:
+            print(f"{len(follower.waiting)} lines of metrics did not reach MLflow: they stay in {run.folder}/metrics.jsonl; "
+                  "--resume auto delivers them", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""MLflow: a parent run an experiment, a child run a stage, written by one process, the driver."""
+
+import json
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.tracking import MlflowClient
+
+from na_ray.checkpoint import write_json
+from na_ray.config import Experiment, flatten
+
+# The server's limit on one request.
+BATCH = 1000
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, or a SQLite file in the working directory, where `mlflow ui` looks for it."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
+
+
+def connect(uri: str | None = None) -> MlflowClient:
+    """A client of the tracking store, which is made and migrated here if it is new.
+
+    A SQLite store is put into write-ahead mode, so that `mlflow ui` may read while training writes.
+    """
+    uri = uri or tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    client = MlflowClient(uri)
+    client.search_experiments(max_results=1)
+    if uri.startswith("sqlite:///"):
+        with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+        database.close()
+    return client
+
+
+@dataclass(frozen=True)
+class Tracker:
+    """The MLflow runs of an experiment: the parent, and the stage that is being trained."""
+
+    client: MlflowClient
+    experiment_id: str
+    parent: str
+    stage: str
+
+    def log(self, lines: list[dict[str, Any]]) -> None:
+        """Write lines of a run's record (step, time in s, metrics) to the stage's run."""
+        metrics = [
+            Metric(name, value, int(line["time"] * 1000), line["step"])
+            for line in lines
+            for name, value in line["metrics"].items()
+        ]
+        for i in range(0, len(metrics), BATCH):
+            self.client.log_batch(self.stage, metrics=metrics[i : i + BATCH])
+
+    def pictures(self, folder: Path) -> None:
+        """Store a folder of pictures under its own name."""
+        self.client.log_artifacts(self.stage, str(folder), artifact_path=f"validation/{folder.name}")
+
+    def last_step(self, name: str) -> int:
+        """The last step at which a metric was logged; -1 if it never was."""
+        history = self.client.get_metric_history(self.stage, name)
+        return max((m.step for m in history), default=-1)
+
+    def finish(self, status: str) -> None:
+        """End both runs: FINISHED, FAILED or KILLED."""
+        for run_id in (self.stage, self.parent):
+            self.client.set_terminated(run_id, status)
+
+
+def start(experiment: Experiment, root: Path, stage: str) -> Tracker:
+    """Open the runs of an experiment: those that `tracking.json` names, or new ones with all knobs as parameters."""
+    client = connect()
+    found = client.get_experiment_by_name(experiment.name)
+    experiment_id = found.experiment_id if found else client.create_experiment(experiment.name)
+    record = root / "tracking.json"
+    ids = _recorded(client, record)
+    if "parent" not in ids:
+        ids["parent"] = _create(client, experiment_id, experiment.name, experiment, {})
+    if stage not in ids:
+        ids[stage] = _create(client, experiment_id, stage, experiment, {"mlflow.parentRunId": ids["parent"]})
+    write_json(record, {"uri": tracking_uri(), **ids})
+    for run_id in (ids["parent"], ids[stage]):
+        client.update_run(run_id, status="RUNNING")
+    return Tracker(client, experiment_id, ids["parent"], ids[stage])
+
+
+def _recorded(client: MlflowClient, record: Path) -> dict[str, str]:
+    """The run ids of an earlier start, if they are in this store."""
+    if not record.exists():
+        return {}
+    ids = json.loads(record.read_text())
+    if ids.pop("uri") != tracking_uri():
+        return {}
+    return ids
+
+
+def _create(
+    client: MlflowClient, experiment_id: str, name: str, experiment: Experiment, tags: dict[str, str]
+) -> str:
+    run = client.create_run(experiment_id, run_name=name, tags=tags)
+    params = [Param(k, str(v)) for k, v in flatten(experiment).items()]
+    client.log_batch(run.info.run_id, params=params, tags=[RunTag("stage", name)])
+    return run.info.run_id
+
+
+def system_metrics(tracker: Tracker) -> SystemMetricsMonitor:
+    """CPU, memory, disk and GPU use of the driver's machine, as metrics of the stage's run. Start and finish it."""
+    return SystemMetricsMonitor(tracker.stage, resume_logging=True)

@@ -1,0 +1,159 @@
+"""The driver of a training: preflight, MLflow, the workers, and the trained actor at the end."""
+
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from na_ray.capture.dataset import Capture
+from na_ray.config import Experiment, from_dict, to_dict
+from na_ray.run import feed, tracking
+from na_ray.run.folder import RunFolder, clear_leftovers, open_run
+from na_ray.run.follow import following
+from na_ray.run.loop import Worker, train_renderer
+from na_ray.run.model import log_actor
+from na_ray.run.preflight import preflight
+from na_ray.run.stream import Order, Plan
+
+# Read by Ray when it starts: quiet logs, no usage reports, dead workers noticed within half a second.
+ENVIRONMENT = {
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+
+
+def train(experiment: Experiment, resume: bool = False) -> Path:
+    """Train the stages of an experiment. Returns the folder of the best checkpoint of the last stage.
+
+    `resume` goes on with the run of that name in `experiment.storage`, if there is one: from its latest checkpoint,
+    into the same MLflow run. Raises ValueError, FileExistsError or FileNotFoundError, one line a defect, for what the
+    user can mend.
+    """
+    root, experiment = open_run(experiment, resume)
+    plan = preflight(experiment, root)
+    clear_leftovers(root)
+    best = root
+    for stage in experiment.stages:
+        run = RunFolder(root, stage, experiment.train.keep_last)
+        run.folder.mkdir(parents=True, exist_ok=True)
+        tracker = tracking.start(experiment, root, stage)
+        monitor = tracking.system_metrics(tracker)
+        status = "FAILED"
+        try:
+            monitor.start()
+            with following(run, tracker, experiment):
+                if experiment.train.num_workers == 0:
+                    _train_here(experiment, plan, run)
+                else:
+                    _train_on_ray(experiment, run)
+            found = run.checkpoints.best()
+            assert found is not None, "training ends with a checkpoint"
+            best = found
+            log_actor(tracker, best, experiment.name)
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            monitor.finish()
+            tracker.finish(status)
+    return best
+
+
+def _train_here(experiment: Experiment, plan: Plan, run: RunFolder) -> None:
+    """Train in this process, without Ray: for debugging, and for machines that are too small for it."""
+    cuda = experiment.train.device == "cuda" or (experiment.train.device == "auto" and torch.cuda.is_available())
+    lanes = experiment.train.frames_per_step or 1
+    worker = Worker(0, 1, torch.device("cuda:0" if cuda else "cpu"), report=lambda metrics: None)
+    train_renderer(
+        experiment,
+        plan,
+        run,
+        worker,
+        lambda step: feed.rows(Order(plan, tuple(range(lanes)), lanes, step), distributed=False),
+    )
+
+
+def connect(experiment: Experiment) -> None:
+    """Join the cluster that is there (RAY_ADDRESS, or one started on this machine), else start one here."""
+    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
+    if ray.is_initialized():
+        return
+    options: dict[str, Any] = {"logging_level": "error", "log_to_driver": True}
+    try:
+        ray.init(address="auto", **options)
+    except ConnectionError:
+        # Logical CPUs: the workers' share beside one for each decoder; the machine's cores are shared by all.
+        needed = experiment.train.num_workers * experiment.train.cpus_per_worker
+        ray.init(num_cpus=int(needed) + max(2, os.cpu_count() or 1), **options)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def _train_on_ray(experiment: Experiment, run: RunFolder) -> None:
+    """Train on Ray's workers; those that die are started again and go on from the latest checkpoint."""
+    connect(experiment)
+    train_config = experiment.train
+    available = ray.cluster_resources()
+    use_gpu = train_config.device == "cuda" or (train_config.device == "auto" and available.get("GPU", 0) > 0)
+    _check_room(experiment, available, use_gpu)
+    resources = {"CPU": train_config.cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"experiment": to_dict(experiment), "root": str(run.root), "stage": run.stage},
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=train_config.num_workers, use_gpu=use_gpu, resources_per_worker=resources
+        ),
+        # Checkpoints are the run's own: Ray keeps only its records here, under a new name each time.
+        run_config=RunConfig(
+            name=f"{run.stage}-{uuid.uuid4().hex[:8]}",
+            storage_path=str(run.root / "ray"),
+            failure_config=FailureConfig(max_failures=train_config.max_failures, controller_failure_limit=1),
+            logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        ),
+    )
+    trainer.fit()
+
+
+def _check_room(experiment: Experiment, available: dict[str, float], use_gpu: bool) -> None:
+    """Refuse what would wait for ever: workers that take all CPUs leave none to decode the videos."""
+    train_config = experiment.train
+    needed = train_config.num_workers * train_config.cpus_per_worker + 1
+    if available.get("CPU", 0) < needed:
+        raise ValueError(
+            f"{train_config.num_workers} workers of {train_config.cpus_per_worker:g} CPUs and a decoder need {needed:g} "
+            f"CPUs, the cluster has {available.get('CPU', 0):g}: lower train.num_workers or train.cpus_per_worker"
+        )
+    if use_gpu and available.get("GPU", 0) < train_config.num_workers:
+        raise ValueError(
+            f"{train_config.num_workers} workers need as many GPUs, the cluster has {available.get('GPU', 0):g}: "
+            "lower train.num_workers, or choose --train.device cpu"
+        )
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """One Ray Train worker."""
+    experiment = from_dict(Experiment, config["experiment"])
+    context = ray.train.get_context()
+    rank, world = context.get_world_rank(), context.get_world_size()
+    device = ray.train.torch.get_device()
+    if device.type == "cpu":  # Ray sets one thread a CPU reserved; the machine's cores are there to be used
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    plan = Plan.make(Capture.open(experiment.capture), experiment)
+    run = RunFolder(Path(config["root"]), config["stage"], experiment.train.keep_last)
+    num_lanes = experiment.train.frames_per_step or world
+    lanes = tuple(range(rank, num_lanes, world))
+    worker = Worker(rank, world, device, ray.train.report)
+    train_renderer(
+        experiment, plan, run, worker, lambda step: feed.rows(Order(plan, lanes, num_lanes, step), distributed=True)
+    )
