@@ -65,6 +65,11 @@ class Camera:
         K[:2, 2] = (self.K[:2, 2] + shift) * scale - shift
         return Camera(self.name, K, self.T_world_camera, height, width)
 
+    def fit(self, side: int, parity: bool = False) -> "Camera":
+        """The same camera for a picture whose longer side is at most `side`, its proportions kept."""
+        scale = min(1.0, side / max(self.height, self.width))
+        return self.resized(max(1, round(self.height * scale)), max(1, round(self.width * scale)), parity)
+
     def pixel_grid(self) -> Float64[np.ndarray, "n 2"]:
         """(x, y) of every pixel, row by row: (height * width, 2)."""
         y, x = np.mgrid[: self.height, : self.width]

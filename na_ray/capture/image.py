@@ -1,0 +1,75 @@
+"""Pictures of a capture: reading, exact area resampling, and the colors that training compares with."""
+
+import io
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image, UnidentifiedImageError
+
+from na_ray.capture.storage import open_binary, read_bytes
+
+
+def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:
+    """A PNG or JPEG as (h, w, 3) RGB, or (h, w, 4) with alpha. Raises ValueError when it is damaged or none."""
+    try:
+        with Image.open(io.BytesIO(read_bytes(path))) as picture:
+            picture.load()
+            has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+            return np.array(picture.convert("RGBA" if has_alpha else "RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        reason = str(error).split("<")[0].strip()
+        raise ValueError(f"{path}: no readable picture ({reason}): extract or copy it again") from None
+
+
+def image_resolution(path: str) -> tuple[int, int]:
+    """(height, width) from the picture's header alone."""
+    with open_binary(path) as file:
+        try:
+            with Image.open(file) as picture:
+                return picture.height, picture.width
+        except (UnidentifiedImageError, OSError, SyntaxError):
+            raise ValueError(f"{path}: no readable picture: extract or copy it again") from None
+
+
+def resample_area(image: np.ndarray, height: int, width: int) -> Float32[np.ndarray, "h w c"]:
+    """Average exactly the area that each of `height` x `width` pixels covers, also for ratios that are no integers.
+
+    Values keep their range: (h, w, c) of uint8 gives 0..255.
+    """
+    values = image.astype(np.float64)
+    for axis, size in ((0, height), (1, width)):
+        values = _average(values, axis, size)
+    return values.astype(np.float32)
+
+
+def _average(values: np.ndarray, axis: int, size: int) -> np.ndarray:
+    """Means over `size` equal intervals of an axis, as differences of the interpolated running sum."""
+    length = values.shape[axis]
+    if length == size:
+        return values
+    values = np.moveaxis(values, axis, 0)
+    sums = np.concatenate([np.zeros_like(values[:1]), np.cumsum(values, axis=0)])
+    edges = np.arange(size + 1) * (length / size)
+    whole = np.minimum(edges.astype(np.int64), length - 1)
+    part = (edges - whole).reshape(-1, *[1] * (values.ndim - 1))
+    at_edges = sums[whole] + part * values[whole]
+    return np.moveaxis(np.diff(at_edges, axis=0) * (size / length), 0, axis)
+
+
+def to_colors(
+    image: np.ndarray, background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n"]]:
+    """(colors (n, 3) in [-1, 1] over the background, alpha (n,)) of an image (h, w, 3 or 4) in 0..255, row by row.
+
+    The alpha is composited after the range is mapped, and is 0 where the color equals the background exactly
+    (parity/nerf 2.9). Resample before, with `resample_area`.
+    """
+    flat = image.reshape(-1, image.shape[-1]).astype(np.float32) / np.float32(255)
+    behind = np.asarray(background, np.float32)
+    colors, alpha = flat[:, :3] * 2 - 1, np.ones(len(flat), np.float32)
+    if image.shape[-1] == 4:
+        alpha = flat[:, 3]
+        colors = colors * alpha[:, None] + behind * (1 - alpha[:, None])
+    return colors, np.where((colors == behind).all(axis=1), np.float32(0), alpha)

@@ -1,0 +1,298 @@
+"""Where the files of a capture lie: the raw and the extracted layout, in every spelling that copies of the data use.
+
+A file's *number* is the last group of digits of its name: `frame_000012.png`, `000012.png` and `0_train_0012.png` are
+number 12. Nothing but names is read here (and the directory of `transform.zip`).
+"""
+
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from na_ray.capture.storage import basename, is_url, join, listing, open_binary, parent, version
+
+VIDEOS = (".avi", ".mp4", ".mkv", ".mov")
+IMAGES = (".png", ".jpg", ".jpeg")
+BODY_FILES = ("canonical.obj", "uvmapping.obj", "skinning_weight.txt", "transform_tpose.json")
+# In the order of precedence: the original prefers world-to-camera where both exist (parity/nerf 2.7).
+INTRINSICS = ("intrinsic", "intrinisc", "intrinsics")
+WORLD_TO_CAMERA = ("extrinsic", "extrinsics")
+CAMERA_TO_WORLD = ("pose", "poses")
+
+_NUMBER = re.compile(r"^(.*?)(\d+)([^\d]*)$")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Files of one folder (or archive) whose names differ in a zero-padded number alone."""
+
+    folder: str
+    prefix: str
+    digits: int
+    suffix: str
+    archive: bool = False
+    """Whether `folder` is a zip file that holds them."""
+
+    def name(self, number: int) -> str:
+        """The file's name within the folder."""
+        return f"{self.prefix}{number:0{self.digits}d}{self.suffix}"
+
+    def path(self, number: int) -> str:
+        """The file's path or URL; for messages only when it lies in an archive."""
+        return join(self.folder, self.name(number))
+
+
+@dataclass(frozen=True)
+class CameraFiles:
+    """What belongs to one camera of a split."""
+
+    name: str
+    intrinsics: str
+    extrinsics: str
+    world_to_camera: bool
+    source: str
+    """Its video (raw layout), or its picture's name within each frame's folder (extracted)."""
+
+
+@dataclass(frozen=True)
+class SplitFiles:
+    """Where everything of one split lies. Small, whatever the number of frames."""
+
+    name: str
+    folder: str
+    root: str
+    kind: Literal["raw", "extracted", "poses"]
+    """`poses`: transforms alone, a motion without pictures."""
+    frames: Sequence[int]
+    """Frame numbers as named on disk, ascending; a range where they are evenly spaced."""
+    transforms: Series
+    rgb: Series | None
+    texture: Series | None
+    normal: Series | None
+    texture_video: str | None
+    normal_video: str | None
+
+
+def number_of(name: str) -> int | None:
+    """The number in a file's name, None where it has none."""
+    match = _NUMBER.match(name.rsplit(".", 1)[0])
+    return int(match[2]) if match else None
+
+
+def by_number(folder: str, names: Iterable[str], endings: tuple[str, ...]) -> dict[int, str]:
+    """Number to name of the files with one of the endings. Raises ValueError where two share a number."""
+    found: dict[int, str] = {}
+    for name in names:
+        number = number_of(name)
+        if number is None or not name.lower().endswith(endings):
+            continue
+        if number in found:
+            raise ValueError(f"{folder}: {found[number]} and {name} are both number {number}: remove one of them")
+        found[number] = name
+    return dict(sorted(found.items()))
+
+
+def series_of(folder: str, files: dict[int, str], archive: bool = False) -> Series:
+    """The pattern of the names. Raises ValueError, naming the first file that does not follow it."""
+    number, name = next(iter(files.items()))
+    stem, dot, ending = name.rpartition(".")
+    match = _NUMBER.match(stem if dot else name)
+    assert match is not None
+    series = Series(folder, match[1], len(match[2]), match[3] + (dot + ending if dot else ""), archive)
+    for number, name in files.items():
+        if series.name(number) != name:
+            expected = f"expected {series.name(number)}, like the others: rename it"
+            raise ValueError(f"{folder}: file {name} stands out; {expected}")
+    return series
+
+
+def is_split(names: Sequence[str]) -> bool:
+    """Whether a folder with these names is a split of a capture."""
+    return "transform.zip" in names or "transform" in names or "rgb_video" in names
+
+
+def find_splits(path: str) -> tuple[str, dict[str, str]]:
+    """(the capture's root, name to folder of its splits); `path` may be a capture or one split of it.
+
+    Raises FileNotFoundError when there is no such folder, ValueError when it holds no split.
+    """
+    names = listing(path)
+    if not names:
+        hint = "" if is_url(path) or not os.path.exists(path) else " with files in it"
+        raise FileNotFoundError(f"{path}: no such folder{hint}; expected a capture: check the path")
+    if is_split(names):
+        return parent(path), {basename(path): path}
+    calibration = (*INTRINSICS, *WORLD_TO_CAMERA, *CAMERA_TO_WORLD)
+    folders = {n: join(path, n) for n in names if n not in calibration and not os.path.splitext(n)[1][1:].isalpha()}
+    splits = {name: folder for name, folder in folders.items() if is_split(listing(folder))}
+    if not splits:
+        expected = "expected folders such as 'training' that hold rgb_video/ and transform.zip, or rgb/ and transform/"
+        raise ValueError(f"{path}: no capture (it holds {', '.join(names[:8])}); {expected}: check the path")
+    return path, splits
+
+
+def find_file(files_of: "SplitFiles | tuple[str, str]", name: str) -> str:
+    """A body file: in the split's folder, else in the capture's root. Raises FileNotFoundError."""
+    folder, root = (files_of.folder, files_of.root) if isinstance(files_of, SplitFiles) else files_of
+    for place in (folder, root):
+        if name in listing(place):
+            return join(place, name)
+    raise FileNotFoundError(f"{join(root, name)}: no such file, nor in {folder}: copy it there")
+
+
+def find_split(name: str, folder: str, root: str) -> SplitFiles:
+    """Look at the names in a split's folder. Raises ValueError or FileNotFoundError in one line."""
+    names = listing(folder)
+    transforms, frames = _find_transforms(folder, names)
+    pictures = {}
+    for what in ("rgb", "tex", "normal"):
+        pictures[what] = _find_pictures(folder, what, names, frames)
+    videos = {what: find_map_videos(folder, names, what) for what in ("tex", "normal")}
+    return SplitFiles(
+        name,
+        folder,
+        root,
+        "raw" if "rgb_video" in names else "extracted" if "rgb" in names else "poses",
+        frames,
+        transforms,
+        pictures["rgb"],
+        pictures["tex"],
+        pictures["normal"],
+        videos["tex"][0] if videos["tex"] else None,
+        videos["normal"][0] if videos["normal"] else None,
+    )
+
+
+def find_map_videos(folder: str, names: Sequence[str], what: str) -> list[str]:
+    """Videos of the texture (`tex`) or the `normal` maps in a split's folder."""
+    return [join(folder, n) for n in names if n.startswith(what) and n.lower().endswith(VIDEOS)]
+
+
+def _find_transforms(folder: str, names: Sequence[str]) -> tuple[Series, Sequence[int]]:
+    """Names and numbers of the frames' JSON files, in a folder or in `transform.zip`."""
+    if "transform" in names:
+        place, archive = join(folder, "transform"), False
+        members = listing(place)
+    elif "transform.zip" in names:
+        place, archive = join(folder, "transform.zip"), True
+        members = [n for n in open_zip(place).namelist() if not n.startswith("__MACOSX")]
+    else:
+        expected = "expected transform.zip or a folder transform/ with one JSON file a frame: copy it there"
+        raise FileNotFoundError(f"{folder}: no transforms; {expected}")
+    files = by_number(place, (m for m in members if basename(m) != "transform_tpose.json"), (".json",))
+    if not files:
+        raise ValueError(f"{place}: no frames; expected files such as 000000.json: copy them again")
+    return series_of(place, files, archive), _compact(list(files))
+
+
+def _compact(numbers: list[int]) -> Sequence[int]:
+    """A range where the numbers are evenly spaced: it stays small when it is sent to a worker."""
+    step = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    evenly = range(numbers[0], numbers[-1] + 1, step)
+    return evenly if len(evenly) == len(numbers) and list(evenly) == numbers else tuple(numbers)
+
+
+def _find_pictures(folder: str, what: str, names: Sequence[str], frames: Sequence[int]) -> Series | None:
+    """The frames' files (`tex`, `normal`) or folders (`rgb`) of the extracted layout."""
+    if what not in names:
+        return None
+    place = join(folder, what)
+    # The frames' folders have no ending, and every name ends with the empty string.
+    files = by_number(place, listing(place), ("",) if what == "rgb" else IMAGES)
+    if not files:
+        raise ValueError(f"{place}: the folder is empty; expected one {what} picture a frame: extract it again")
+    known = {n: files[n] for n in frames if n in files}
+    return series_of(place, known or files)
+
+
+def find_cameras(files: SplitFiles) -> list[CameraFiles]:
+    """The cameras that have pictures in this split, in the order of their numbers.
+
+    Pictures and calibration belong together by number, or by position where the numbering starts elsewhere.
+    Raises ValueError where a camera has no calibration.
+    """
+    sources = find_sources(files)
+    intrinsics = find_calibration(files, INTRINSICS)
+    inverse = find_calibration(files, WORLD_TO_CAMERA, required=False)
+    extrinsics = inverse or find_calibration(files, CAMERA_TO_WORLD)
+    numbers = match_numbers(list(sources), list(extrinsics))
+    cameras = []
+    for number, source in sources.items():
+        known = numbers.get(number)
+        if known is None:
+            expected = f"expected one of the cameras {_short(extrinsics)}"
+            raise ValueError(f"{files.folder}: {basename(source)} has no extrinsics; {expected}: copy its calibration")
+        shared = intrinsics.get(-1, "")
+        if not shared and known not in intrinsics:
+            expected = f"expected an intrinsics file numbered {known}; there are {_short(intrinsics)}"
+            raise ValueError(f"{extrinsics[known]}: this camera has no intrinsics; {expected}: copy its calibration")
+        name = basename(extrinsics[known]).rsplit(".", 1)[0]
+        cameras.append(CameraFiles(name, shared or intrinsics[known], extrinsics[known], bool(inverse), source))
+    return cameras
+
+
+def _short(numbers: Iterable[int]) -> str:
+    return ", ".join(str(n) for n in list(numbers)[:12])
+
+
+def match_numbers(sources: list[int], calibrated: list[int]) -> dict[int, int]:
+    """Source number to calibration number."""
+    if set(sources) <= set(calibrated):
+        return {n: n for n in sources}
+    if len(sources) == len(calibrated):
+        return dict(zip(sources, calibrated, strict=True))
+    return {n: n for n in sources if n in calibrated}
+
+
+def find_sources(files: SplitFiles) -> dict[int, str]:
+    """Camera number to its video, or to its picture's name within the first frame's folder."""
+    if files.kind == "poses":
+        return {}
+    if files.kind == "raw":
+        folder = join(files.folder, "rgb_video")
+        found = by_number(folder, listing(folder), VIDEOS)
+        if not found:
+            raise ValueError(f"{folder}: no videos; expected one a camera, such as 000.avi: copy them there")
+        return {number: join(folder, name) for number, name in found.items()}
+    assert files.rgb is not None
+    folder = files.rgb.path(files.frames[0])
+    pictures = by_number(folder, listing(folder), IMAGES)
+    if not pictures:
+        raise FileNotFoundError(f"{folder}: no pictures of this frame; expected one a camera: extract it again")
+    return pictures
+
+
+def find_calibration(files: SplitFiles, spellings: tuple[str, ...], required: bool = True) -> dict[int, str]:
+    """Camera number to matrix file, from the split's folder, else the root; {-1: path} is one file for all.
+
+    Raises FileNotFoundError where none is there and one is `required`.
+    """
+    for place in (files.folder, files.root):
+        names = listing(place)
+        for spelling in spellings:
+            folder = join(place, spelling)
+            if spelling in names and (found := by_number(folder, listing(folder), (".txt",))):
+                return {number: join(folder, name) for number, name in found.items()}
+            if f"{spelling}.txt" in names and spellings is INTRINSICS:
+                return {-1: join(place, f"{spelling}.txt")}
+    if not required:
+        return {}
+    expected = f"expected a folder {' or '.join(s + '/' for s in spellings)} with one matrix a camera, such as 0000.txt"
+    raise FileNotFoundError(f"{files.root}: no {spellings[0]} calibration; {expected}: copy it there")
+
+
+def open_zip(path: str) -> zipfile.ZipFile:
+    """An archive open for reading, kept open. Raises ValueError when it is none."""
+    return _open_zip(version(path), os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _open_zip(key: tuple[str, int, str], process: int) -> zipfile.ZipFile:
+    # The process is part of the key: a forked child must not move its parent's place in the file.
+    try:
+        return zipfile.ZipFile(open_binary(key[0]) if is_url(key[0]) else key[0])
+    except (zipfile.BadZipFile, OSError) as error:
+        raise ValueError(f"{key[0]}: no readable zip archive ({error}): copy the file again") from None
