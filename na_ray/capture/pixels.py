@@ -19,6 +19,20 @@ def posed_vertices(rig: Rig, pose: Pose) -> np.ndarray:
     return normalized @ pose.rotation + pose.translation.reshape(1, 3)
 
 
+def thin_out(vertices: np.ndarray, radius: float) -> tuple[np.ndarray, float]:
+    """Fewer points whose spheres, of the larger radius returned with them, hold the spheres of all `vertices` (V, 3).
+
+    One point a cell of a grid a quarter of the radius wide: 5 to 10 times fewer on a dense mesh.
+    """
+    width = radius / 4
+    cells = np.floor((vertices - vertices.min(axis=0)) / width).astype(np.int64)
+    spans = cells.max(axis=0) + 1
+    keys = np.unique((cells[:, 0] * spans[1] + cells[:, 1]) * spans[2] + cells[:, 2])
+    rest, z = np.divmod(keys, spans[2])
+    centers = np.stack([*np.divmod(rest, spans[1]), z], axis=1) + 0.5
+    return centers * width + vertices.min(axis=0), radius + width * np.sqrt(3) / 2
+
+
 def near_body(vertices: np.ndarray, camera: Camera, radius: float) -> tuple[np.ndarray, int]:
     """Tiles of the picture in which a ray may pass within `radius` (m) of one of the world `vertices` (V, 3).
 
@@ -28,35 +42,43 @@ def near_body(vertices: np.ndarray, camera: Camera, radius: float) -> tuple[np.n
     pixels, depth = camera.project(vertices)
     if depth.min() <= 2 * radius:  # the camera is in the crowd: a disc no longer bounds the sphere's picture
         return np.ones((1, 1), bool), max(camera.height, camera.width)
-    focal = max(camera.K[0, 0], camera.K[1, 1])
-    # A sphere's outline is an ellipse, longest away from the image centre: bound it through the slant of the ray.
-    slant = np.linalg.norm((pixels - camera.K[:2, 2]) / np.diag(camera.K)[:2], axis=1).max()
-    reach = float(focal * radius / (depth.min() - radius) * np.sqrt(1 + slant**2))
-    tile = max(1, int(reach / 4))
-    shape = (-(-camera.height // tile), -(-camera.width // tile))
+    # A sphere's outline is an ellipse, longest away from the image center: bound it through the slant of the ray.
+    slant = (((pixels - camera.K[:2, 2]) / np.diag(camera.K)[:2]) ** 2).sum(axis=1).max()
+    reach = float(max(camera.K[0, 0], camera.K[1, 1]) * radius / (depth.min() - radius) * np.sqrt(1 + slant))
+    tile = max(1, int(reach / 3))
+    cells = np.floor((pixels[:, ::-1] + 0.5) / tile).astype(np.int64)
+    near = np.zeros((-(-camera.height // tile), -(-camera.width // tile)), bool)
+    # Only the part of the picture around the body is looked at.
     margin = int(np.ceil(reach / tile)) + 2
-    grid = np.ones((shape[0] + 2 * margin, shape[1] + 2 * margin), bool)
-    cells = np.floor((pixels[:, ::-1] + 0.5) / tile).astype(np.int64) + margin
-    inside = ((cells >= 0) & (cells < grid.shape)).all(axis=1)
-    grid[cells[inside, 0], cells[inside, 1]] = False
-    # Half a diagonal for the vertex within its cell, half a diagonal for the pixel within its own.
-    near = ndimage.distance_transform_edt(grid) <= reach / tile + np.sqrt(2)
-    return near[margin:-margin, margin:-margin], tile
+    first = np.maximum(cells.min(axis=0) - margin, -margin)
+    stop = np.minimum(cells.max(axis=0) + margin + 1, np.array(near.shape) + margin)
+    if (stop <= first).any():
+        return near, tile
+    empty = np.ones(stop - first, bool)
+    inside = ((cells >= first) & (cells < stop)).all(axis=1)
+    empty[tuple((cells[inside] - first).T)] = False
+    # Half a diagonal for the point within its cell, half a diagonal for the pixel within its own.
+    close = ndimage.distance_transform_edt(empty) <= reach / tile + np.sqrt(2)
+    low, high = np.maximum(first, 0), np.minimum(stop, near.shape)
+    window = close[low[0] - first[0] : high[0] - first[0], low[1] - first[1] : high[1] - first[1]]
+    near[low[0] : high[0], low[1] : high[1]] = window if inside.any() else False
+    return near, tile
 
 
 def draw_pixels(
-    rng: np.random.Generator, near: np.ndarray, tile: int, height: int, width: int, count: int
+    rng: np.random.Generator, tiles: np.ndarray, tile: int, height: int, width: int, count: int
 ) -> np.ndarray:
-    """Draw `count` pixels (count, 2) as integer x, y, uniformly over the marked tiles, without repeats if they suffice."""
-    rows, columns = np.nonzero(near)
-    if len(rows) == 0:
-        rows, columns, tile = np.zeros(1, int), np.zeros(1, int), max(height, width)
-    total = len(rows) * tile * tile
+    """Draw `count` pixels (count, 2) as integer x, y, uniformly over tiles (n, 2) of the picture, given as (row, column).
+
+    Without repeats if the tiles hold enough pixels; over the whole picture if there is no tile.
+    """
+    if len(tiles) == 0:
+        tiles, tile = np.zeros((1, 2), int), max(height, width)
+    total = len(tiles) * tile * tile
     # Tiles at the border stick out of the picture: draw some more and drop what fell outside.
-    take = min(total, int(1.3 * count) + 64)
-    drawn = rng.choice(total, size=take, replace=False, shuffle=True)
+    drawn = rng.choice(total, size=min(total, int(1.3 * count) + 64), replace=False, shuffle=True)
     cell, inner = np.divmod(drawn, tile * tile)
-    xy = np.stack([columns[cell] * tile + inner % tile, rows[cell] * tile + inner // tile], axis=1)
-    xy = xy[(xy[:, 0] < width) & (xy[:, 1] < height)]
-    repeats = -(-count // max(1, len(xy)))
-    return np.tile(xy, (repeats, 1))[:count]
+    inside_tile = np.stack(np.divmod(inner, tile), axis=1)
+    xy = (tiles[cell].astype(np.int64) * tile + inside_tile)[:, ::-1]
+    xy = xy[(xy < (width, height)).all(axis=1)]
+    return np.tile(xy, (-(-count // max(1, len(xy))), 1))[:count]

@@ -3,8 +3,11 @@
 import itertools
 import queue
 import threading
+import uuid
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import ray
@@ -14,6 +17,25 @@ from na_ray.run.stream import Order, Plan, Row, Shard, decode_shard
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends.
 SEGMENT = 4096
+
+
+# The plan that a decoding process works on: it remembers cameras, poses and pixels from shard to shard.
+_unpacked: dict[str, Plan] = {}
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A plan in Ray's object store, unpacked once a process."""
+
+    reference: Any
+    token: str
+
+    def unpack(self) -> Plan:
+        """The plan, the same object each time."""
+        if self.token not in _unpacked:
+            _unpacked.clear()
+            _unpacked[self.token] = ray.get(self.reference)
+        return _unpacked[self.token]
 
 
 def rows(order: Order, distributed: bool) -> Iterator[list[Row]]:
@@ -57,17 +79,9 @@ def _decode(plan: Plan, shard: Shard) -> list[Row]:
 
 def _distributed(plan: Plan, shards: list[Shard]) -> Iterator[list[Row]]:
     """Decode the shards with Ray Data, one task a shard, and yield their rows in the given order."""
-    reference = ray.put(plan)
-
-    def decode(batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        shipped = ray.get(reference)
-        for item in batch["id"]:
-            decoded = _decode(shipped, shards[int(item)])
-            if decoded:
-                columns = {name: np.stack([row[name] for row in decoded]) for name in decoded[0]}
-                yield columns | {"item": np.full(len(decoded), item)}
-
-    dataset = ray.data.range(len(shards), override_num_blocks=len(shards)).map_batches(decode, batch_size=None)
+    dataset = ray.data.range(len(shards), override_num_blocks=len(shards)).map_batches(
+        _decode_blocks, batch_size=None, fn_kwargs={"plan": Shipped(ray.put(plan), uuid.uuid4().hex), "shards": shards}
+    )
     _bound(dataset, plan)
     blocks = dataset.iter_batches(batch_size=None, prefetch_batches=1)
     item, collected = 0, list[Row]()
@@ -80,6 +94,15 @@ def _distributed(plan: Plan, shards: list[Shard]) -> Iterator[list[Row]]:
     while item < len(shards):
         yield collected
         item, collected = item + 1, []
+
+
+def _decode_blocks(batch: dict[str, np.ndarray], plan: Shipped, shards: list[Shard]) -> Iterator[dict[str, np.ndarray]]:
+    """One block a shard, its rows stacked, with the shard's number."""
+    for item in batch["id"]:
+        decoded = _decode(plan.unpack(), shards[int(item)])
+        if decoded:
+            columns = {name: np.stack([row[name] for row in decoded]) for name in decoded[0]}
+            yield columns | {"item": np.full(len(decoded), item)}
 
 
 def _bound(dataset: ray.data.Dataset, plan: Plan) -> None:

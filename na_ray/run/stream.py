@@ -16,7 +16,7 @@ from PIL import Image
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices
+from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices, thin_out
 from na_ray.capture.rig import Rig
 from na_ray.config import Experiment, parse_indices
 
@@ -36,7 +36,7 @@ class Shard:
     epoch: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """What to read, in which order. Cheap to send to a worker: paths, small arrays and numbers."""
 
@@ -140,6 +140,20 @@ def resize_texture(texture: np.ndarray, side: int | None) -> np.ndarray:
     return np.asarray(Image.fromarray(texture).resize((side, side), Image.Resampling.BOX))
 
 
+@functools.lru_cache(maxsize=65536)
+def _near(plan: Plan, frame: int, view: int) -> tuple[np.ndarray, int]:
+    """The tiles of a view to draw from: the same in every epoch, and 2 KB, so they are kept."""
+    points, reach = _points(plan, frame)
+    near, tile = near_body(points, _cameras(plan)[view], reach)
+    return np.argwhere(near).astype(np.uint16), tile
+
+
+@functools.lru_cache(maxsize=16)
+def _points(plan: Plan, frame: int) -> tuple[np.ndarray, float]:
+    vertices = posed_vertices(plan.rig, plan.split.pose(frame))
+    return thin_out(vertices, plan.experiment.renderer.shell_radius)
+
+
 @functools.lru_cache(maxsize=8)
 def _cameras(plan: Plan) -> tuple[Camera, ...]:
     """The split's cameras at the training resolution; larger pictures only ever shrink."""
@@ -165,12 +179,10 @@ def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
     textures = plan.split.textures(shard.start, shard.stop)
     for frame, texture, *images in zip(range(shard.start, shard.stop), textures, *videos, strict=True):
         pose = plan.split.pose(frame)
-        vertices = posed_vertices(plan.rig, pose)
         rays = []
         for view, camera, image in zip(shard.views, cameras, images, strict=True):
             rng = np.random.default_rng([plan.experiment.train.seed, shard.epoch, frame, view])
-            near, tile = near_body(vertices, camera, cfg.shell_radius)
-            xy = draw_pixels(rng, near, tile, camera.height, camera.width, count)
+            xy = draw_pixels(rng, *_near(plan, frame, view), camera.height, camera.width, count)
             rays.append((*camera.rays(xy.astype(np.float64)), pick(image, xy, camera, background)))
         origins, directions, colors = (np.stack(r).astype(np.float32) for r in zip(*rays, strict=True))
         yield {
