@@ -1,5 +1,6 @@
 """Files of a capture on this machine or behind a URL that fsspec opens (`s3://`, `gs://`, `https://`, `memory://`)."""
 
+import io
 import os
 from typing import Any, BinaryIO
 
@@ -53,6 +54,9 @@ def open_binary(path: str) -> BinaryIO:
         return open(path, "rb")
     fs, location = fsspec.url_to_fs(path)
     try:
+        if "https" in fs.protocol and not fs.info(location).get("partial"):
+            # A plain web server sends a file from its beginning only: hold it in memory to move about in it.
+            return io.BytesIO(fs.cat_file(location))
         return fs.open(location, "rb")
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f"{path}: no such file") from None

@@ -154,7 +154,7 @@ def decode(
     reformatter = VideoReformatter()
     number = start
     for frame in _frames(path, index, start, threads):
-        yield reformatter.reformat(frame, format="rgb24").to_ndarray()
+        yield reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         number += 1
         if number == stop:
             return
