@@ -49,9 +49,10 @@ def _by_bvh(
         centers, low, high = (kernels.as_vec3(x) for x in (vertices, lowers, uppers))
         wp.launch(kernels.sphere_bounds, len(vertices), [centers, radius, low, high], device=name)
         bvh = wp.Bvh(low, high, constructor=kernels.constructor(device))
+        extent = wp.from_torch(vertices.norm(dim=1).amax().reshape(1))
         rays = [kernels.as_vec3(origins), kernels.as_vec3(directions)]
         out = [wp.from_torch(near), wp.from_torch(far), wp.from_torch(hit)]
-        wp.launch(kernels.sphere_intervals, n, [bvh.id, centers, radius, *rays, parity, *out], device=name)
+        wp.launch(kernels.sphere_intervals, n, [bvh.id, centers, radius, extent, *rays, parity, *out], device=name)
     return near, far, hit
 
 

@@ -37,7 +37,11 @@ _start()
 PARITY_EPSILON = 1e-8
 """The original adds this to denominators of its point-triangle distance (parity 3.6)."""
 
+FAR_AWAY = wp.constant(1.0e4)
+"""Farther (m) than anything that a camera sees."""
+
 CHUNK = 4096
+"""Rays in one block of the float64 intervals: bounds its memory."""
 
 
 @wp.kernel(enable_backward=False)
@@ -162,28 +166,27 @@ def sphere_bounds(
     uppers[i] = centers[i] + wp.vec3(r, r, r)
 
 
-@wp.kernel(enable_backward=False)
+@wp.func
 @no_type_check
-def sphere_intervals(
+def first_entry(
     bvh: wp.uint64,
     centers: wp.array[wp.vec3],
     radius: wp.float32,
-    origins: wp.array[wp.vec3],
-    directions: wp.array[wp.vec3],
-    both_ways: wp.bool,
-    near: wp.array[wp.float32],
-    far: wp.array[wp.float32],
-    hit: wp.array[wp.bool],
-) -> None:
-    """Where each ray enters the first and leaves the last sphere (parity 3.3); both_ways counts those behind, too."""
-    i = wp.tid()
-    o = origins[i]
-    d = directions[i]
-    first = wp.float32(1.0e4)
-    last = wp.float32(-1.0e4)
+    o: wp.vec3,
+    d: wp.vec3,
+    low: wp.float32,
+    high: wp.float32,
+    share: wp.float32,
+) -> wp.float32:
+    """Distance to where a ray first enters a sphere, FAR_AWAY for none.
+
+    With its center at distance p and half the chord h, a sphere counts if p + share h > low and p - share h < high.
+    """
+    nearest = wp.float32(FAR_AWAY)
     k = wp.int32(0)
     query = wp.bvh_query_ray(bvh, o, d)
-    while wp.bvh_query_next(query, k):
+    # Boxes entered beyond the nearest entry so far cannot better it.
+    while wp.bvh_query_next(query, k, wp.max(nearest, 1.0e-4)):
         r = centers[k] - o
         p = wp.dot(r, d)
         # |r|^2 - p^2 would cancel: the spheres are fifty radii away.
@@ -191,24 +194,46 @@ def sphere_intervals(
         h2 = radius * radius - wp.dot(r, r)
         if h2 > 0.0:
             h = wp.sqrt(h2)
-            if both_ways:
-                p = wp.abs(p)
-            first = wp.min(first, p - h)
-            last = wp.max(last, p + h)
-    if both_ways:
-        query = wp.bvh_query_ray(bvh, o, -d)
-        while wp.bvh_query_next(query, k):
-            r = centers[k] - o
-            p = wp.dot(r, d)
-            r = r - p * d
-            h2 = radius * radius - wp.dot(r, r)
-            if h2 > 0.0:
-                h = wp.sqrt(h2)
-                first = wp.min(first, wp.abs(p) - h)
-                last = wp.max(last, wp.abs(p) + h)
-    elif last > -1.0e4:
+            if p + share * h > low and p - share * h < high:
+                nearest = wp.min(nearest, p - h)
+    return nearest
+
+
+@wp.kernel(enable_backward=False)
+@no_type_check
+def sphere_intervals(
+    bvh: wp.uint64,
+    centers: wp.array[wp.vec3],
+    radius: wp.float32,
+    extent: wp.array[wp.float32],
+    origins: wp.array[wp.vec3],
+    directions: wp.array[wp.vec3],
+    parity: wp.bool,
+    near: wp.array[wp.float32],
+    far: wp.array[wp.float32],
+    hit: wp.array[wp.bool],
+) -> None:
+    """Where each ray enters the first and leaves the last sphere; under parity (3.3) those behind it count, too.
+
+    The last exit is the first entry of the ray that comes back from beyond the body, whose `extent` is given.
+    """
+    i = wp.tid()
+    o = origins[i]
+    d = directions[i]
+    end = wp.length(o) + extent[0] + 2.0 * radius
+    share = wp.where(parity, 0.0, 1.0)
+    first = first_entry(bvh, centers, radius, o, d, 0.0, FAR_AWAY, share)
+    last = wp.float32(0.0)
+    if first < FAR_AWAY:
+        last = end - first_entry(bvh, centers, radius, o + end * d, -d, -FAR_AWAY, end, share)
+    if parity:
+        behind = first_entry(bvh, centers, radius, o, -d, 0.0, FAR_AWAY, share)
+        if behind < FAR_AWAY:
+            first = wp.min(first, behind)
+            last = wp.max(last, end - first_entry(bvh, centers, radius, o - end * d, d, -FAR_AWAY, end, share))
+    else:
         first = wp.max(first, 0.0)
-    met = last > 0.0
+    met = first < FAR_AWAY
     near[i] = wp.where(met, first, 0.0)
     far[i] = wp.where(met, last, 0.0)
     hit[i] = met
