@@ -1,0 +1,92 @@
+"""The folder of numbers of the original implementation, and the table of comparisons with them."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from na_ray.body.body import Body, PosedBody
+from na_ray.capture.rig import Pose, Rig, read_rig
+from na_ray.models.renderer import Renderer
+from na_ray.original import Imported, import_checkpoint
+
+RIG_FILES = ("canonical.obj", "uvmapping.obj", "skinning_weight.txt", "transform_tpose.json")
+
+
+@dataclass
+class Table:
+    """What was compared so far."""
+
+    rows: list[tuple[str, str, float, float]] = field(default_factory=list)
+
+    def check(self, file: str, name: str, found: Any, expected: Any, tolerance: float, rows: Any = None) -> None:
+        """Compare two arrays (of the `rows` given): the largest absolute difference, infinite if the shapes differ."""
+        a, b = (np.asarray(x.detach() if isinstance(x, Tensor) else x).astype(np.float64) for x in (found, expected))
+        error = np.inf
+        if a.shape == b.shape:
+            difference = np.abs(a - b) if rows is None else np.abs(a - b)[np.asarray(rows)]
+            error = float(difference.max()) if difference.size else 0.0
+        self.rows.append((file, name, error, tolerance))
+
+    def quantiles(
+        self, file: str, name: str, found: Tensor, expected: Any, limits: dict[float, float], rows: Any
+    ) -> None:
+        """Compare quantiles of the differences with a limit each."""
+        difference = np.abs(found.detach().double().numpy() - np.asarray(expected, np.float64))[np.asarray(rows)]
+        for quantile, limit in limits.items():
+            label = "max" if quantile == 1 else "median" if quantile == 0.5 else f"{100 * quantile:g}%"
+            self.rows.append((file, f"{name} ({label})", float(np.quantile(difference, quantile)), limit))
+
+    def print(self) -> int:
+        """Print all rows; returns how many exceed their tolerance."""
+        for file, name, error, tolerance in self.rows:
+            print(f"{file:16} {name:42} {error:10.2e} {tolerance:10.1e} {'' if error <= tolerance else 'EXCEEDED'}")
+        bad = sum(error > tolerance for _, _, error, tolerance in self.rows)
+        print(f"{len(self.rows)} comparisons, {bad} outside the tolerance")
+        return bad
+
+
+@dataclass(frozen=True)
+class Fixture:
+    """A folder of numbers, and our renderer with its weights."""
+
+    folder: Path
+    dtype: torch.dtype
+    rig: Rig
+    imported: Imported
+
+    @classmethod
+    def open(cls, folder: Path, dtype: torch.dtype) -> "Fixture":
+        """Read the rig and import the checkpoint."""
+        rig = read_rig(*(str(folder / "dataset" / name) for name in RIG_FILES))
+        return cls(folder, dtype, rig, import_checkpoint(str(folder / "nerf_random.pt"), rig))
+
+    def load(self, name: str) -> Any:
+        """The arrays of one file."""
+        return np.load(self.folder / f"{name}.npz")
+
+    def tensor(self, array: Any) -> Tensor:
+        """An array in the precision under test."""
+        return torch.tensor(np.asarray(array), dtype=self.dtype)
+
+    def renderer(self, seams: bool = True) -> Renderer:
+        """Our renderer with the checkpoint's weights; `seams=False`: the mapping of one UV per vertex."""
+        rig = self.rig
+        if not seams:
+            arrays = self.load("rig")
+            rig = replace(rig, uv=arrays["vt_noseam"].astype(np.float32), uv_faces=arrays["ft_noseam"])
+        renderer = Renderer(self.imported.renderer, Body.from_rig(rig)).to(self.dtype)
+        renderer.load_state_dict(self.imported.state)
+        return renderer.eval()
+
+    def pose(self, renderer: Renderer, frame: int) -> PosedBody:
+        """The body at a frame."""
+        text = sorted((self.folder / "dataset" / "transform").glob("*.json"))[frame].read_text()
+        return renderer.body.pose(Pose.from_json(text, f"frame {frame}"))
+
+    def texture(self, frame: int) -> Tensor:
+        """The texture map of a frame, (3, H, W)."""
+        return self.tensor(self.load("rig")["textures"][frame] / np.float32(255)).permute(2, 0, 1)
