@@ -1,0 +1,52 @@
+# Every command a developer needs. Each makes its own environment first, in $(VENV), when there is none or the pins changed.
+PYTHON ?= python3
+VENV ?= .venv
+# Processes that share the tests (pytest-xdist); 0: one after the other, in pytest's own process.
+JOBS ?= 0
+# Options of the demo, the tests or the benchmarks: make test ARGS="tests/test_config.py -x"
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO := experiments/demo.py
+SOURCES := na_ray $(wildcard tests experiments benchmarks)
+
+.PHONY: help demo test lint format bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    an actor made from nothing, trained, filmed and scored: minutes on two cores"
+	@echo "make test    lint, types and tests: what CI runs"
+	@echo "make lint    lint and types alone"
+	@echo "make format  rewrite the sources in the house style"
+	@echo "make bench   speed and memory, as ratios to what this machine can do"
+	@echo "make clean   remove $(VENV) and the caches"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 10) else \
+	  f"na_ray needs Python 3.10 or newer, and $(PYTHON) is {v[0]}.{v[1]}: run make PYTHON=python3.11 (or whichever you have)")'
+	@echo "Installing into $(VENV): torch, Ray, MLflow and what they need. This takes some minutes, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python $(DEMO) $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+test: lint
+	$(if $(filter-out 0,$(JOBS)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS)
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: $(STAMP)
+	@for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script $(ARGS) || exit 1; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

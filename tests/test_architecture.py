@@ -1,0 +1,161 @@
+"""The house rules that a linter cannot hold: who may import whom, and how long things get."""
+
+import ast
+import graphlib
+import itertools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import pytest
+import torch
+
+from na_ray.models.encoding import PositionalEncoding
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "na_ray"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = MODULES + sorted(itertools.chain(ROOT.glob("experiments/**/*.py"), ROOT.glob("benchmarks/**/*.py")))
+
+LAYERS = (
+    {"config"},
+    {"capture"},
+    {"body"},
+    {"models", "losses", "metrics", "optim", "picture"},
+    {
+        "synthetic",
+        "checkpoint",
+        "original",
+        "original_options",
+        "render",
+        "scores",
+        "evaluate",
+        "inspect",
+        "mesh",
+        "report",
+    },
+    {"run"},
+    {"cli"},
+)
+"""Parts of the package, lowest first: each imports from its own layer and from those before it."""
+
+
+def name_of(path: Path) -> str:
+    """`na_ray.body.surface` for its file; a package goes by its folder's name."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part_of(module: str) -> str:
+    return module.split(".")[1]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every imported name of a file, those inside functions and `if TYPE_CHECKING` too, as dotted paths."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules of this package that a file imports, itself excepted."""
+    known = {name_of(p) for p in MODULES}
+    found = set()
+    for name in imports(path):
+        if name.startswith("na_ray."):
+            found.add(name if name in known else name.rpartition(".")[0])
+    return found - {name_of(path), "na_ray"}
+
+
+def imported_packages(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(path)}
+
+
+def test_every_part_has_its_layer() -> None:
+    parts = {part_of(name_of(path)) for path in MODULES if name_of(path) != "na_ray"}
+    assert parts <= set().union(*LAYERS), "give the new part its place in LAYERS"
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if name_of(p) != "na_ray"], ids=name_of)
+def test_dependencies_point_one_way(path: Path) -> None:
+    layer = {part: i for i, parts in enumerate(LAYERS) for part in parts}
+    own = part_of(name_of(path))
+    upward = {m for m in imported_modules(path) if layer[part_of(m)] > layer[own]}
+    assert not upward, f"{name_of(path)} imports from above: {sorted(upward)}"
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    graph = {name_of(path): imported_modules(path) for path in MODULES}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) >= len(MODULES)
+
+
+def test_foreign_packages_stay_where_they_belong() -> None:
+    for path in MODULES:
+        packages, part = imported_packages(path), name_of(path).split(".")[1:2]
+        if part != ["run"]:
+            assert not packages & {"ray", "mlflow"}, f"{path} imports Ray or MLflow outside run"
+        if part in (["config"], ["capture"]):
+            assert not packages & {"torch", "warp"}, f"{path} imports torch or warp: decode workers pay for it"
+        if name_of(path) != "na_ray.capture.video":
+            assert "av" not in packages, f"{path} imports av: only capture/video.py knows it"
+
+
+def loaded_after(modules: list[str], suspects: tuple[str, ...]) -> list[str]:
+    """Which of the suspects a fresh process has loaded once it imported the modules."""
+    lines = [f"import {module}" for module in modules]
+    lines.append(f"import sys; print(*[s for s in {suspects!r} if s in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_the_package_loads_neither_ray_nor_mlflow() -> None:
+    names = [name_of(path) for path in MODULES]
+    outside = [n for n in names if n == "na_ray" or part_of(n) not in ("run", "cli")]
+    assert len(outside) > 10
+    assert loaded_after(outside, ("ray", "mlflow")) == []
+
+
+def test_decode_workers_load_neither_torch_nor_warp() -> None:
+    names = [name_of(path) for path in MODULES]
+    capture = [n for n in names if n.startswith(("na_ray.config", "na_ray.capture"))]
+    assert loaded_after(capture, ("torch", "warp", "ray", "mlflow")) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 300, f"{path} has more than 300 lines: split it by topic"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= 60, f"{path}:{node.lineno} {node.name} has {lines} lines"
+
+
+def test_nobody_reads_an_attribute_with_a_default() -> None:
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                assert node.func.id != "hasattr", f"{path}:{node.lineno} asks hasattr"
+                assert node.func.id != "getattr" or len(node.args) < 3, f"{path}:{node.lineno} getattr with a default"
+
+
+def test_a_wrong_shape_raises_while_tests_run() -> None:
+    encoding = PositionalEncoding(2)
+    assert encoding(torch.zeros(5, 3)).shape == (5, 15)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        encoding(torch.zeros(3))
+
+
+def test_pins_name_no_machine() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith("#")]
+    assert not [line for line in pins if "==" not in line or "://" in line or "@" in line or "+" in line]
+    assert {"torch==2.13.0", "mlflow==3.17.2", "ray==2.60.0"} <= set(pins)
+    assert not [line for line in pins if line.startswith(("torchvision", "torchmetrics", "lpips"))]
