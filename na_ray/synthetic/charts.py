@@ -126,7 +126,7 @@ def turn_upright(uv: Float[ndarray, "v 2"], height: Float[ndarray, "v"]) -> Floa
 
 def _footprint(triangles: Float[ndarray, "f 3 2"]) -> Bool[ndarray, "h w"]:
     """Cells (rows along v) that a chart touches, and a border of one cell; triangles are in cells."""
-    steps = 12
+    steps = 6
     a, b = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1), indexing="ij")
     a, b = a[a + b <= steps] / steps, b[a + b <= steps] / steps
     bary = np.stack([a, b, 1 - a - b], axis=1)

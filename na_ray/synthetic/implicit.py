@@ -45,10 +45,17 @@ def blob_distance(points: Float[ndarray, "n 3"], blob: Blob) -> Float[ndarray, "
 
 def smooth_union(points: Float[ndarray, "n 3"], blobs: Sequence[Blob], softness: float) -> Float[ndarray, "n"]:
     """-k log(sum_i exp(-d_i / k)): the union of the blobs with creases rounded over about `softness` metres."""
-    total = np.zeros(len(points))
+    reach = 14.0
+    total = np.full(len(points), np.exp(-reach))
     for blob in blobs:
-        # Beyond 30 k a blob no longer matters; the clip keeps exp finite.
-        total += np.exp(-np.clip(blob_distance(points, blob) / softness, -200.0, 30.0))
+        # A blob farther than `reach` k no longer matters: most points are spared the distance.
+        radius = max(blob.start_radius, blob.end_radius) * max(blob.flat, 1.0) + reach * softness
+        low, high = np.minimum(blob.start, blob.end) - radius, np.maximum(blob.start, blob.end) + radius
+        near = np.ones(len(points), dtype=bool)
+        for a in range(3):
+            near &= (points[:, a] > low[a]) & (points[:, a] < high[a])
+        chosen = np.flatnonzero(near)
+        total[chosen] += np.exp(-np.clip(blob_distance(points[chosen], blob) / softness, -200.0, reach))
     return -softness * np.log(total)
 
 

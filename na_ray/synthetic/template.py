@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from scipy.sparse.linalg import splu
 
-from na_ray.synthetic.charts import flatten, merge_small_patches, pack, turn_upright
+from na_ray.synthetic.charts import PACKING_GRID, flatten, merge_small_patches, pack, turn_upright
 from na_ray.synthetic.figure import BODY, body_level
 from na_ray.synthetic.implicit import Mesh, blob_distance, extract
 from na_ray.synthetic.skeleton import NAMES, REST, index
@@ -145,14 +145,14 @@ def _atlas(mesh: Mesh) -> tuple[Float[ndarray, "t 2"], Int[ndarray, "f 3"]]:
         used, local = np.unique(mesh.faces[chosen], return_inverse=True)
         local = local.reshape(-1, 3)
         favour = CUTS[int(np.bincount(labels[chosen]).argmax()) // 2][3]
-        uv = turn_upright(flatten(mesh.vertices[used], local), mesh.vertices[used, 1])
+        # Arms hang in an A: what lies farther out is lower down the arm.
+        height = mesh.vertices[used, 1] - 1.2 * np.maximum(np.abs(mesh.vertices[used, 0]) - 0.16, 0.0)
+        uv = turn_upright(flatten(mesh.vertices[used], local), height)
         charts.append(favour * uv)
         owners.append(local)
         uv_faces[chosen] = local + start
         start += len(used)
     scale, places = pack([uv[local] for uv, local in zip(charts, owners, strict=True)])
-    from na_ray.synthetic.charts import PACKING_GRID
-
     uv = np.concatenate([(uv * scale + place) / PACKING_GRID for uv, place in zip(charts, places, strict=True)])
     return uv, uv_faces
 

@@ -1,0 +1,95 @@
+"""The studio's cameras, and filming the figure through them."""
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+
+from na_ray.capture.camera import Camera
+from na_ray.synthetic.shading import Stage, Studio
+
+# Cameras stand on a ring at these heights in turn (m), at about this distance from the middle (m).
+HEIGHTS = (1.15, 1.75, 0.75, 2.35)
+DISTANCE = 3.6
+# The farthest point of the figure in any frame comes to this share of the half image.
+FILL_SHARE = 0.93
+# Rays a pixel, along each side.
+SUPERSAMPLE = 3
+
+
+def ring(count: int, resolution: int, points: Float[ndarray, "n 3"], seed: int) -> list[Camera]:
+    """Cameras all round that keep `points` (the figure over all frames) in view, each a little different."""
+    rng = np.random.default_rng([seed, 1])
+    target = 0.5 * (points.min(0) + points.max(0))
+    turns = np.arange(count) * 2 * np.pi / count
+    if count > 4:
+        turns = turns + rng.uniform(-0.25, 0.25, count) * 2 * np.pi / count
+    cameras = []
+    for k in range(count):
+        distance = DISTANCE * rng.uniform(0.92, 1.10)
+        height = HEIGHTS[k % len(HEIGHTS)] + rng.uniform(-0.08, 0.08)
+        center = target + (distance * np.sin(turns[k]), 0.0, distance * np.cos(turns[k]))
+        center[1] = height
+        pose = _look(center, target, roll=rng.uniform(-0.035, 0.035))
+        principal = (resolution - 1) / 2 + rng.uniform(-0.015, 0.015, 2) * resolution
+        zoom = rng.uniform(0.93, 1.0)
+        cameras.append(_fit(f"{k:03d}", pose, principal, resolution, points, zoom))
+    return cameras
+
+
+def _look(center: Float[ndarray, "3"], target: Float[ndarray, "3"], roll: float) -> Float[ndarray, "4 4"]:
+    """Camera to world, OpenCV axes."""
+    forward = (target - center) / np.linalg.norm(target - center)
+    right = np.cross(forward, (0.0, 1.0, 0.0))
+    right /= np.linalg.norm(right)
+    down = np.cross(forward, right)
+    pose = np.eye(4)
+    pose[:3, 0] = np.cos(roll) * right + np.sin(roll) * down
+    pose[:3, 1] = np.cos(roll) * down - np.sin(roll) * right
+    pose[:3, 2], pose[:3, 3] = forward, center
+    return pose
+
+
+def _fit(
+    name: str,
+    pose: Float[ndarray, "4 4"],
+    principal: Float[ndarray, "2"],
+    resolution: int,
+    points: Float[ndarray, "n 3"],
+    zoom: float,
+) -> Camera:
+    """The longest focal length that keeps all points inside the image, times `zoom`."""
+    local = (points - pose[:3, 3]) @ pose[:3, :3]
+    slope = np.abs(local[:, :2] / local[:, 2:]).max(0)
+    room = np.minimum(principal + 0.5, resolution - 0.5 - principal)
+    focal = zoom * FILL_SHARE * float((room / slope).min())
+    K = np.array([[focal, 0.0, principal[0]], [0.0, focal, principal[1]], [0.0, 0.0, 1.0]])
+    return Camera(name, K, pose, resolution, resolution)
+
+
+def film(studio: Studio, stage: Stage, camera: Camera, supersample: int = SUPERSAMPLE) -> UInt8[ndarray, "h w 4"]:
+    """RGB over white and the coverage of the figure, averaged over `supersample`^2 rays a pixel in display values."""
+    pixels, _ = camera.project(stage.vertices)
+    low = np.clip(np.floor(pixels.min(0)).astype(int) - 1, 0, (camera.width, camera.height))
+    high = np.clip(np.ceil(pixels.max(0)).astype(int) + 2, 0, (camera.width, camera.height))
+    x, y = np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
+    offset = (np.arange(supersample) + 0.5) / supersample - 0.5
+    dy, dx = (d.ravel() for d in np.meshgrid(offset, offset, indexing="ij"))
+    rays = np.stack([x[..., None] + dx, y[..., None] + dy], axis=-1).reshape(-1, 2)
+    # Sub-pixels look at different points of the sun, in another order from pixel to pixel.
+    spin = np.repeat((x * 2.39996 + y * 1.88396).ravel(), len(dx))
+    corner = 2.0 * np.tile(np.stack([dx, dy], axis=1), (x.size, 1))
+    jitter = np.stack(
+        [
+            corner[:, 0] * np.cos(spin) - corner[:, 1] * np.sin(spin),
+            corner[:, 0] * np.sin(spin) + corner[:, 1] * np.cos(spin),
+        ],
+        axis=1,
+    )
+    colors, hit = studio.see(stage, *camera.rays(rays), jitter)
+    samples = np.zeros((len(rays), 4))
+    samples[:, :3] = 1.0
+    samples[hit] = np.c_[colors, np.ones(len(hit))]
+    image = np.full((camera.height, camera.width, 4), (255, 255, 255, 0), dtype=np.uint8)
+    block = samples.reshape(*x.shape, supersample**2, 4).mean(2)
+    image[low[1] : high[1], low[0] : high[0]] = np.round(255.0 * block).astype(np.uint8)
+    return image
