@@ -27,7 +27,7 @@ ODD = Experiment(
     optim=OptimConfig(lr=1e-3, betas=(0.5, 0.9)),
     train=TrainConfig(num_workers=3, frames_per_step=6, precision="bfloat16"),
 )
-SECTIONS = [kind for kind in typing.get_type_hints(Experiment).values() if dataclasses.is_dataclass(kind)]
+SECTIONS: list[type] = [kind for kind in typing.get_type_hints(Experiment).values() if dataclasses.is_dataclass(kind)]
 
 
 @pytest.mark.parametrize(
