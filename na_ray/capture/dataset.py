@@ -8,6 +8,8 @@ Frames are named by *position* 0..num_frames-1 here; `Split.frames` holds the nu
 of a video belongs to position i.
 """
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -108,7 +110,7 @@ class Split:
     @property
     def rig(self) -> Rig:
         """The skinned body, from the split's folder or else from the capture's root."""
-        return _rig(tuple(version(find_file(self.files, name)) for name in BODY_FILES))
+        return _rig(tuple(version(find_file((self.files.folder, self.files.root), name)) for name in BODY_FILES))
 
     @cached_property
     def camera_files(self) -> tuple[CameraFiles, ...]:
@@ -130,13 +132,17 @@ class Split:
 
     def pose(self, position: int) -> Pose:
         """The tracked body at a frame. Raises ValueError in one line."""
-        number = self._number(position)
-        return Pose.from_json(self._read(self.files.transforms, number), self.files.transforms.path(number))
+        return Pose.from_json(self.read_transform(position), self.files.transforms.path(self._number(position)))
 
-    def _read(self, series: Series, number: int) -> bytes:
+    def read_transform(self, position: int) -> bytes:
+        """The frame's `transform/*.json` as it is. Raises ValueError where its archive is damaged."""
+        series, number = self.files.transforms, self._number(position)
         if not series.archive:
             return read_bytes(series.path(number))
-        return open_zip(series.folder).read(series.name(number))
+        try:
+            return open_zip(series.folder).read(series.name(number))
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(f"{series.path(number)}: the archive is damaged ({error}): copy it again") from None
 
     def image(self, position: int, camera: int) -> UInt8[np.ndarray, "h w c"]:
         """The picture (height, width, 3 or 4) of camera 0..len(cameras)-1."""

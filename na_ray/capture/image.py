@@ -1,6 +1,7 @@
 """Pictures of a capture: reading, exact area resampling, and the colors that training compares with."""
 
 import io
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -24,13 +25,26 @@ def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:
 
 
 def image_resolution(path: str) -> tuple[int, int]:
-    """(height, width) from the picture's header alone."""
+    """(height, width) from the picture's header alone. Raises ValueError when it is none."""
     with open_binary(path) as file:
-        try:
-            with Image.open(file) as picture:
-                return picture.height, picture.width
-        except (UnidentifiedImageError, OSError, SyntaxError):
-            raise ValueError(f"{path}: no readable picture: extract or copy it again") from None
+        return _header(path, file)
+
+
+def _header(path: str, file: BinaryIO) -> tuple[int, int]:
+    try:
+        with Image.open(file) as picture:
+            return picture.height, picture.width
+    except (UnidentifiedImageError, OSError, SyntaxError):
+        raise ValueError(f"{path}: no readable picture; expected a PNG or JPEG: extract or copy it again") from None
+
+
+def check_image(path: str) -> tuple[int, int]:
+    """(height, width), having looked at both ends of the file. Raises ValueError when it is cut short."""
+    data = read_bytes(path)
+    size = _header(path, io.BytesIO(data))
+    if b"IEND" not in data[-16:] and data.rstrip(b"\0")[-2:] != b"\xff\xd9":
+        raise ValueError(f"{path}: the picture is cut short; expected a whole PNG or JPEG: extract or copy it again")
+    return size
 
 
 def resample_area(image: np.ndarray, height: int, width: int) -> Float32[np.ndarray, "h w c"]:

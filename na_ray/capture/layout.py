@@ -134,10 +134,10 @@ def find_splits(path: str) -> tuple[str, dict[str, str]]:
     return path, splits
 
 
-def find_file(files_of: "SplitFiles | tuple[str, str]", name: str) -> str:
+def find_file(places: tuple[str, str], name: str) -> str:
     """A body file: in the split's folder, else in the capture's root. Raises FileNotFoundError."""
-    folder, root = (files_of.folder, files_of.root) if isinstance(files_of, SplitFiles) else files_of
-    for place in (folder, root):
+    folder, root = places
+    for place in places:
         if name in listing(place):
             return join(place, name)
     raise FileNotFoundError(f"{join(root, name)}: no such file, nor in {folder}: copy it there")
@@ -282,6 +282,12 @@ def find_calibration(files: SplitFiles, spellings: tuple[str, ...], required: bo
         return {}
     expected = f"expected a folder {' or '.join(s + '/' for s in spellings)} with one matrix a camera, such as 0000.txt"
     raise FileNotFoundError(f"{files.root}: no {spellings[0]} calibration; {expected}: copy it there")
+
+
+def leaving_members(path: str) -> list[str]:
+    """Names in an archive that would be written outside the folder it is unpacked in."""
+    names = [info.orig_filename.replace("\\", "/") for info in open_zip(path).infolist()]
+    return [n for n in names if n.startswith("/") or ".." in n.split("/") or re.match("[A-Za-z]:", n)]
 
 
 def open_zip(path: str) -> zipfile.ZipFile:

@@ -105,17 +105,36 @@ def _demux(container: InputContainer, stream: VideoStream) -> list[tuple[int | N
     return packets
 
 
+@dataclass(frozen=True)
+class VideoHeader:
+    """What a video file says about itself at its beginning."""
+
+    height: int
+    """Rows."""
+    width: int
+    """Columns."""
+    codec: str
+    """Name of the codec, as FFmpeg spells it."""
+    fps: float
+    """Frames per second, 0 where it does not say."""
+
+
 @lru_cache(maxsize=256)
-def _header(key: tuple[str, int, str]) -> tuple[int, int, str, float, str]:
+def _header(key: tuple[str, int, str]) -> VideoHeader:
     container, stream = _open(key[0])
     with container:
         context = stream.codec_context
-        return context.height, context.width, context.name, float(stream.average_rate or 0), str(context.pix_fmt)
+        return VideoHeader(context.height, context.width, context.name, float(stream.average_rate or 0))
+
+
+def header(path: str) -> VideoHeader:
+    """Read a video's header alone: cheap. Raises ValueError when it is no video."""
+    return _header(version(path))
 
 
 def resolution(path: str) -> tuple[int, int]:
     """(height, width), from the file's header alone."""
-    return _header(version(path))[:2]
+    return header(path).height, header(path).width
 
 
 def count(path: str) -> int:
@@ -130,12 +149,13 @@ def probe(path: str) -> VideoInfo:
     raise: its `num_frames` is less than its `declared_frames`.
     """
     key = version(path)
-    height, width, codec, fps, _ = _header(key)
+    head = _header(key)
     container, stream = _open(path)
     with container:
         declared = stream.frames
         num_frames = len(_demux(container, stream))
-    return VideoInfo(num_frames, declared, width, height, codec, fps, num_frames / fps if fps else 0.0, key[1])
+    duration = num_frames / head.fps if head.fps else 0.0
+    return VideoInfo(num_frames, declared, head.width, head.height, head.codec, head.fps, duration, key[1])
 
 
 def decode(
