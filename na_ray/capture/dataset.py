@@ -8,8 +8,6 @@ Frames are named by *position* 0..num_frames-1 here; `Split.frames` holds the nu
 of a video belongs to position i.
 """
 
-import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -18,6 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from na_ray.capture import video
+from na_ray.capture.archive import read_member
 from na_ray.capture.camera import Camera, read_extrinsics, read_intrinsics
 from na_ray.capture.image import image_resolution, read_image
 from na_ray.capture.layout import (
@@ -29,7 +28,6 @@ from na_ray.capture.layout import (
     find_file,
     find_split,
     find_splits,
-    open_zip,
 )
 from na_ray.capture.rig import Pose, Rig, read_rig
 from na_ray.capture.storage import is_url, join, read_bytes, version
@@ -139,10 +137,7 @@ class Split:
         series, number = self.files.transforms, self._number(position)
         if not series.archive:
             return read_bytes(series.path(number))
-        try:
-            return open_zip(series.folder).read(series.name(number))
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(f"{series.path(number)}: the archive is damaged ({error}): copy it again") from None
+        return read_member(series.folder, series.name(number))
 
     def image(self, position: int, camera: int) -> UInt8[np.ndarray, "h w c"]:
         """The picture (height, width, 3 or 4) of camera 0..len(cameras)-1."""

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from na_ray.capture import checks, video
+from na_ray.capture.archive import leaving_members
 from na_ray.capture.dataset import Split
 from na_ray.capture.image import check_image, read_image
 from na_ray.capture.layout import (
@@ -13,7 +14,6 @@ from na_ray.capture.layout import (
     by_number,
     find_map_videos,
     find_sources,
-    leaving_members,
 )
 from na_ray.capture.report import Report
 from na_ray.capture.rig import Pose, parse_json

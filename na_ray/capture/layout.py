@@ -6,13 +6,12 @@ number 12. Nothing but names is read here (and the directory of `transform.zip`)
 
 import os
 import re
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
-from na_ray.capture.storage import basename, is_url, join, listing, open_binary, parent, version
+from na_ray.capture.archive import open_zip
+from na_ray.capture.storage import basename, is_url, join, listing, parent
 
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov")
 IMAGES = (".png", ".jpg", ".jpeg")
@@ -282,23 +281,3 @@ def find_calibration(files: SplitFiles, spellings: tuple[str, ...], required: bo
         return {}
     expected = f"expected a folder {' or '.join(s + '/' for s in spellings)} with one matrix a camera, such as 0000.txt"
     raise FileNotFoundError(f"{files.root}: no {spellings[0]} calibration; {expected}: copy it there")
-
-
-def leaving_members(path: str) -> list[str]:
-    """Names in an archive that would be written outside the folder it is unpacked in."""
-    names = [info.orig_filename.replace("\\", "/") for info in open_zip(path).infolist()]
-    return [n for n in names if n.startswith("/") or ".." in n.split("/") or re.match("[A-Za-z]:", n)]
-
-
-def open_zip(path: str) -> zipfile.ZipFile:
-    """An archive open for reading, kept open. Raises ValueError when it is none."""
-    return _open_zip(version(path), os.getpid())
-
-
-@lru_cache(maxsize=8)
-def _open_zip(key: tuple[str, int, str], process: int) -> zipfile.ZipFile:
-    # The process is part of the key: a forked child must not move its parent's place in the file.
-    try:
-        return zipfile.ZipFile(open_binary(key[0]) if is_url(key[0]) else key[0])
-    except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{key[0]}: no readable zip archive ({error}): copy the file again") from None

@@ -22,6 +22,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from na_ray.capture import h264
 from na_ray.capture.storage import is_url, open_binary, version
 
 Codec = Literal["mjpeg", "ffv1", "h264"]
@@ -240,22 +241,9 @@ def _may_seek(stream: VideoStream) -> bool:
 
 
 def _is_clean(stream: VideoStream, packet: Packet) -> bool:
-    """Whether an H.264 key packet resets the decoder (it holds an IDR slice), which a recovery point does not."""
-    if stream.codec_context.name != "h264":
-        return True
-    data, extradata = bytes(packet), stream.codec_context.extradata or b""
-    if extradata[:1] == b"\x01":
-        return 5 in _nal_types_by_length(data, (extradata[4] & 3) + 1)
-    return any(part[0] & 31 == 5 for part in data.split(b"\0\0\1")[1:] if part)
-
-
-def _nal_types_by_length(data: bytes, prefix: int) -> list[int]:
-    """Types of the units of an mp4-style packet, each of which follows its length in `prefix` bytes."""
-    types, at = [], 0
-    while at + prefix < len(data):
-        types.append(data[at + prefix] & 31)
-        at += prefix + int.from_bytes(data[at : at + prefix], "big")
-    return types
+    """Whether a key packet resets the decoder; in H.264 a recovery point, also marked as key, does not."""
+    context = stream.codec_context
+    return context.name != "h264" or h264.IDR in h264.unit_types(bytes(packet), context.extradata or b"")
 
 
 class VideoWriter:
