@@ -1,0 +1,149 @@
+"""The body's UV atlas on a grid of texels: normal maps from poses, texture maps from images.
+
+Texel (row r, column c) of an S x S map has its center at u = (c + 0.5) / S, v = 1 - (r + 0.5) / S: the first row is
+v = 1. A chart is an island of faces in the atlas; texels between the charts belong to no face.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import warp as wp
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from na_ray.body import kernels, raster_kernels, unwrap
+from na_ray.body.body import Body, PosedBody
+from na_ray.capture.camera import Camera
+
+UNCOVERED = 2**31 - 1
+
+
+class Atlas:
+    """The face and the barycentrics at every texel of a square map; made once for a body and a size."""
+
+    def __init__(self, body: Body, size: int = 512):
+        if size < 1:
+            raise ValueError(f"an atlas needs a size of at least one texel, got {size}")
+        self.body = body
+        self.size = size
+        corners = _corners_in_texels(body, size)
+        fill = _fill(corners, size)
+        texel, face, barycentrics = _edge_fragments(corners, size)
+        barycentrics = barycentrics.to(body.vertices)
+        self.inside: Bool[Tensor, "s s"] = fill >= 0
+        """Texels whose center lies in a face."""
+        self.face: Int[Tensor, "s s"] = fill.clone()
+        """Face of each texel: the lowest of those that hold its center, or one that touches the texel, or -1."""
+        self.barycentrics: Float[Tensor, "s s 3"] = torch.zeros(size, size, 3, **_like(body))
+        """Barycentrics on that face, in the order of its corners; zero outside."""
+        self._put_barycentrics(corners, fill)
+        drawn_face, drawn_weights = self.face.clone().view(-1), self.barycentrics.clone().view(-1, 3)
+        drawn_face[texel], drawn_weights[texel] = face, barycentrics
+        border = ~self.inside.view(-1)[texel]
+        self.face.view(-1)[texel[border]] = face[border]
+        self.barycentrics.view(-1, 3)[texel[border]] = barycentrics[border]
+        self._drawn: Int[Tensor, " m"] = (drawn_face >= 0).nonzero()[:, 0]
+        self._drawn_vertices: Int[Tensor, "m 3"] = body.faces[drawn_face[self._drawn]]
+        self._drawn_weights: Float[Tensor, "m 3"] = drawn_weights[self._drawn]
+
+    def _put_barycentrics(self, corners: Float[Tensor, "f 3 2"], fill: Int[Tensor, "s s"]) -> None:
+        row, column = (fill >= 0).nonzero(as_tuple=True)
+        a, b, c = corners[fill[row, column]].unbind(1)
+        p = torch.stack([column, row], dim=1).to(a)
+        area, wb, wc = _cross(b - a, c - a), _cross(p - a, c - a), _cross(b - a, p - a)
+        weights = torch.stack([area - wb - wc, wb, wc], dim=1) / area[:, None]
+        self.barycentrics[row, column] = weights.to(self.barycentrics)
+
+    def normal_map(self, posed: PosedBody) -> UInt8[Tensor, "s s 3"]:
+        """World normals as published: R, G, B = z, y, x of n / 2 + 0.5, linear over each face, white outside.
+
+        Like the original's drawing (parity section 5), a texel that the outline of a face touches takes the normal of
+        the outline, within the charts and around them: the charts grow by up to a texel.
+        """
+        colors = posed.vertex_normals().flip(1) * 127.5 + 127.5
+        values = torch.nn.functional.embedding_bag(
+            self._drawn_vertices, colors, per_sample_weights=self._drawn_weights, mode="sum"
+        )
+        result = torch.full((self.size**2, 3), 255, dtype=torch.uint8, device=colors.device)
+        result[self._drawn] = values.round_().clamp_(0, 255).to(torch.uint8)
+        return result.view(self.size, self.size, 3)
+
+    def interpolate(self, values: Float[Tensor, "v c"]) -> Float[Tensor, "s s c"]:
+        """A quantity given at the vertices, linear over each face; zero where no face is."""
+        corners = self.body.faces[self.face.clamp(min=0)]
+        return torch.einsum("rsk,rskc->rsc", self.barycentrics, values[corners])
+
+    def unwrap(
+        self,
+        images: Sequence[UInt8[np.ndarray, "_ _ _"]],
+        cameras: Sequence[Camera],
+        posed: PosedBody,
+        masks: Sequence[Bool[np.ndarray, "_ _"]] | None = None,
+        padding: int = 1,
+    ) -> UInt8[Tensor, "s s 3"]:
+        """A texture map from the views of one frame; black outside the charts and their padding (in texels).
+
+        A texel's color is the mean over the cameras that see it, weighted by cos^4 of the angle between its normal and
+        the camera. Silhouettes (`masks`, or the alpha of RGBA images) keep the background out; texels that no camera
+        sees take the color of their surroundings on the body. Raises ValueError for an image of the wrong size.
+        """
+        return unwrap.unwrap(self, images, cameras, posed, masks, padding)
+
+
+def _like(body: Body) -> dict:
+    return {"dtype": body.vertices.dtype, "device": body.vertices.device}
+
+
+def _cross(a: Float[Tensor, "n 2"], b: Float[Tensor, "n 2"]) -> Float[Tensor, "n"]:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def _corners_in_texels(body: Body, size: int) -> Float[Tensor, "f 3 2"]:
+    """(x, y) of each face's corners in texels, whose centers lie at integers here; in float64."""
+    u, v = body.face_uv.to(torch.float64).unbind(2)
+    return torch.stack([u * size - 0.5, (1 - v) * size - 0.5], dim=2)
+
+
+def _fill(corners: Float[Tensor, "f 3 2"], size: int) -> Int[Tensor, "s s"]:
+    """The lowest index among the faces that hold each texel's center, -1 for none."""
+    faces = torch.full((size, size), UNCOVERED, dtype=torch.int32, device=corners.device)
+    flat = torch.nn.functional.pad(corners, (0, 1)).contiguous()
+    with kernels.on_device(corners.device) as name:
+        inputs = [wp.from_torch(flat, dtype=wp.vec3d), wp.from_torch(faces)]
+        wp.launch(raster_kernels.fill_faces, len(flat), inputs, device=name)
+    return torch.where(faces == UNCOVERED, -1, faces.to(torch.int64))
+
+
+def _edge_fragments(
+    corners: Float[Tensor, "f 3 2"], size: int
+) -> tuple[Int[Tensor, "n"], Int[Tensor, "n"], Float[Tensor, "n 3"]]:
+    """(texel, face, barycentrics) of every texel that a line one texel wide along a face's outline touches.
+
+    A line has one texel per column, or per row if it is steep. Of several lines in a texel the first one stays.
+    """
+    start, end = corners.reshape(-1, 2), corners[:, [1, 2, 0]].reshape(-1, 2)
+    along = end - start
+    steep = (along[:, 1].abs() > along[:, 0].abs()).long()[:, None]
+    first, last = start.gather(1, steep)[:, 0], end.gather(1, steep)[:, 0]
+    low = torch.minimum(first, last).ceil()
+    counts = (torch.maximum(first, last).floor() - low + 1).clamp(min=0).long()
+    edge = torch.repeat_interleave(counts)
+    step = torch.arange(len(edge), device=edge.device) - (counts.cumsum(0) - counts)[edge]
+    t = (low[edge] + step - first[edge]) / (last - first)[edge]
+    column, row = (start[edge] + t[:, None] * along[edge]).round().long().unbind(1)
+    kept = ((row >= 0) & (row < size) & (column >= 0) & (column < size)).nonzero()[:, 0]
+    texel, kept = _first_of_each((row * size + column)[kept], kept)
+    edge, t = edge[kept], t[kept]
+    barycentrics = torch.zeros(len(kept), 3, dtype=corners.dtype, device=corners.device)
+    barycentrics.scatter_(1, (edge % 3)[:, None], (1 - t)[:, None])
+    barycentrics.scatter_(1, ((edge + 1) % 3)[:, None], t[:, None])
+    return texel, edge // 3, barycentrics
+
+
+def _first_of_each(keys: Int[Tensor, "n"], values: Int[Tensor, "n"]) -> tuple[Int[Tensor, "m"], Int[Tensor, "m"]]:
+    """Distinct keys, each with the first of its values."""
+    ordered, order = keys.sort(stable=True)
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return ordered[first], values[order[first]]
