@@ -24,30 +24,9 @@ from jaxtyping import UInt8
 
 from na_ray.capture import h264
 from na_ray.capture.storage import is_url, open_binary, version
+from na_ray.capture.video_info import VideoHeader, VideoInfo
 
 Codec = Literal["mjpeg", "ffv1", "h264"]
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a video file says about itself, and what is really in it."""
-
-    num_frames: int
-    """Frames that the file holds, counted."""
-    declared_frames: int
-    """Frames that its header promises; 0 where it does not say."""
-    width: int
-    """Columns."""
-    height: int
-    """Rows."""
-    codec: str
-    """Name of the codec, as FFmpeg spells it."""
-    fps: float
-    """Frames per second."""
-    duration: float
-    """Seconds."""
-    size: int
-    """Bytes of the file."""
 
 
 @dataclass(frozen=True)
@@ -104,20 +83,6 @@ def _demux(container: InputContainer, stream: VideoStream) -> list[tuple[int | N
         # A cut file ends in the middle of a packet: what came before it is what there is.
         return packets
     return packets
-
-
-@dataclass(frozen=True)
-class VideoHeader:
-    """What a video file says about itself at its beginning."""
-
-    height: int
-    """Rows."""
-    width: int
-    """Columns."""
-    codec: str
-    """Name of the codec, as FFmpeg spells it."""
-    fps: float
-    """Frames per second, 0 where it does not say."""
 
 
 @lru_cache(maxsize=256)
