@@ -11,7 +11,9 @@ package. Put them into a folder and name it in the environment variable `NA_RAY_
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -26,6 +28,8 @@ SSIM_WINDOW = 7
 LPIPS_MIN_SIDE = 31
 """Side (px) of the smallest picture that passes AlexNet's strides."""
 
+Picture = TypeVar("Picture", Tensor, np.ndarray)
+
 
 @dataclass(frozen=True)
 class Box:
@@ -36,8 +40,8 @@ class Box:
     bottom: int
     right: int
 
-    def crop(self, image: Tensor) -> Tensor:
-        """The part of an (h, w, ...) image inside the box, as a view."""
+    def crop(self, image: Picture) -> Picture:
+        """The part of an (h, w, ...) tensor or array inside the box, as a view."""
         return image[self.top : self.bottom, self.left : self.right]
 
     def scaled(self, rows: float, columns: float) -> "Box":

@@ -1,4 +1,4 @@
-"""Pictures: resampling, colors for depths and normals, sheets with labels, and PNG files.
+"""Pictures: colors for depths and normals, sheets with labels, and PNG files.
 
 Decoded pictures are uint8 arrays (height, width, 3 or 4); computed ones are float tensors (height, width, 3) in [0, 1].
 Pixel centers lie at integer coordinates; camera axes are OpenCV's (x right, y down, z forward).
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from na_ray.capture.camera import Camera
@@ -20,45 +21,31 @@ from na_ray.capture.camera import Camera
 _VIRIDIS = (0x440154, 0x472D7B, 0x3B528B, 0x2C728E, 0x21918C, 0x28AE80, 0x5EC962, 0xADDC30, 0xFDE725)
 
 
-def _overlaps(into: int, size: int) -> Float[Tensor, "into size"]:
-    """Share of each of `size` pixels in each of `into` wider ones; the rows sum to one."""
-    edges = torch.arange(into + 1, dtype=torch.float64) * size / into
-    start = torch.arange(size, dtype=torch.float64)
-    covered = torch.minimum(edges[1:, None], start + 1) - torch.maximum(edges[:-1, None], start)
-    return (covered.clamp_min(0) * into / size).float()
-
-
-def resize_area(picture: Float[Tensor, "h w c"], height: int, width: int) -> Float[Tensor, "{height} {width} c"]:
-    """Resample by averaging exactly the area that each new pixel covers, also for ratios that are no integers."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    rows, columns = _overlaps(height, picture.shape[0]), _overlaps(width, picture.shape[1])
-    return torch.einsum("Hh,hwc,Ww->HWc", rows.to(picture), picture, columns.to(picture))
-
-
-def over_background(image: np.ndarray, background: Sequence[float]) -> Float[Tensor, "h w 3"]:
-    """An (h, w, 3 or 4) uint8 picture as floats in [0, 1]; with alpha, over the RGB `background` (0..1)."""
-    values = torch.from_numpy(np.array(image, dtype=np.float32) / 255)
-    if values.shape[-1] == 3:
-        return values
-    alpha = values[..., 3:]
-    return values[..., :3] * alpha + torch.tensor(list(background), dtype=torch.float32) * (1 - alpha)
-
-
 def to_uint8(picture: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Round [0, 1] to 8 bits, half up (parity page, section 5)."""
     return (picture.detach().clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8).cpu().numpy()
 
 
-def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write an (h, w, 3) uint8 picture aside and rename it, so that a file that exists is complete."""
+def write_png(path: Path, picture: np.ndarray, mark: str = "") -> None:
+    """Write an (h, w, 3) uint8 picture aside and rename it, so that a file that exists is complete.
+
+    `mark` is stored in the file (`png_mark` reads it) to say what the picture was made of.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
+    notes = PngInfo()
+    notes.add_text("na_ray", mark)
     try:
-        Image.fromarray(picture).save(aside, format="PNG")
+        Image.fromarray(picture).save(aside, format="PNG", pnginfo=notes)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def png_mark(path: Path) -> str:
+    """The mark of a file that `write_png` made; empty for others."""
+    with Image.open(path) as picture:
+        return str(picture.info.get("na_ray", ""))
 
 
 def read_png(path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures: normals against the original's numbers and a sphere, resampling against loops, files that are whole."""
+"""Pictures: normals against the original's numbers and a sphere, files that are whole."""
 
 from pathlib import Path
 
@@ -51,22 +51,6 @@ def test_near_is_bright_far_is_dark_and_nothing_is_white():
     brightness = colors.mean(-1)[0]
     assert brightness[0] > brightness[1] > brightness[2] and (colors[0, 3] == 1).all()
     np.testing.assert_allclose(colors[0, 1], np.array([0x21, 0x91, 0x8C]) / 255, atol=1e-6)
-
-
-@pytest.mark.parametrize("size", [(6, 8), (8, 12), (5, 7)])
-def test_area_resampling_averages_what_a_pixel_covers(size):
-    image = np.random.default_rng(0).random((24, 36, 3), dtype=np.float32)
-    height, width = size
-    fine = np.repeat(np.repeat(image.astype(np.float64), height, axis=0), width, axis=1)
-    expected = fine.reshape(height, 24, width, 36, 3).mean((1, 3))
-    np.testing.assert_allclose(picture.resize_area(torch.from_numpy(image), height, width), expected, atol=1e-6)
-
-
-def test_alpha_is_put_over_the_background():
-    image = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 51]]], np.uint8)
-    over = picture.over_background(image, (0.0, 1.0, 0.5))
-    np.testing.assert_allclose(over[0], [[1, 0, 0], [0, 1, 0.5], [0, 0.8, 0.4]], atol=1e-6)
-    assert picture.over_background(image[..., :3], (0.0, 1.0, 0.5))[0, 2].sum() == 0
 
 
 def test_rounding_is_half_up():

@@ -1,0 +1,244 @@
+"""Whole pictures and films of an actor: color, depth, normals, and the posed mesh with the same texture map.
+
+A film is a folder a view with one PNG a frame, and an mp4 beside each folder. Every PNG carries a mark of the actor,
+pose, texture and camera that it shows, so that a render that was interrupted goes on without mixing two films.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from na_ray import picture
+from na_ray.body.body import PosedBody
+from na_ray.body.rasterize import textured_mesh
+from na_ray.body.surface import Surface
+from na_ray.capture.camera import Camera
+from na_ray.capture.dataset import Split
+from na_ray.capture.image import resample_area
+from na_ray.capture.pixels import near_body
+from na_ray.capture.rig import Pose
+from na_ray.capture.video import VideoWriter
+from na_ray.checkpoint import Actor
+from na_ray.models.renderer import Renderer
+
+View = Literal["color", "depth", "normals", "mesh"]
+"""What a picture shows."""
+
+Progress = Callable[[int, int], None]
+"""Called with (frames done, frames in all)."""
+
+# Rays handed to the renderer at once: it cuts them further by `samples_per_chunk`, this bounds what it returns.
+_RAYS = 65_536
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What one camera sees of the actor."""
+
+    color: Float[Tensor, "h w 3"]
+    """RGB in [0, 1], over the background."""
+    depth: Float[Tensor, "h w"]
+    """Expected distance along the ray, m; `background_depth` where nothing is seen."""
+    missed: Float[Tensor, "h w"]
+    """Share of the light that passes the actor: 1 - alpha."""
+    normals: Float[Tensor, "h w 3"]
+    """From the depths, camera axes, away from the camera; zero on the border."""
+
+
+def texture_map(actor: Actor, texture: np.ndarray) -> Float[Tensor, "3 h w"]:
+    """A decoded texture map as the actor's encoder wants it: [0, 1], shrunk to `data.texture_size`, on its device."""
+    side = actor.config.data.texture_size or len(texture)
+    values = torch.from_numpy(resample_area(texture, side, side) / 255)
+    return values.permute(2, 0, 1).to(next(actor.renderer.parameters()))
+
+
+@torch.no_grad()
+def render_view(
+    renderer: Renderer,
+    posed: PosedBody,
+    features: Float[Tensor, "i j d"],
+    camera: Camera,
+    *,
+    generator: torch.Generator | None = None,
+) -> Picture:
+    """Render one camera. Only rays that can meet the shell are marched, in chunks of bounded memory.
+
+    `features` are those of `Renderer.encode`. `generator` feeds the jitter of a renderer in training mode.
+    """
+    config, like = renderer.config, next(renderer.parameters())
+    count = camera.height * camera.width
+    color = torch.tensor(config.background).to(like).repeat(count, 1)
+    depth = torch.full((count,), config.background_depth).to(like)
+    missed = torch.ones(count).to(like)
+    pixels = camera.pixel_grid()
+    for chunk in np.split(chosen := _candidates(renderer, posed, camera), range(_RAYS, len(chosen), _RAYS)):
+        if len(chunk):
+            rays = (torch.from_numpy(r).to(like) for r in camera.rays(pixels[chunk]))
+            rendered = renderer(posed, None, *rays, features=features, generator=generator)
+            where = torch.from_numpy(chunk).to(like.device)
+            color[where], depth[where], missed[where] = rendered.colors, rendered.depths, rendered.missed
+    size = camera.height, camera.width
+    depth = depth.reshape(size)
+    normals = picture.normals_from_depth(depth, camera)
+    return Picture(((color + 1) / 2).clamp(0, 1).reshape(*size, 3), depth, missed.reshape(size), normals)
+
+
+def _candidates(renderer: Renderer, posed: PosedBody, camera: Camera) -> np.ndarray:
+    """Row-major numbers of the pixels that may see the shell."""
+    if renderer.config.parity:  # the original's shell also lies behind the camera, where no picture shows it
+        return np.arange(camera.height * camera.width)
+    near, tile = near_body(posed.world_vertices.cpu().numpy(), camera, renderer.config.shell_radius)
+    marked = near.repeat(tile, axis=0).repeat(tile, axis=1)[: camera.height, : camera.width]
+    return np.flatnonzero(marked)
+
+
+class Motion(Sequence[tuple[Pose, np.ndarray]]):
+    """Frames of a split, read one by one as they are asked for: the pose and the texture map (h, w, 3) uint8."""
+
+    def __init__(self, split: Split, frames: Sequence[int] | None = None) -> None:
+        """`frames`: positions in the split, in the order of the film; repeats freeze it. None: all."""
+        self.split = split
+        self.frames = range(split.num_frames) if frames is None else frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        if isinstance(index, slice):
+            return Motion(self.split, self.frames[index])
+        return self.split.pose(self.frames[index]), self.split.texture(self.frames[index])
+
+
+def render_sequence(
+    actor: Actor,
+    motion: Split | Sequence[tuple[Pose, np.ndarray]],
+    cameras: Sequence[Camera],
+    out: Path,
+    views: Sequence[View] = get_args(View),
+    side_by_side: bool = False,
+    fps: float = 25.0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """Film a motion, one camera a frame: `out/<view>/NNNNNN.png` and `out/<view>.mp4`; returns the mp4 files.
+
+    `motion` is a split, or poses and (h, w, 3) uint8 texture maps. `side_by_side` adds a film of all views in a row.
+    Frames that are there are kept unless `overwrite`. Raises ValueError when the counts differ or a view does not
+    exist, and FileExistsError when a frame in `out` shows something else.
+    """
+    frames = Motion(motion) if isinstance(motion, Split) else motion
+    _check(frames, cameras, views)
+    names = [*views, "side_by_side"] if side_by_side else [*views]
+    weights = _digest(*actor.renderer.state_dict().values())
+    fresh = False
+    for i, camera in enumerate(cameras):
+        files = [out / name / f"{i:06d}.png" for name in names]
+        pose, texture = frames[i]
+        mark = _digest(weights, *_facts(pose, camera), texture)
+        if overwrite or not _are_kept(files, mark):
+            fresh = True
+            pictures = render_frame(actor, pose, texture, camera, views)
+            rows = [*pictures, picture.sheet(pictures, len(pictures))] if side_by_side else pictures
+            for file, shown in zip(files, rows, strict=True):
+                picture.write_png(file, shown, mark)
+        if progress:
+            progress(i + 1, len(cameras))
+    films = [(out / f"{name}.mp4", out / name) for name in names]
+    return [_film(film, folder, len(cameras), fps, fresh) for film, folder in films]
+
+
+def render_frame(
+    actor: Actor, pose: Pose, texture: np.ndarray, camera: Camera, views: Sequence[View] = get_args(View)
+) -> list[np.ndarray]:
+    """The views (h, w, 3) uint8 of one frame through one camera. Depths are colored over the body's own range."""
+    posed = actor.renderer.body.pose(pose)
+    if set(views) - {"mesh"}:
+        features = actor.renderer.encode(texture_map(actor, texture)).detach()
+        seen = render_view(actor.renderer, posed, features, camera)
+    shown = []
+    for view in views:
+        if view == "color":
+            values = seen.color
+        elif view == "depth":
+            near, far = _range(posed, camera)
+            values = picture.depth_colors(seen.depth, seen.missed, near, far)
+        elif view == "normals":
+            values = picture.normal_colors(seen.normals, seen.missed)
+        else:
+            values = mesh_view(actor, posed, texture, camera)
+        shown.append(picture.to_uint8(values))
+    return shown
+
+
+def mesh_view(actor: Actor, posed: PosedBody, texture: np.ndarray, camera: Camera) -> Float[Tensor, "h w 3"]:
+    """The posed mesh with the texture map as it is stored, RGB in [0, 1], over the actor's background."""
+    surface = Surface(posed.body.faces, len(posed.vertices), posed.vertices.device)
+    values = torch.from_numpy(np.array(texture)).to(posed.vertices) / 255
+    color, _, coverage = textured_mesh(posed, values, camera, surface, supersample=3, background=0.0)
+    background = torch.tensor(background_of(actor)).to(color)
+    return color + (1 - coverage[..., None]) * background
+
+
+def background_of(actor: Actor) -> tuple[float, float, float]:
+    """The color behind the actor, RGB in [0, 1]."""
+    r, g, b = actor.config.renderer.background
+    return (r + 1) / 2, (g + 1) / 2, (b + 1) / 2
+
+
+def _range(posed: PosedBody, camera: Camera) -> tuple[float, float]:
+    """Distances (m) of the body's nearest and farthest vertex from the camera."""
+    distances = np.linalg.norm(posed.world_vertices.cpu().numpy() - camera.center, axis=1)
+    return float(distances.min()), float(distances.max())
+
+
+def _check(frames: Sequence[object], cameras: Sequence[Camera], views: Sequence[str]) -> None:
+    unknown = [v for v in views if v not in get_args(View)]
+    if unknown or not views:
+        raise ValueError(f"no view {', '.join(unknown) or 'given'}: choose among {', '.join(get_args(View))}")
+    if len(frames) != len(cameras) or not len(cameras):
+        raise ValueError(f"{len(cameras)} cameras for {len(frames)} frames: a film needs one camera a frame")
+    if len({(c.height, c.width) for c in cameras}) > 1:
+        raise ValueError("the cameras of a film differ in resolution: resize them to one (Camera.resized)")
+
+
+def _digest(*parts: Tensor | np.ndarray | str) -> str:
+    """A short name for what the parts hold."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            part = part.detach().cpu().numpy()
+        found.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:16]
+
+
+def _facts(pose: Pose, camera: Camera) -> list[np.ndarray]:
+    """What decides a frame beside the weights and the texture map."""
+    size = np.array([camera.height, camera.width])
+    return [pose.joints_RT, pose.rotation, pose.translation, camera.K, camera.T_world_camera, size]
+
+
+def _are_kept(files: Sequence[Path], mark: str) -> bool:
+    """Whether all of a frame's files are there. Raises FileExistsError when one of them shows something else."""
+    present = [file for file in files if file.is_file()]
+    for file in present:
+        if picture.png_mark(file) != mark:
+            raise FileExistsError(f"{file} shows another actor, pose or camera: name another folder, or overwrite")
+    return len(present) == len(files)
+
+
+def _film(film: Path, folder: Path, count: int, fps: float, fresh: bool) -> Path:
+    """Make the mp4 of a folder's frames, unless it is there and no frame is new."""
+    if fresh or not film.is_file():
+        with VideoWriter(str(film), fps, "h264") as video:
+            for i in range(count):
+                frame = picture.read_png(folder / f"{i:06d}.png")
+                # Players want even sizes.
+                video.write(np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge"))
+    return film
