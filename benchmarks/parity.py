@@ -141,8 +141,12 @@ def render_arrays(fixture: Fixture, table: Table) -> None:
     for name, frame in {"img32": 1, "noseam32": 1, "f0v1": 0, "f2v2half": 2}.items():
         renderer = fixture.renderer(seams=name != "noseam32")
         posed = fixture.pose(renderer, frame)
-        directions = fixture.tensor(data[f"{name}_ray_dir"])
-        origins = fixture.tensor(data[f"{name}_c2w"])[:3, 3].expand(len(directions), 3).contiguous()
+        height, width = data[f"{name}_image01"].shape[:2]
+        y, x = np.mgrid[:height, :width] * (2 if name == "f2v2half" else 1)
+        pixels = np.stack([x.ravel(), y.ravel()], axis=1)
+        origins, directions = fixture.rays(data[f"{name}_K"], data[f"{name}_c2w"], pixels)
+        tolerance = 1e-7 if fixture.dtype == torch.float64 else 5e-7
+        table.check("render", f"{name}_ray_dir", directions, data[f"{name}_ray_dir"], tolerance)
         kept: list[tuple[Tensor, ...]] = []
         evaluate = renderer._evaluate
         renderer._evaluate = lambda *args, kept=kept, evaluate=evaluate: kept.append(evaluate(*args)) or kept[-1]  # type: ignore[method-assign]
@@ -159,10 +163,8 @@ def render_arrays(fixture: Fixture, table: Table) -> None:
 def _check_picture(fixture: Fixture, table: Table, name: str, found: Any, data: Any, clean: Any) -> None:
     table.check("render", f"{name}_hit", found.hit, data[f"{name}_hit"], 0)
     values = {"colors": found.colors, "depths": found.depths, "missed": found.missed}
-    height_width = data[f"{name}_image01"].shape[:2]
     image = ((found.colors + 1) / 2).clamp(0, 1)
     reference = data[f"{name}_image01"].reshape(-1, 3)
-    assert height_width[0] * height_width[1] == len(image)
     if fixture.dtype == torch.float64:
         for key, tolerance in {"colors": 5e-5, "depths": 1e-4, "missed": 5e-5}.items():
             table.check("render", f"{name}_{key}", values[key], data[f"{name}_{key}"], tolerance, clean)
@@ -212,8 +214,10 @@ def samples(fixture: Fixture, table: Table) -> None:
     renderer = fixture.renderer()
     posed = fixture.pose(renderer, 0)
     for view in range(4):
-        directions = fixture.tensor(data[f"v{view}_ray_dir"])
-        origins = fixture.tensor(data[f"v{view}_ray_start"]).expand(len(directions), 3).contiguous()
+        camera = (data[f"v{view}_intrinsics"], data[f"v{view}_c2w"])
+        origins, directions = fixture.rays(*camera, data[f"v{view}_uv"])
+        table.check("rays", f"v{view}_ray_start", origins[0], data[f"v{view}_ray_start"], 1e-9 if f64 else 1e-7)
+        table.check("rays", f"v{view}_ray_dir", directions, data[f"v{view}_ray_dir"], 1e-7 if f64 else 5e-7)
         near, far, hit = renderer.intervals(posed, origins, directions)
         firm = ~data[f"v{view}_graze"]
         table.check("rays", f"v{view}_hit", hit, data[f"v{view}_hit"], 0, firm)

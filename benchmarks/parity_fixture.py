@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from na_ray.body.body import Body, PosedBody
+from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig, read_rig
 from na_ray.models.renderer import Renderer
 from na_ray.original import Imported, import_checkpoint
@@ -88,5 +89,12 @@ class Fixture:
         return renderer.body.pose(Pose.from_json(text, f"frame {frame}"))
 
     def texture(self, frame: int) -> Tensor:
-        """The texture map of a frame, (3, H, W)."""
-        return self.tensor(self.load("rig")["textures"][frame] / np.float32(255)).permute(2, 0, 1)
+        """The texture map of a frame, (3, H, W), as the original's loader gives it: bytes times float32(1 / 255)."""
+        return self.tensor(self.load("loader")[f"f{frame}_tex"]).permute(2, 0, 1)
+
+    def rays(self, K: Any, c2w: Any, pixels: Any) -> tuple[Tensor, Tensor]:
+        """Origins and directions through pixels (x, y), computed in float64."""
+        matrices = (np.asarray(matrix, np.float64) for matrix in (K[:3, :3], c2w))
+        camera = Camera("view", *matrices, height=64, width=48)
+        origins, directions = camera.rays(np.asarray(pixels, np.float64))
+        return self.tensor(origins), self.tensor(directions)
