@@ -38,12 +38,12 @@ class WrinkleSite:
 _ARM = (0.64, -0.77, 0.0)
 _OTHER_ARM = (-0.64, -0.77, 0.0)
 WRINKLES: tuple[WrinkleSite, ...] = (
-    WrinkleSite("spine1", (0.0, 1.0, 0.0), 0.052, 0.10, 0.022),
-    WrinkleSite("spine2", (0.15, 1.0, 0.0), 0.060, 0.12, 0.020),
-    WrinkleSite("left_elbow", _ARM, 0.036, 0.070, 0.0062),
-    WrinkleSite("right_elbow", _OTHER_ARM, 0.036, 0.070, 0.0062),
-    WrinkleSite("left_shoulder", (0.80, -0.60, 0.0), 0.050, 0.085, 0.0070),
-    WrinkleSite("right_shoulder", (-0.80, -0.60, 0.0), 0.050, 0.085, 0.0070),
+    WrinkleSite("spine1", (0.0, 1.0, 0.0), 0.054, 0.10, 0.030),
+    WrinkleSite("spine2", (0.15, 1.0, 0.0), 0.062, 0.12, 0.028),
+    WrinkleSite("left_elbow", _ARM, 0.040, 0.075, 0.0090),
+    WrinkleSite("right_elbow", _OTHER_ARM, 0.040, 0.075, 0.0090),
+    WrinkleSite("left_shoulder", (0.80, -0.60, 0.0), 0.052, 0.090, 0.0100),
+    WrinkleSite("right_shoulder", (-0.80, -0.60, 0.0), 0.052, 0.090, 0.0100),
     WrinkleSite("left_knee", (0.0, 1.0, 0.0), 0.045, 0.05, 0.0028, ("legs",)),
     WrinkleSite("right_knee", (0.0, 1.0, 0.0), 0.045, 0.05, 0.0028, ("legs",)),
 )
@@ -56,7 +56,7 @@ _GAPS = {"skirt": 0.008, "coat_tail": 0.022, "ponytail": 0.024}
 _SWAY = {"skirt": 0.034, "coat_tail": 0.040}
 _SWAY_LIMIT = 0.035
 # Folds round the hem and their depth (m).
-_FOLDS = {"skirt": (9, 0.0095), "coat_tail": (7, 0.0075)}
+_FOLDS = {"skirt": (8, 0.0140), "coat_tail": (7, 0.0110)}
 _PONYTAIL_LENGTH = 0.235
 # Radius along the ponytail (m): tied, full, pointed.
 _PONYTAIL_RADII = (0.016, 0.024, 0.030, 0.031, 0.028, 0.022, 0.013, 0.004)

@@ -106,7 +106,7 @@ def walk(phase: float, heading: float, turn: float) -> Motion:
 def _walking_side(side: str, sign: float, p: float, vigor: float) -> Angles:
     """Arm and leg of one side; the thigh is foremost at p = pi / 2 and swings forward round p = 0."""
     hip = (5.0 + 25.0 * np.sin(p)) * vigor
-    knee = 7.0 + 54.0 * vigor * ((1.0 + np.cos(p + 0.55)) / 2) ** 2 + 8.0 * np.sin(p) ** 2
+    knee = 7.0 + 44.0 * vigor * ((1.0 + np.cos(p + 0.45)) / 2) ** 2 + 8.0 * np.sin(p) ** 2
     ankle = -6.0 + 0.35 * (hip - knee) + 10.0 * np.cos(p - 0.6)
     toe_off = max(0.0, -np.sin(p + 0.25)) ** 2
     swing = -(4.0 + 27.0 * np.sin(p + np.pi)) * vigor

@@ -1,8 +1,9 @@
 """The studio's cameras, and filming the figure through them."""
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
+from scipy.ndimage import binary_dilation
 
 from na_ray.capture.camera import Camera
 from na_ray.synthetic.shading import Stage, Studio
@@ -14,6 +15,8 @@ DISTANCE = 3.6
 FILL_SHARE = 0.93
 # Rays a pixel, along each side.
 SUPERSAMPLE = 3
+# No edge of the filmed meshes is longer (m), however they are stretched.
+LONGEST_EDGE = 0.035
 
 
 def ring(count: int, resolution: int, points: Float[ndarray, "n 3"], seed: int) -> list[Camera]:
@@ -68,28 +71,27 @@ def _fit(
 
 def film(studio: Studio, stage: Stage, camera: Camera, supersample: int = SUPERSAMPLE) -> UInt8[ndarray, "h w 4"]:
     """RGB over white and the coverage of the figure, averaged over `supersample`^2 rays a pixel in display values."""
-    pixels, _ = camera.project(stage.vertices)
-    low = np.clip(np.floor(pixels.min(0)).astype(int) - 1, 0, (camera.width, camera.height))
-    high = np.clip(np.ceil(pixels.max(0)).astype(int) + 2, 0, (camera.width, camera.height))
-    x, y = np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
+    rows, columns = np.nonzero(_touched(stage, camera))
     offset = (np.arange(supersample) + 0.5) / supersample - 0.5
     dy, dx = (d.ravel() for d in np.meshgrid(offset, offset, indexing="ij"))
-    rays = np.stack([x[..., None] + dx, y[..., None] + dy], axis=-1).reshape(-1, 2)
+    rays = np.stack([columns[:, None] + dx, rows[:, None] + dy], axis=-1).reshape(-1, 2)
     # Sub-pixels look at different points of the sun, in another order from pixel to pixel.
-    spin = np.repeat((x * 2.39996 + y * 1.88396).ravel(), len(dx))
-    corner = 2.0 * np.tile(np.stack([dx, dy], axis=1), (x.size, 1))
-    jitter = np.stack(
-        [
-            corner[:, 0] * np.cos(spin) - corner[:, 1] * np.sin(spin),
-            corner[:, 0] * np.sin(spin) + corner[:, 1] * np.cos(spin),
-        ],
-        axis=1,
-    )
-    colors, hit = studio.see(stage, *camera.rays(rays), jitter)
-    samples = np.zeros((len(rays), 4))
-    samples[:, :3] = 1.0
+    spin = np.repeat(columns * 2.39996 + rows * 1.88396, len(dx))
+    corner = np.tile(2.0 * (dx + 1j * dy), len(rows)) * np.exp(1j * spin)
+    colors, hit = studio.see(stage, *camera.rays(rays), np.stack([corner.real, corner.imag], axis=1))
+    samples = np.tile((1.0, 1.0, 1.0, 0.0), (len(rays), 1))
     samples[hit] = np.c_[colors, np.ones(len(hit))]
     image = np.full((camera.height, camera.width, 4), (255, 255, 255, 0), dtype=np.uint8)
-    block = samples.reshape(*x.shape, supersample**2, 4).mean(2)
-    image[low[1] : high[1], low[0] : high[0]] = np.round(255.0 * block).astype(np.uint8)
+    image[rows, columns] = np.round(255.0 * samples.reshape(len(rows), -1, 4).mean(1)).astype(np.uint8)
     return image
+
+
+def _touched(stage: Stage, camera: Camera) -> Bool[ndarray, "h w"]:
+    """Pixels that the figure may reach: those of its vertices, grown by the longest edges."""
+    pixels, depth = camera.project(stage.vertices)
+    places = np.round(pixels).astype(int)
+    seen = (depth > 0) & (places >= 0).all(1) & (places < (camera.width, camera.height)).all(1)
+    mask = np.zeros((camera.height, camera.width), dtype=bool)
+    mask[places[seen, 1], places[seen, 0]] = True
+    grow = 1 + int(np.ceil(LONGEST_EDGE * camera.K[0, 0] / depth[seen].min())) if seen.any() else 1
+    return binary_dilation(mask, np.ones((3, 3)), iterations=grow)

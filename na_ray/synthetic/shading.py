@@ -16,7 +16,7 @@ from na_ray.synthetic.wardrobe import Wardrobe
 
 # World directions towards the lights, and their linear colors.
 SUN = np.array((0.48, 0.78, 0.40)) / np.linalg.norm((0.48, 0.78, 0.40))
-SUN_COLOR = np.array((1.02, 0.96, 0.86))
+SUN_COLOR = np.array((1.18, 1.10, 0.97))
 FILL = np.array((-0.70, 0.25, 0.67)) / np.linalg.norm((-0.70, 0.25, 0.67))
 FILL_COLOR = np.array((0.14, 0.16, 0.20))
 SKY_COLOR, HORIZON_COLOR, GROUND_COLOR = (
@@ -27,7 +27,7 @@ SKY_COLOR, HORIZON_COLOR, GROUND_COLOR = (
 # Half angle of the sun's disc as a tangent: shadows get soft edges.
 SUN_SPREAD = 0.045
 # The sky is sampled by this many directions, at every STRIDE-th vertex.
-SKY_DIRECTIONS, STRIDE = 40, 4
+SKY_DIRECTIONS, STRIDE = 28, 6
 # Rays start this far off the surface (m), so as not to meet the face that they leave.
 LIFT = 0.003
 
@@ -90,7 +90,9 @@ class Studio:
         return Stage(vertices, normals, self._ambient(vertices, normals))
 
     def _hits(self, origins: Float[ndarray, "n 3"], directions: Float[ndarray, "n 3"]) -> tuple[ndarray, ndarray]:
-        face, _, bary = self.surface.intersect(torch.from_numpy(origins), torch.from_numpy(directions))
+        """Faces and barycentrics."""
+        rays = (torch.from_numpy(x.astype(np.float32)) for x in (origins, directions))
+        face, _, bary = self.surface.intersect(*rays)
         return face.numpy(), bary.numpy()
 
     def _ambient(self, vertices: Float[ndarray, "v 3"], normals: Float[ndarray, "v 3"]) -> Float[ndarray, "v 3"]:
