@@ -72,7 +72,7 @@ class Atlas:
     def interpolate(self, values: Float[Tensor, "v c"]) -> Float[Tensor, "s s c"]:
         """A quantity given at the vertices, linear over each face; zero where no face is."""
         corners = self.body.faces[self.face.clamp(min=0)]
-        return torch.einsum("rsk,rskc->rsc", self.barycentrics, values[corners])
+        return (self.barycentrics[..., None] * values[corners]).sum(2)
 
     def unwrap(
         self,

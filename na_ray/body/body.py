@@ -16,6 +16,11 @@ from torch import Tensor
 from na_ray.capture.rig import Pose, Rig
 
 
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """A context without autocast: a position in bfloat16 is off by millimetres."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Body:
     """A template mesh, its UV atlas, its skinning weights and its rest pose; what never changes in a capture."""
@@ -123,15 +128,15 @@ class PosedBody:
 
     def to_world(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
         """Normalized points in world space."""
-        return points @ self.rotation + self.translation
+        return rotate(points, self.rotation) + self.translation
 
     def to_normalized(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
         """World points in normalized space."""
-        return (points - self.translation) @ self.rotation.T
+        return rotate(points - self.translation, self.rotation.T)
 
     def rotate_to_normalized(self, directions: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
         """World directions in normalized space."""
-        return directions @ self.rotation.T
+        return rotate(directions, self.rotation.T)
 
     def vertex_normals(self, world: bool = True) -> Float[Tensor, "v 3"]:
         """Unit normals of the posed vertices: the area-weighted mean of their faces' normals."""
@@ -144,12 +149,20 @@ class PosedBody:
         return replace(self, body=self.body.to(dtype=dtype, device=device), **moved)
 
 
+def rotate(vectors: Float[Tensor, "*n 3"], rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "*n 3"]:
+    """``vectors @ rotation`` in full precision: a matrix product may be TF32 or bfloat16, millimetres off here."""
+    x, y, z = vectors[..., :1], vectors[..., 1:2], vectors[..., 2:]
+    return x * rotation[0] + y * rotation[1] + z * rotation[2]
+
+
 def skin(
     vertices: Float[Tensor, "v 3"], weights: Float[Tensor, "v j"], joints_RT: Float[Tensor, "j 4 4"]
 ) -> Float[Tensor, "v 3"]:
     """Linear blend skinning, x = (sum_j w_j A_j) [v; 1] (parity 3.1)."""
-    blended = torch.einsum("vj,jrc->vrc", weights, joints_RT[:, :3])
-    return torch.einsum("vrc,vc->vr", blended[:, :, :3], vertices) + blended[:, :, 3]
+    # In float64, which neither autocast nor TF32 touches.
+    blended = torch.einsum("vj,jrc->vrc", weights.double(), joints_RT[:, :3].double())
+    posed = torch.einsum("vrc,vc->vr", blended[:, :, :3], vertices.double()) + blended[:, :, 3]
+    return posed.to(vertices.dtype)
 
 
 def face_normals(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "f 3"]:

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from na_ray.body import kernels
+from na_ray.body.body import full_precision
 
 Intervals = tuple[Float[Tensor, "n"], Float[Tensor, "n"], Bool[Tensor, "n"]]
 
@@ -25,7 +26,7 @@ def shell_intervals(
     """
     if not torch.isfinite(vertices_world).all():
         raise ValueError("the posed vertices hold NaN or infinite numbers: check this frame's joints_RT and rotation")
-    with torch.no_grad():
+    with torch.no_grad(), full_precision(origins):
         # Warp needs something to query, and float32 its resolution near the body.
         center = vertices_world.mean(dim=0)
         vertices, origins = vertices_world - center, origins - center

@@ -76,7 +76,7 @@ def textured_mesh(
         raise ValueError(f"a texture of shape {tuple(texture.shape)} given, expected (3, height, width)")
     chw = texture if texture.shape[0] == 3 else texture.permute(2, 0, 1)
     hits = cast(posed, camera, surface, supersample)
-    uv = torch.einsum("nk,nkc->nc", hits.barycentrics, posed.body.face_uv[hits.face])
+    uv = (hits.barycentrics[:, :, None] * posed.body.face_uv[hits.face]).sum(1)
     return _resolve(hits, sample_texture(chw.to(uv), uv), camera, supersample, background)
 
 
@@ -86,7 +86,7 @@ def shaded_mesh(
     """The posed body in gray, lit from the camera: its shape to look at. Returns what `textured_mesh` does."""
     hits = cast(posed, camera, surface, supersample)
     corners = posed.vertex_normals()[posed.body.faces[hits.face]]
-    normals = normalize(torch.einsum("nk,nkc->nc", hits.barycentrics, corners), dim=1)
+    normals = normalize((hits.barycentrics[:, :, None] * corners).sum(1), dim=1)
     light = (normals * hits.direction).sum(1).abs()
     return _resolve(hits, (0.15 + 0.75 * light)[:, None].expand(-1, 3), camera, supersample, background)
 

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, max_pool2d, normalize
 
 from na_ray.body import kernels, raster_kernels
-from na_ray.body.body import PosedBody
+from na_ray.body.body import PosedBody, full_precision
 from na_ray.capture.camera import Camera
 
 if TYPE_CHECKING:
     from na_ray.body.atlas import Atlas
 
-LEAST_COSINE = 0.1
+LEAST_COSINE = 0.2
 """Texels seen at a flatter angle than this are not read."""
 LAST_RESORT = 1e-4
 """Weight of what a camera sees beside the edge of an occluder, where the template and the person differ."""
@@ -104,10 +104,11 @@ def _view(
 def project(points: Float[Tensor, "n 3"], camera: Camera) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]:
     """Pixels (x, y) and depth along the optical axis (m) of world points, as `Camera.project`, on the device."""
     K, T = (torch.tensor(x).to(points) for x in (camera.K, np.linalg.inv(camera.T_world_camera)))
-    local = points @ T[:3, :3].T + T[:3, 3]
-    depth = local[:, 2]
-    safe = torch.where(depth.abs() < 1e-9, 1e-9, depth)
-    return (local @ K.T)[:, :2] / safe[:, None], depth
+    with full_precision(points):
+        local = points @ T[:3, :3].T + T[:3, 3]
+        depth = local[:, 2]
+        safe = torch.where(depth.abs() < 1e-9, 1e-9, depth)
+        return (local @ K.T)[:, :2] / safe[:, None], depth
 
 
 def depth_buffer(posed: PosedBody, camera: Camera) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
@@ -147,7 +148,7 @@ def _inpaint(atlas: "Atlas", colors: Float[Tensor, "n 3"], seen: Bool[Tensor, "n
     known = values[:, 3] > 0
     vertex = values[:, :3] / values[:, 3:].clamp(min=1e-12)
     vertex = _spread(vertex, known, faces)
-    return torch.einsum("nk,nkc->nc", weights, vertex[corners])
+    return (weights[:, :, None] * vertex[corners]).sum(1)
 
 
 def _spread(vertex: Float[Tensor, "v 3"], known: Bool[Tensor, "v"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "v 3"]:
