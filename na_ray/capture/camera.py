@@ -70,6 +70,11 @@ class Camera:
         scale = min(1.0, side / max(self.height, self.width))
         return self.resized(max(1, round(self.height * scale)), max(1, round(self.width * scale)), parity)
 
+    def fitted(self, size: int) -> "Camera":
+        """The same camera with its image shrunk, if need be, so that the longer side has `size` pixels."""
+        scale = min(1.0, size / max(self.height, self.width))
+        return self.resized(round(self.height * scale), round(self.width * scale))
+
     def pixel_grid(self) -> Float64[np.ndarray, "n 2"]:
         """(x, y) of every pixel, row by row: (height * width, 2)."""
         y, x = np.mgrid[: self.height, : self.width]

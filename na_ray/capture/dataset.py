@@ -8,6 +8,7 @@ Frames are named by *position* 0..num_frames-1 here; `Split.frames` holds the nu
 of a video belongs to position i.
 """
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -43,15 +44,13 @@ class Capture:
     """Split name to folder."""
 
     @classmethod
-    def open(cls, path: str) -> "Capture":
+    def open(cls, path: str | os.PathLike[str]) -> "Capture":
         """Open a capture, or one split of it, from a folder or URL.
 
         Raises FileNotFoundError when there is no such folder, ValueError when it holds no capture.
         """
-        path = str(path)
-        if not is_url(path):
-            path = path.rstrip("/") or "/"
-        return cls(*find_splits(path))
+        place = os.fspath(path)
+        return cls(*find_splits(place if is_url(place) else place.rstrip("/") or "/"))
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 file (frame, field): what is wrong; what was expected: what to do.
 """
 
+import os
+
 import numpy as np
 
 from na_ray.capture import checks
@@ -29,29 +31,34 @@ from na_ray.capture.storage import basename
 LOOKS = 8
 
 
-def find_defects(path: str, thorough: bool = False) -> list[str]:
+def find_defects(path: str | os.PathLike[str], thorough: bool = False) -> list[str]:
     """Every defect of a capture, one line each; empty when it can be trained on. See `examine`."""
     return examine(path, thorough).defects
 
 
-def examine(path: str, thorough: bool = False) -> Report:
+def examine(path: str | os.PathLike[str], thorough: bool = False) -> Report:
     """Read a whole capture: every name, matrix and transform, the packets of every video, and some frames of each.
 
     `thorough` decodes every frame and picture too.
     """
     report = Report()
-    found = report.attempt(find_splits, str(path))
+    found = report.attempt(find_splits, os.fspath(path))
     if found is None:
         return report
     root, folders = found
     rigs: dict[tuple[str | None, ...], Rig | None] = {}
+    splits: list[SplitFiles] = []
     for name, folder in sorted(folders.items()):
         body = tuple(_body_file(folder, root, file) for file in BODY_FILES)
         if body not in rigs:
             rigs[body] = _examine_rig(report, root, body)
         split = report.attempt(find_split, name, folder, root)
+        splits += [split] if split else []
         if split is not None:
             _examine_split(report, split, rigs[body], thorough)
+    if splits and all(split.kind == "poses" for split in splits):
+        expected = f"expected rgb_video/ or rgb/ in one of: {', '.join(sorted(folders))}"
+        report.defects.append(f"{root}: no pictures; {expected}: copy them there")
     return report.merged()
 
 
@@ -95,16 +102,17 @@ def _examine_split(report: Report, split: SplitFiles, rig: Rig | None, thorough:
     if split.kind == "poses":
         report.notes.append(f"{split.folder}: transforms alone, no pictures: a motion to render, not to train on")
         return
-    for camera in _examine_cameras(report, split, sizes):
-        looks = [p.joints for p in poses[:: max(1, len(poses) // LOOKS)]]
-        if looks and not checks.sees(camera, np.concatenate(looks)):
-            _report_blind(report, split, camera)
+    cameras = _examine_cameras(report, split, sizes)
+    looks = [p.joints for p in poses[:: max(1, len(poses) // LOOKS)]]
+    blind = [c.name for c in cameras if looks and not checks.sees(c, np.concatenate(looks))]
+    if blind:
+        _report_blind(report, split, blind)
 
 
-def _report_blind(report: Report, split: SplitFiles, camera: Camera) -> None:
+def _report_blind(report: Report, split: SplitFiles, cameras: list[str]) -> None:
     inverse = find_calibration(split, WORLD_TO_CAMERA, required=False)
     holds, other = ("world-to-camera", "pose/") if inverse else ("camera-to-world", "extrinsic/")
-    found = f"camera {camera.name} never sees the body of this split"
+    found = f"no joint of the body is ever in the picture of camera {', '.join(cameras)}"
     todo = f"if these matrices are its inverse, name the folder {other}"
     report.defects.append(f"{split.folder}: {found}; expected {holds} matrices in metres: {todo}")
 

@@ -41,8 +41,8 @@ Progress = Callable[[int, int], None]
 
 
 def extract(
-    source: str,
-    out: str,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
     start: int = 0,
     stop: int | None = None,
     cameras: Sequence[int] | None = None,
@@ -55,7 +55,7 @@ def extract(
     source; `progress` is called with (pictures done, pictures in all). Raises FileExistsError when `out` holds anything
     else and `overwrite` is not set, ValueError when the source is broken or the range does not exist.
     """
-    split = _open_raw(source)
+    split = _open_raw(os.fspath(source))
     stop = split.num_frames if stop is None else stop
     if not 0 <= start < stop <= split.num_frames:
         expected = f"expected a range within 0..{split.num_frames}, the end exclusive"
@@ -81,7 +81,7 @@ def extract(
 
 def _open_raw(source: str) -> Split:
     capture = Capture.open(source)
-    if len(capture.splits) != 1 or capture.folders[capture.splits[0]].rstrip("/") != str(source).rstrip("/"):
+    if len(capture.splits) != 1 or capture.folders[capture.splits[0]].rstrip("/") != source.rstrip("/"):
         raise ValueError(f"{source}: a capture with splits {', '.join(capture.splits)}; expected one: name its folder")
     split = capture.split(capture.splits[0])
     if split.files.kind != "raw":

@@ -1,13 +1,12 @@
 """Pictures of a capture: reading, exact area resampling, and the colors that training compares with."""
 
 import io
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
-from na_ray.capture.storage import open_binary, read_bytes
+from na_ray.capture.storage import BinaryFile, open_binary, read_bytes
 
 
 def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:
@@ -30,7 +29,7 @@ def image_resolution(path: str) -> tuple[int, int]:
         return _header(path, file)
 
 
-def _header(path: str, file: BinaryIO) -> tuple[int, int]:
+def _header(path: str, file: BinaryFile) -> tuple[int, int]:
     try:
         with Image.open(file) as picture:
             return picture.height, picture.width

@@ -2,9 +2,12 @@
 
 import io
 import os
-from typing import Any, BinaryIO
+from typing import Any
 
 import fsspec
+
+# Files of fsspec and of Python share no type but this: they can read, seek and close.
+BinaryFile = Any
 
 
 def is_url(path: str) -> bool:
@@ -46,7 +49,7 @@ def listing(folder: str) -> list[str]:
     return sorted(name for name in set(names) if name and not name.startswith("."))
 
 
-def open_binary(path: str) -> BinaryIO:
+def open_binary(path: str) -> BinaryFile:
     """Open for reading. Raises FileNotFoundError, naming the file."""
     if not is_url(path):
         if not os.path.isfile(path):

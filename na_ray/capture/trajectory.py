@@ -56,9 +56,9 @@ def orbit(
     template: Camera,
     center: Float[np.ndarray, "*n 3"],
     num_views: int,
-    turns: float = 1.0,
+    turns: float | int = 1.0,
     up: Float[np.ndarray, "3"] | Sequence[float] = (0.0, 1.0, 0.0),
-    rise: float = 0.0,
+    rise: float | int = 0.0,
 ) -> list[Camera]:
     """A circle round `center`, from where `template` stands, at its height and distance, looking at the center.
 
@@ -80,8 +80,8 @@ def spiral(
     template: Camera,
     center: Float[np.ndarray, "*n 3"],
     num_views: int,
-    radius: float = 0.5,
-    turns: float = 2.0,
+    radius: float | int = 0.5,
+    turns: float | int = 2.0,
     up: Float[np.ndarray, "3"] | Sequence[float] = (0.0, 1.0, 0.0),
 ) -> list[Camera]:
     """Loops of a `radius` (m) that grows from 0 and shrinks again, across `template`'s view, looking at `center`."""
@@ -134,7 +134,7 @@ def _moved(template: Camera, name: str, T_world_camera: Float64[np.ndarray, "4 4
     return Camera(name, template.K, T_world_camera, template.height, template.width)
 
 
-def to_file(cameras: Sequence[Camera], path: str) -> None:
+def to_file(cameras: Sequence[Camera], path: str | os.PathLike[str]) -> None:
     """Write cameras as the JSON that `from_file` reads."""
     values = [
         {
@@ -146,21 +146,22 @@ def to_file(cameras: Sequence[Camera], path: str) -> None:
         }
         for c in cameras
     ]
-    aside = f"{path}.partial"
+    aside = f"{os.fspath(path)}.partial"
     with open(aside, "w", encoding="utf-8") as file:
         json.dump({"cameras": values}, file, indent=1)
     os.replace(aside, path)
 
 
-def from_file(path: str) -> list[Camera]:
+def from_file(path: str | os.PathLike[str]) -> list[Camera]:
     """Cameras from a JSON file: `{"cameras": [{"K": 3x3, "T_world_camera": 4x4, "height": h, "width": w}, ...]}`.
 
     Raises ValueError, naming the camera and the field, where a value is missing or of another shape.
     """
-    values = parse_json(read_text(path), path).get("cameras")
+    where = os.fspath(path)
+    values = parse_json(read_text(where), where).get("cameras")
     if not isinstance(values, list) or not values:
-        raise ValueError(f"{path}: key 'cameras' is missing or empty; expected a list of cameras: see to_file")
-    return [_from_json(value, i, f"{path}, camera {i}") for i, value in enumerate(values)]
+        raise ValueError(f"{where}: key 'cameras' is missing or empty; expected a list of cameras: see to_file")
+    return [_from_json(value, i, f"{where}, camera {i}") for i, value in enumerate(values)]
 
 
 def _from_json(value: Any, i: int, where: str) -> Camera:

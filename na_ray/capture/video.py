@@ -55,7 +55,9 @@ def _open(path: str) -> tuple[InputContainer, VideoStream]:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error).split("\n")[0].split(";")[0].split(":")[0].strip() or type(error).__name__
+    """What FFmpeg says, without its error number and the file's name."""
+    known = isinstance(error, (OSError, av.error.FFmpegError))
+    return (error.strerror if known else None) or type(error).__name__
 
 
 @lru_cache(maxsize=256)
@@ -161,7 +163,7 @@ def _frames(path: str, index: _Index, start: int, threads: int) -> Iterator[av.V
     container, stream = _open(path)
     with container:
         context = stream.codec_context
-        # Damage is to be an error, not a grey picture.
+        # Damage is to be an error, not a grey picture (FFmpeg's FFV1 decoder patches it up all the same).
         context.options = {"err_detect": "explode"}
         context.thread_type = "NONE" if threads == 1 else "AUTO"
         context.thread_count = threads
@@ -220,7 +222,13 @@ class VideoWriter:
             video.write(frame)
     """
 
-    def __init__(self, path: str, fps: float, codec: Codec = "mjpeg", quality: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        fps: float | int | Fraction,
+        codec: Codec = "mjpeg",
+        quality: int | None = None,
+    ) -> None:
         """`quality`: MJPEG's quantizer (1 best .. 31, default 2) or H.264's CRF (0 best .. 51, default 18).
 
         FFV1 is lossless and has none. Raises ValueError for another codec.
