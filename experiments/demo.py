@@ -8,7 +8,6 @@ from pathlib import Path
 
 from na_ray.config import DataConfig, Experiment, OptimConfig, RendererConfig, TrainConfig
 from na_ray.run.command import main
-from na_ray.run.showcase import showcase
 from na_ray.synthetic.write import write_capture
 
 CAPTURE = Path("demo/capture")
@@ -34,4 +33,4 @@ DEMO = Experiment(
 if __name__ == "__main__":
     if not CAPTURE.exists():
         write_capture(CAPTURE, frames=32, test_frames=8, cameras=8, resolution=128, texture_size=256, seed=0)
-    main(DEMO, after=showcase)
+    main(DEMO)

@@ -74,7 +74,9 @@ def save(
 
 def _existing(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
-        raise FileNotFoundError(f"{folder} is no checkpoint: {name} is missing; give a folder like runs/NAME/checkpoints/step_000500")
+        raise FileNotFoundError(
+            f"{folder} is no checkpoint: {name} is missing; give a folder like runs/NAME/checkpoints/step_000500"
+        )
     return folder / name
 
 

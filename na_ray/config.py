@@ -203,6 +203,23 @@ class TrainConfig:
         _check(self, "frames_per_step", rule, f"a multiple of the {workers} workers")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """What is scored and filmed when training is over."""
+
+    frames: int = 8
+    """Frames of each split, evenly spaced, that are scored; 0: none."""
+    size: int = 512
+    """Longer side of the scored pictures and of the film; smaller images are taken as they are."""
+    film_frames: int = 48
+    """Frames of the closing film, an orbit around the held-out motion; 0: no film."""
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "film_frames"):
+            _check(self, name, getattr(self, name) >= 0, "at least 0")
+        _check(self, "size", self.size >= 16, "at least 16")
+
+
 Stage = Literal["renderer"]
 
 
@@ -222,6 +239,7 @@ class Experiment:
     renderer: RendererConfig = field(default_factory=RendererConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
         rule = bool(self.name) and not set(self.name) & set("/\\ '\"()")

@@ -22,13 +22,13 @@ class TrainCommand:
     """auto: go on with the run of this name, if there is one, from its latest checkpoint."""
 
 
-def guarded(action: Callable[[], None]) -> None:
-    """Run a command; tell a user's mistake in one line a defect and exit with code 2."""
+def guarded(action: Callable[[], int]) -> int:
+    """Run a command and return its exit code: 2, and one line a defect, for a user's mistake."""
     try:
-        action()
+        return action()
     except MISTAKES as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+        return 2
 
 
 def main(experiment: Experiment) -> None:
@@ -36,12 +36,14 @@ def main(experiment: Experiment) -> None:
     arguments = sys.argv[1:]
     if arguments[:1] == ["train"]:
         arguments = arguments[1:]
-    command = tyro.cli(TrainCommand, args=arguments, default=TrainCommand(experiment))
-    guarded(lambda: _train(command))
+    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=TrainCommand(experiment)))))
 
 
-def _train(command: TrainCommand) -> None:
-    from na_ray.run.train import train
+def _train(command: TrainCommand) -> int:
+    from na_ray.run.train import train  # Ray takes seconds to import: --help need not wait
 
     best = train(command.experiment, resume=command.resume == "auto")
-    print(f"best checkpoint: {best}")
+    capture = command.experiment.capture
+    print(f"\nbest checkpoint: {best}\nrender it:       na-ray render {best} --capture {capture} --output film")
+    print("compare runs:    mlflow ui")
+    return 0

@@ -1,10 +1,10 @@
 """The folder of a run: what training leaves behind, and all that resuming needs.
 
-    <storage>/<name>/experiment.json      the knobs it was started with
-                     tracking.json        its MLflow runs
-                     <stage>/metrics.jsonl     a line a report: step, time, metrics, pictures
-                             checkpoints/step_NNNNNN/
-                             validation/step_NNNNNN/*.png
+<storage>/<name>/experiment.json      the knobs it was started with
+                 tracking.json        its MLflow runs
+                 <stage>/metrics.jsonl     a line a report: step, time, metrics, pictures
+                         checkpoints/step_NNNNNN/
+                         validation/step_NNNNNN/*.png
 """
 
 import json
@@ -37,6 +37,9 @@ FREE = {
     "data.memory_mb",
     "data.on_bad_shard",
     "renderer.samples_per_chunk",
+    "report.frames",
+    "report.size",
+    "report.film_frames",
 }
 
 
@@ -78,7 +81,7 @@ class RunFolder:
 def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     """The folder of a run, made anew or found again, and the experiment with all its values settled.
 
-    Raises FileExistsError for a run that is there when `resume` is not asked for, ValueError for one whose knobs differ.
+    Raises FileExistsError for a run that is there when `resume` is not asked for, ValueError when its knobs differ.
     """
     root = Path(experiment.storage).expanduser().absolute() / experiment.name
     settled = root / "experiment.json"
@@ -97,7 +100,9 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     before, now = flatten(started), flatten(experiment)
     changed = [f"{k}: {before[k]!r} -> {now[k]!r}" for k in now if k not in FREE and before[k] != now[k]]
     if changed:
-        raise ValueError(f"{root} was started with other values ({'; '.join(changed)}): restore them or choose another --name")
+        raise ValueError(
+            f"{root} was started with other values ({'; '.join(changed)}): restore them or choose another --name"
+        )
     write_json(settled, to_dict(experiment))
     return root, experiment
 

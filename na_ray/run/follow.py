@@ -134,5 +134,8 @@ def following(run: RunFolder, tracker: Tracker, experiment: Experiment) -> Itera
             follower.look()
         progress.close()
         if follower.waiting:
-            print(f"{len(follower.waiting)} lines of metrics did not reach MLflow: they stay in {run.folder}/metrics.jsonl; "
-                  "--resume auto delivers them", file=sys.stderr)
+            print(
+                f"{len(follower.waiting)} lines of metrics did not reach MLflow: they stay in "
+                f"{run.folder}/metrics.jsonl; --resume auto delivers them",
+                file=sys.stderr,
+            )

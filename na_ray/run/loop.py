@@ -100,8 +100,8 @@ def build(experiment: Experiment, plan: Plan, device: torch.device) -> tuple[Ren
 class Meter:
     """Sums between two reports."""
 
-    loss: float = 0.0
-    squared: float = 0.0
+    loss: Tensor | float = 0.0
+    squared: Tensor | float = 0.0
     steps: int = 0
     rays: int = 0
     waited: float = 0.0
@@ -110,9 +110,9 @@ class Meter:
     def metrics(self, lr: float, worlds: int) -> dict[str, float]:
         """What is reported: means over the steps, rates over the time."""
         elapsed = time.perf_counter() - self.since
-        mean_squared = self.squared / self.steps
+        mean_squared = float(self.squared) / self.steps
         return {
-            "loss": self.loss / self.steps,
+            "loss": float(self.loss) / self.steps,
             "psnr": -10 * float(np.log10(max(mean_squared, 1e-12))),
             "lr": lr,
             "rays_per_second": worlds * self.rays / elapsed,
@@ -122,7 +122,10 @@ class Meter:
 
 
 def train_step(
-    model: Renderer | DistributedDataParallel, batches: list[Batch], experiment: Experiment, noises: list[torch.Generator]
+    model: Renderer | DistributedDataParallel,
+    batches: list[Batch],
+    experiment: Experiment,
+    noises: list[torch.Generator],
 ) -> tuple[Tensor, Tensor]:
     """Forward and backward over the worker's rows. Returns the mean loss and the mean squared error in [0, 1] colors.
 
@@ -131,8 +134,8 @@ def train_step(
     total, squared = torch.zeros((), device=batches[0].colors.device), torch.zeros((), device=batches[0].colors.device)
     for i, (batch, noise) in enumerate(zip(batches, noises, strict=True)):
         last = i == len(batches) - 1
-        shared = isinstance(model, DistributedDataParallel) and not last
-        with model.no_sync() if shared else contextlib.nullcontext():  # type: ignore[union-attr, operator]
+        held = isinstance(model, DistributedDataParallel) and not last
+        with model.no_sync() if held else contextlib.nullcontext():  # type: ignore[operator]
             with _autocast(experiment, batch.colors.device):
                 rendering = model(
                     batch.posed,
@@ -220,7 +223,9 @@ def after_step(
     if step % train.log_every == 0 or last:
         meter.loss, meter.squared = float(meter.loss), float(meter.squared)
         if not np.isfinite(meter.loss):
-            raise ValueError(f"the loss is {meter.loss} before step {step}: lower optim.lr, or resume from a checkpoint")
+            raise ValueError(
+                f"the loss is {meter.loss} before step {step}: lower optim.lr, or resume from a checkpoint"
+            )
         metrics = worker.mean(meter.metrics(lr, worker.world))
         if worker.rank == 0:
             run.append(step, metrics)

@@ -23,9 +23,9 @@ REQUIREMENTS = ["na-ray", "torch", "warp-lang"]
 class ActorModel(PythonModel):
     """Renders one picture a call.
 
-    `predict` takes a dict of arrays: `joints_RT` (J, 4, 4), `rotation` (3, 3), `translation` (3,), `joints` (J, 3) as in
-    a capture's transform files, `texture` (H, W, 3) uint8, `K` (3, 3), `T_world_camera` (4, 4), and the numbers `height`
-    and `width`. It returns `color` (height, width, 3) uint8 and `depth` (height, width) in m.
+    `predict` takes a dict of arrays: `joints_RT` (J, 4, 4), `rotation` (3, 3), `translation` (3,), `joints` (J, 3) as
+    in a capture's transform files, `texture` (H, W, 3) uint8, `K` (3, 3), `T_world_camera` (4, 4), and the numbers
+    `height` and `width`. It returns `color` (height, width, 3) uint8 and `depth` (height, width) in m.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,9 @@ class ActorModel(PythonModel):
         """Open the checkpoint that was stored with the model."""
         self.actor = load_actor(context.artifacts["checkpoint"], "cuda" if torch.cuda.is_available() else "cpu")
 
-    def predict(self, context: Any, model_input: dict[str, Any], params: dict[str, Any] | None = None) -> dict[str, Any]:
+    def predict(
+        self, context: Any, model_input: dict[str, Any], params: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Render the given pose, with the given texture map, through the given camera."""
         assert self.actor is not None, "load_context comes first"
         fields = ("joints_RT", "rotation", "translation", "joints")

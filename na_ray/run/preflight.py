@@ -54,7 +54,7 @@ def _summary(plan: Plan, weights: int, disk: int) -> str:
         [
             f"capture   {len(plan.frames)} frames x {len(plan.views)} views of {experiment.capture}",
             f"model     {weights / 4e6:.1f} M parameters, {operations / 1e9:.1f} G multiply-adds a step at most",
-            f"time      {train.steps} steps: {seconds / 3600:.2f} h at most on this machine's CPU, at its measured GEMM rate",
+            f"time      {train.steps} steps: {seconds / 3600:.2f} h at most on this CPU, at its measured GEMM rate",
             f"memory    {(window + data.memory_mb * 2**20) / 1e6:.0f} MB of decoded frames at most, "
             f"{psutil.virtual_memory().available / 1e9:.1f} GB are free here",
             f"disk      {disk / 1e9:.2f} GB for {train.keep_last} checkpoints, the best one and one being written",

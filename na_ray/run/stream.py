@@ -168,8 +168,8 @@ def _cameras(plan: Plan) -> tuple[Camera, ...]:
 def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
     """Decode a shard and yield a row a frame: the pose, the texture map and the drawn rays with their colors.
 
-    Rows hold `frame`, `views` (v,), `joints_RT` (J, 4, 4), `rotation`, `translation`, `joints`, `texture` (h, w, 3) uint8
-    and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), float32.
+    Rows hold `frame`, `views` (v,), `joints_RT` (J, 4, 4), `rotation`, `translation`, `joints`, `texture` (h, w, 3)
+    uint8 and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), float32.
     """
     data, cfg = plan.experiment.data, plan.experiment.renderer
     cameras = [_cameras(plan)[v] for v in shard.views]

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,15 @@ class Tracker:
         """Store a folder of pictures under its own name."""
         self.client.log_artifacts(self.stage, str(folder), artifact_path=f"validation/{folder.name}")
 
+    def files(self, folder: Path, name: str) -> None:
+        """Store a folder under a name of its own."""
+        self.client.log_artifacts(self.stage, str(folder), artifact_path=name)
+
+    def scores(self, values: dict[str, float], step: int) -> None:
+        """Log closing scores, once."""
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.stage, metrics=[Metric(name, v, now, step) for name, v in values.items()])
+
     def last_step(self, name: str) -> int:
         """The last step at which a metric was logged; -1 if it never was."""
         history = self.client.get_metric_history(self.stage, name)
@@ -101,9 +111,7 @@ def _recorded(client: MlflowClient, record: Path) -> dict[str, str]:
     return ids
 
 
-def _create(
-    client: MlflowClient, experiment_id: str, name: str, experiment: Experiment, tags: dict[str, str]
-) -> str:
+def _create(client: MlflowClient, experiment_id: str, name: str, experiment: Experiment, tags: dict[str, str]) -> str:
     run = client.create_run(experiment_id, run_name=name, tags=tags)
     params = [Param(k, str(v)) for k, v in flatten(experiment).items()]
     client.log_batch(run.info.run_id, params=params, tags=[RunTag("stage", name)])

@@ -14,6 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.run import feed, tracking
+from na_ray.run.closing import close
 from na_ray.run.folder import RunFolder, clear_leftovers, open_run
 from na_ray.run.follow import following
 from na_ray.run.loop import Worker, train_renderer
@@ -60,6 +61,7 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
             assert found is not None, "training ends with a checkpoint"
             best = found
             log_actor(tracker, best, experiment.name)
+            close(best, Capture.open(experiment.capture), run.folder, tracker)
             status = "FINISHED"
         except KeyboardInterrupt:
             status = "KILLED"
@@ -131,8 +133,9 @@ def _check_room(experiment: Experiment, available: dict[str, float], use_gpu: bo
     needed = train_config.num_workers * train_config.cpus_per_worker + 1
     if available.get("CPU", 0) < needed:
         raise ValueError(
-            f"{train_config.num_workers} workers of {train_config.cpus_per_worker:g} CPUs and a decoder need {needed:g} "
-            f"CPUs, the cluster has {available.get('CPU', 0):g}: lower train.num_workers or train.cpus_per_worker"
+            f"{train_config.num_workers} workers of {train_config.cpus_per_worker:g} CPUs and a decoder need "
+            f"{needed:g} CPUs, the cluster has {available.get('CPU', 0):g}: lower train.num_workers or "
+            "train.cpus_per_worker"
         )
     if use_gpu and available.get("GPU", 0) < train_config.num_workers:
         raise ValueError(

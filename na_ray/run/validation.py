@@ -4,20 +4,14 @@ import numpy as np
 import torch
 import torch.distributed
 
-from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Split
 from na_ray.checkpoint import Actor
 from na_ray.config import parse_indices
+from na_ray.evaluate import target_image, texture_of
 from na_ray.metrics import psnr, ssim
-from na_ray.picture import over_background, resize_area, sheet, to_uint8, write_png
-from na_ray.render import background_of, render_view, texture_map
+from na_ray.picture import sheet, to_uint8, write_png
+from na_ray.render import background_of, render_view
 from na_ray.run.folder import RunFolder
-
-
-def fit(camera: Camera, size: int) -> Camera:
-    """The camera with its picture shrunk so that the longer side has at most `size` pixels."""
-    scale = min(1.0, size / max(camera.height, camera.width))
-    return camera.resized(round(camera.height * scale), round(camera.width * scale))
 
 
 def validate(actor: Actor, split: Split, step: int, run: RunFolder, rank: int, world: int) -> dict[str, float]:
@@ -37,11 +31,10 @@ def validate(actor: Actor, split: Split, step: int, run: RunFolder, rank: int, w
     for frame in frames.tolist()[rank::world]:
         posed = actor.body.pose(split.pose(frame))
         with torch.no_grad():
-            features = actor.renderer.encode(texture_map(actor, split.texture(frame)))
+            features = actor.renderer.encode(texture_of(actor, split, frame))
         for view in views:
-            camera = fit(split.cameras[view], config.train.validation_size)
-            image = over_background(split.image(frame, view), background_of(actor))
-            target = resize_area(image, camera.height, camera.width)
+            camera = split.cameras[view].fitted(config.train.validation_size)
+            target = target_image(split, frame, view, camera, background_of(actor))
             color = render_view(actor.renderer, posed, features, camera).color.cpu()
             scores.append((psnr(color, target), ssim(color, target)))
             pair = sheet([to_uint8(target), to_uint8(color)], columns=2)
