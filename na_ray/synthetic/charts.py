@@ -127,9 +127,8 @@ def turn_upright(uv: Float[ndarray, "v 2"], height: Float[ndarray, "v"]) -> Floa
 def _footprint(triangles: Float[ndarray, "f 3 2"]) -> Bool[ndarray, "h w"]:
     """Cells (rows along v) that a chart touches, and a border of one cell; triangles are in cells."""
     steps = 6
-    a, b = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1), indexing="ij")
-    a, b = a[a + b <= steps] / steps, b[a + b <= steps] / steps
-    bary = np.stack([a, b, 1 - a - b], axis=1)
+    pairs = np.array([(a, b) for a in range(steps + 1) for b in range(steps + 1 - a)]) / steps
+    bary = np.c_[pairs, 1.0 - pairs.sum(1)]
     cells = np.floor(np.einsum("sk,fkc->fsc", bary, triangles).reshape(-1, 2)).astype(int) + 1
     mask = np.zeros((cells[:, 1].max() + 2, cells[:, 0].max() + 2), dtype=bool)
     mask[cells[:, 1], cells[:, 0]] = True

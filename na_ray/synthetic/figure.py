@@ -98,7 +98,10 @@ _FINGERS = (
 
 def _finger(joint: str, start: tuple, end: tuple, start_radius: float, end_radius: float) -> Blob:
     axes = np.stack([_ALONG, _ACROSS, _BACK]) / 1000.0
-    ends = [tuple(float(x) for x in REST[index("left_wrist")] + np.array(p) @ axes) for p in (start, end)]
+    ends: list[Point] = []
+    for place in (start, end):
+        x, y, z = REST[index("left_wrist")] + np.array(place) @ axes
+        ends.append((float(x), float(y), float(z)))
     return Blob(joint, ends[0], ends[1], start_radius / 1000.0, end_radius / 1000.0, 1.0, "left_hand")
 
 

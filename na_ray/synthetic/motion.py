@@ -122,33 +122,39 @@ def _walking_side(side: str, sign: float, p: float, vigor: float) -> Angles:
     }
 
 
-_DOWN = {
+_DOWN: Angles = {
     "left_shoulder": (4, -6, -24),
     "right_shoulder": (4, 6, 24),
     "left_elbow": (22, 0, 0),
     "right_elbow": (22, 0, 0),
 }
 
-# Key poses of the routine: the time as a share of the whole, the root (lean, heading, list), and what differs from rest.
+# Key poses of the routine: time as a share of the whole, root (lean, heading, list), and what differs from rest.
 ROUTINE: tuple[tuple[float, tuple[float, float, float], Angles], ...] = (
-    (0.00, (0, 0, 0), {**_DOWN}),
-    (0.14, (0, -12, -3), {**_DOWN, "right_shoulder": (-60, 0, -70), "right_collar": (0, 0, -18), "right_elbow": (18, 0, 0),
-        "spine2": (-6, -8, 8), "spine3": (-5, -6, 6), "neck": (-12, -8, 0), "head": (-14, -12, 0), "left_hip": (4, 0, 4)}),
-    (0.30, (10, 8, 0), {**_DOWN, "spine1": (20, 6, 0), "spine2": (20, 8, 0), "spine3": (14, 8, 0), "neck": (10, 0, 0),
-        "left_shoulder": (-40, 0, -30), "right_shoulder": (-34, 0, 28), "left_elbow": (14, 0, 0), "right_elbow": (14, 0, 0),
-        "left_hip": (-28, 0, 4), "right_hip": (-28, 0, -4), "left_knee": (34, 0, 0), "right_knee": (34, 0, 0),
-        "left_ankle": (-16, 0, 0), "right_ankle": (-16, 0, 0)}),
-    (0.46, (0, 24, 0), {**_DOWN, "left_shoulder": (-72, 0, -8), "right_shoulder": (-72, 0, 8), "left_elbow": (48, 0, 0),
-        "right_elbow": (48, 0, 0), "spine2": (-4, 14, 0), "spine3": (0, 12, 0), "head": (0, 12, 0), "left_hip": (-6, 0, 5)}),
-    (0.62, (0, 4, 5), {**_DOWN, "left_shoulder": (-10, 0, 44), "left_collar": (0, 0, 14), "left_elbow": (46, 0, 0),
+    (0.00, (0, 0, 0), _DOWN),
+    (0.14, (0, -12, -3), _DOWN | {
+        "right_shoulder": (-60, 0, -70), "right_collar": (0, 0, -18), "right_elbow": (18, 0, 0), "spine2": (-6, -8, 8),
+        "spine3": (-5, -6, 6), "neck": (-12, -8, 0), "head": (-14, -12, 0), "left_hip": (4, 0, 4)}),
+    (0.30, (10, 8, 0), _DOWN | {
+        "spine1": (20, 6, 0), "spine2": (20, 8, 0), "spine3": (14, 8, 0), "neck": (10, 0, 0),
+        "left_shoulder": (-40, 0, -30), "right_shoulder": (-34, 0, 28), "left_elbow": (14, 0, 0),
+        "right_elbow": (14, 0, 0), "left_hip": (-28, 0, 4), "right_hip": (-28, 0, -4), "left_knee": (34, 0, 0),
+        "right_knee": (34, 0, 0), "left_ankle": (-16, 0, 0), "right_ankle": (-16, 0, 0)}),
+    (0.46, (0, 24, 0), _DOWN | {
+        "left_shoulder": (-72, 0, -8), "right_shoulder": (-72, 0, 8), "left_elbow": (48, 0, 0),
+        "right_elbow": (48, 0, 0), "spine2": (-4, 14, 0), "spine3": (0, 12, 0), "head": (0, 12, 0),
+        "left_hip": (-6, 0, 5)}),
+    (0.62, (0, 4, 5), _DOWN | {
+        "left_shoulder": (-10, 0, 44), "left_collar": (0, 0, 14), "left_elbow": (46, 0, 0),
         "right_shoulder": (-8, 20, 8), "right_elbow": (92, 0, 0), "spine1": (0, -6, -10), "spine2": (0, -8, -10),
         "neck": (0, 0, -8), "head": (4, -12, -8), "right_hip": (-46, -8, -8), "right_knee": (66, 0, 0),
         "right_ankle": (14, 0, 0)}),
-    (0.80, (4, -30, -4), {**_DOWN, "left_shoulder": (-16, 0, 52), "right_shoulder": (-16, 0, -52), "left_elbow": (74, 0, 0),
+    (0.80, (4, -30, -4), _DOWN | {
+        "left_shoulder": (-16, 0, 52), "right_shoulder": (-16, 0, -52), "left_elbow": (74, 0, 0),
         "right_elbow": (74, 0, 0), "left_collar": (0, 0, 12), "right_collar": (0, 0, -12), "spine1": (2, -8, 8),
         "spine2": (2, -8, 6), "head": (-6, 16, 4), "left_hip": (-20, 0, 10), "right_hip": (-14, 0, -12),
         "left_knee": (34, 0, 0), "right_knee": (26, 0, 0), "left_ankle": (-12, 0, -8), "right_ankle": (-10, 0, 8)}),
-    (1.00, (0, -6, 0), {**_DOWN, "left_shoulder": (-30, 0, -10), "left_elbow": (70, 0, 0), "right_hip": (-10, 0, -4)}),
+    (1.00, (0, -6, 0), _DOWN | {"left_shoulder": (-30, 0, -10), "left_elbow": (70, 0, 0), "right_hip": (-10, 0, -4)}),
 )  # fmt: skip
 
 
@@ -157,7 +163,7 @@ def routine(heading: float, mirror: float) -> Motion:
     times = np.array([time for time, _, _ in ROUTINE])
     table = np.zeros((len(ROUTINE), len(NAMES), 3))
     for k, (_, root, angles) in enumerate(ROUTINE):
-        for name, value in {**angles, "pelvis": root}.items():
+        for name, value in (angles | {"pelvis": root}).items():
             side, _, rest = name.partition("_")
             swapped = {"left": "right_", "right": "left_"}.get(side, "") + rest if mirror < 0 and rest else name
             # Mirroring in x keeps turns about x and reverses the others; elbows' twist is never used.

@@ -1,4 +1,4 @@
-"""What is filmed: fine meshes of head, hands, jacket, legs, shoes and hair, and the loose skirt, coat tail and collar."""
+"""What is filmed: fine meshes of head, hands, jacket, legs, shoes, hair; loose skirt, coat tail, collar, ponytail."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -42,9 +42,9 @@ def write_capture(
 ) -> None:
     """Film the actor of `seed` walking (`training`) and reaching, bending and dancing (`testing`).
 
-    Images are `resolution` x `resolution`, maps `texture_size` x `texture_size`; the texture maps are unwrapped from the
-    views. `progress(done, total)` is called after every frame. The same arguments write the same bytes. The capture is
-    written aside and renamed when complete. Raises FileExistsError when `out` exists and `overwrite` is not set, and
+    Images are `resolution` x `resolution`, maps `texture_size` x `texture_size`; the texture maps are unwrapped from
+    the views. `progress(done, total)` is called after every frame. The same arguments write the same bytes. The capture
+    is written aside and renamed when complete. Raises FileExistsError when `out` exists and `overwrite` is not set, and
     ValueError for numbers out of range or when `overwrite` would replace something that is no capture.
     """
     out = os.path.abspath(os.fspath(out))
@@ -165,10 +165,7 @@ def _write_rig(root: str, rig: Rig, actor: Actor) -> None:
 
 def _write_cameras(root: str, cameras: Sequence[Camera]) -> None:
     for k, camera in enumerate(cameras):
-        K = np.eye(4)
-        K[:3, :3] = camera.K
-        # The published folders hold 3x4 rows of K and 4x4 rows of the pose under these two names.
-        _write_text(os.path.join(root, "intrinisc"), f"{k:04d}.txt", _matrix(K[:3], "%.6f"))
+        _write_text(os.path.join(root, "intrinisc"), f"{k:04d}.txt", _matrix(camera.K, "%.6f"))
         _write_text(os.path.join(root, "pose"), f"{k:04d}.txt", _matrix(camera.T_world_camera, "%.9f"))
 
 
