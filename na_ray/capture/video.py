@@ -54,10 +54,9 @@ def _open(path: str) -> tuple[InputContainer, VideoStream]:
     return container, container.streams.video[0]
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: av.error.FFmpegError | OSError) -> str:
     """What FFmpeg says, without its error number and the file's name."""
-    known = isinstance(error, (OSError, av.error.FFmpegError))
-    return (error.strerror if known else None) or type(error).__name__
+    return error.strerror or type(error).__name__
 
 
 @lru_cache(maxsize=256)
@@ -231,10 +230,8 @@ class VideoWriter:
     ) -> None:
         """`quality`: MJPEG's quantizer (1 best .. 31, default 2) or H.264's CRF (0 best .. 51, default 18).
 
-        FFV1 is lossless and has none. Raises ValueError for another codec.
+        FFV1 is lossless and has none.
         """
-        if codec not in ("mjpeg", "ffv1", "h264"):
-            raise ValueError(f"VideoWriter: codec is {codec!r}; expected 'mjpeg', 'ffv1' or 'h264'")
         folder, name = os.path.split(os.fspath(path))
         os.makedirs(folder or ".", exist_ok=True)
         stem, ending = os.path.splitext(name)
