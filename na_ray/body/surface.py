@@ -62,8 +62,8 @@ class Surface:
     ) -> Int[Tensor, "n"]:
         """The face nearest to each point, -1 beyond `max_distance` (m).
 
-        float64 points are searched again in float64: the lowest index wins ties there, and `parity` adds the
-        original's epsilons to the distances that are compared (3.6, 3.7).
+        float64 points, and all under `parity`, are searched again in float64 (four times the work): the lowest index
+        wins ties there, and parity's distances carry the original's epsilons (3.6, 3.7).
         """
         mesh = self._fitted()
         centered = points.detach() - self._center
@@ -73,7 +73,7 @@ class Surface:
         with kernels.on_device(self.device) as name:
             queries = kernels.as_vec3(centered.to(torch.float32))
             wp.launch(kernels.nearest_faces, len(points), [mesh.id, queries, reach, out], device=name)
-            if points.dtype == torch.float64:
+            if parity or points.dtype == torch.float64:
                 exact = [kernels.as_vec3(x.to(torch.float64)) for x in (centered, self._vertices - self._center)]
                 options = (kernels.PARITY_EPSILON, 1.25) if parity else (0.0, 1.0)
                 wp.launch(kernels.refine_faces, len(points), [mesh.id, *exact, *options, out], device=name)
