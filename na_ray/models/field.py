@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from na_ray.config import RendererConfig
 from na_ray.models.encoding import PositionalEncoding
-from na_ray.models.texture import resize_latent
+from na_ray.models.texture import resize_matrix
 
 SKIP = 4
 """Layer of the shape MLP that sees the encoded position again."""
@@ -47,6 +47,16 @@ def _linear(layer: nn.Linear, x: Tensor, projected: Tensor, start: int, channels
     """`layer` of x with texture features inserted at column `start`, given their product with the layer's weight."""
     weight = torch.cat([layer.weight[:, :start], layer.weight[:, start + channels :]], dim=1)
     return torch.addmm(projected + layer.bias, x, weight.t())
+
+
+def _resize_sum(maps: list[Tensor], height: int, width: int) -> Tensor:
+    """The sum of maps (h, w, d) of any sizes, each resized bilinearly with the corner pixels' centers aligned.
+
+    As matrix products, rows of all maps in one: several times faster on a CPU than `F.interpolate` with its backward.
+    """
+    rows = [resize_matrix(m.shape[0], height, m) for m in maps]
+    wide = [torch.matmul(resize_matrix(m.shape[1], width, m), m) for m in maps]
+    return (torch.cat(rows, dim=1) @ torch.cat(wide).flatten(1)).view(height, width, -1)
 
 
 class Deformation(nn.Module):
@@ -99,14 +109,9 @@ class RadianceField(nn.Module):
         weight = self.color_input.weight[:, 2 * width : 2 * width + sum(self.channels)]
         if self.deformation is not None:
             weight = torch.cat([self.deformation.hidden.weight[:, width:], weight])
-        size = (latents[0].shape[2], latents[0].shape[3])
-        total, *rest = (
-            resize_latent(F.conv2d(latent, part[:, :, None, None]), size)
-            for latent, part in zip(latents, weight.split(self.channels, dim=1), strict=True)
-        )
-        for part in rest:
-            total += part
-        return total[0].permute(1, 2, 0).contiguous()
+        parts = weight.split(self.channels, dim=1)
+        first, *rest = (F.linear(latent[0].permute(1, 2, 0), part) for latent, part in zip(latents, parts, strict=True))
+        return first + _resize_sum(rest, first.shape[0], first.shape[1])
 
     def surface_features(self, surface: Float[Tensor, "n 3"]) -> Float[Tensor, "n h"]:
         """h_s of the coordinates on the surface."""

@@ -76,17 +76,21 @@ class TextureEncoder(nn.Module):
         return latents
 
 
-def resize_latent(latent: Float[Tensor, "1 c h w"], size: tuple[int, int]) -> Float[Tensor, "1 c i j"]:
-    """Resize a latent to the size of the first, with the corner pixels' centers aligned."""
-    if latent.shape[2:] == size:
-        return latent
-    return F.interpolate(latent, size, mode="bilinear", align_corners=True)
+def resize_matrix(size: int, to: int, like: Tensor) -> Float[Tensor, "i k"]:
+    """Linear interpolation from `size` to `to` points with the end points aligned, as a matrix."""
+    position = torch.arange(to, dtype=like.dtype, device=like.device) * ((size - 1) / max(to - 1, 1))
+    nodes = torch.arange(size, dtype=like.dtype, device=like.device)
+    return (1 - (position[:, None] - nodes).abs()).clamp(min=0)
 
 
 def feature_pyramid(latents: list[Tensor]) -> Float[Tensor, "c h w"]:
-    """All latents at the size of the first, one after the other: the 512-channel feature map of ResNet-34."""
+    """All latents at the size of the first, one after the other: the 512-channel feature map of ResNet-34.
+
+    Bilinear, with the corner pixels' centers aligned. (The renderer uses `RadianceField.project` in its place.)
+    """
     size = (latents[0].shape[2], latents[0].shape[3])
-    return torch.cat([resize_latent(latent, size)[0] for latent in latents])
+    resized = [F.interpolate(latent, size, mode="bilinear", align_corners=True) for latent in latents[1:]]
+    return torch.cat([latents[0], *resized], dim=1)[0]
 
 
 def lookup(features: Float[Tensor, "h w c"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:

@@ -1,0 +1,121 @@
+"""Time of a training step beside what its multiply-adds cost at the speed of this machine's matrix products.
+
+    python benchmarks/train_step.py [--sizes small full] [--threads 2] [--precision float32]
+
+Per size: multiply-adds of the model's forward pass as published (features multiplied per sample) and as computed here
+(multiplied per texel of each latent, `RadianceField.project`); forward + backward = 3 times that; the GEMM rate and the
+step measured alternately, the best of each. The floor is the published count over the rate. Every sample is
+evaluated; the body is an icosphere of 2562 vertices whose shell every ray meets.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import trimesh
+
+from na_ray import losses, optim
+from na_ray.body.body import Body
+from na_ray.capture.rig import Pose, Rig
+from na_ray.config import DataConfig, OptimConfig, RendererConfig
+from na_ray.models.cost import encoder_multiply_adds, field_multiply_adds, step_multiply_adds
+from na_ray.models.renderer import Renderer
+
+SIZES = {
+    "small": (RendererConfig(hidden=64, encoder_width=16, samples_per_ray=24, skip_empty=False), 512, 128),
+    "full": (RendererConfig(skip_empty=False), 1024, 512),
+}
+"""Renderer, rays, side of the texture map."""
+
+
+def sphere() -> tuple[Rig, Pose]:
+    """An icosphere of 0.5 m with one joint and a cylindrical atlas, and its rest pose 3 m in front of the origin."""
+    mesh = trimesh.creation.icosphere(4, 0.5)
+    vertices = mesh.vertices.astype(np.float32)
+    angle = np.arctan2(vertices[:, 1], vertices[:, 0]) / (2 * np.pi) + 0.5
+    uv = np.stack([angle, vertices[:, 2] + 0.5], axis=1).astype(np.float32)
+    identity, faces = np.eye(4, dtype=np.float32)[None], mesh.faces.astype(np.int64)
+    rig = Rig(vertices, faces, uv, faces, np.ones((len(vertices), 1), np.float32), identity)
+    translation = np.array([0, 0, 3], np.float32)
+    return rig, Pose(identity, np.eye(3, dtype=np.float32), translation, translation[None], None)
+
+
+def one_step(config: RendererConfig, rays: int, side: int, precision: str, device: str) -> Callable[[], None]:
+    """A training step at the given size."""
+    torch.manual_seed(0)
+    rig, pose = sphere()
+    renderer = Renderer(config, Body.from_rig(rig)).to(device).train()
+    posed = renderer.body.pose(pose)
+    optimizer = optim.adam(renderer.parameters(), OptimConfig())
+    texture, target = torch.rand(3, side, side, device=device), torch.rand(rays, 3, device=device)
+    directions = torch.randn(rays, 3, device=device) * torch.tensor([0.03, 0.03, 0], device=device)
+    directions = torch.nn.functional.normalize(directions + torch.tensor([0.0, 0, 1], device=device), dim=1)
+    origins = torch.zeros(rays, 3, device=device)
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+            rendering = renderer(posed, texture, origins, directions)
+        losses.photometric(rendering.colors, target).backward()
+        optimizer.step()
+        assert rendering.hit.all(), "every ray should meet the shell"
+
+    return step
+
+
+def timed(function: Callable[[], object], device: str) -> float:
+    """Seconds of one call; of this process' CPU time with one thread, so that other work does not count."""
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
+    function()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return clock() - start
+
+
+def projected_multiply_adds(config: RendererConfig, rays: int, side: int) -> int:
+    """Multiply-adds of the forward pass as computed here."""
+    width, channels = config.encoder_width, 8 * config.encoder_width
+    columns = config.hidden * (2 if config.deformation else 1)
+    samples = rays * (config.samples_per_ray + 1)
+    texels = sum(c * (side >> k) ** 2 for c, k in ((width, 1), (width, 2), (2 * width, 3), (4 * width, 4)))
+    field = samples * (field_multiply_adds(config) - channels * columns)
+    return field + texels * columns + encoder_multiply_adds(width, side)
+
+
+def report(name: str, precision: str, device: str, repeats: int) -> None:
+    """Measure one size and print it."""
+    config, rays, side = SIZES[name]
+    published = 3 * step_multiply_adds(config, DataConfig(rays_per_view=rays), side)
+    computed = 3 * projected_multiply_adds(config, rays, side)
+    step = one_step(config, rays, side, precision, device)
+    dtype = getattr(torch, precision)
+    a = torch.randn(4096, 4096, device=device, dtype=dtype)
+    step()
+    pairs = [(timed(lambda: a @ a, device), timed(step, device)) for _ in range(repeats)]
+    rate = 4096**3 / min(gemm for gemm, _ in pairs)
+    measured = min(seconds for _, seconds in pairs)
+    print(f"{name}: {rays} rays x {config.samples_per_ray + 1} samples, texture {side}x{side}")
+    print(f"  {published / 1e9:.1f} G multiply-adds ({computed / 1e9:.1f} G computed), GEMM {rate / 1e9:.1f} G/s")
+    print(f"  floor {published / rate:.3f} s, measured {measured:.3f} s, ratio {measured * rate / published:.2f}")
+
+
+def main() -> None:
+    """Print one line for each size."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"{options.device}, {options.threads} threads, {options.precision}; forward + backward + Adam")
+    for name in options.sizes:
+        report(name, options.precision, options.device, options.repeats)
+
+
+if __name__ == "__main__":
+    main()
