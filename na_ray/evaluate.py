@@ -77,7 +77,10 @@ def evaluate(
 
     Texture maps are the frame's own. `resolution` (height, width), if it is smaller than the images', is what they
     are area-averaged to. `baseline` scores the textured mesh, too. `progress` is called with (pictures done, in all).
+    Raises ValueError or FileNotFoundError, one line, when there is nothing to compare with.
     """
+    if not len(frames) or not len(cameras):
+        raise ValueError(f"{split}: {len(frames)} frames and {len(cameras)} cameras given: nothing to score")
     source = capture.split(split)
     judge = _Judge(actor, capture, source)
     views = [_fit(source.cameras[c], resolution, actor.config.renderer.parity) for c in cameras]
@@ -136,14 +139,22 @@ class _Judge:
     def __init__(self, actor: Actor, capture: Capture, split: Split) -> None:
         self.split, self.radius = split, actor.config.renderer.shell_radius
         self.background = background_of(actor)
-        self.notes: list[str] = []
+        self.diverged = 0
+        self.missing: list[str] = []
         self.lpips: Lpips | None = None
         try:
             self.lpips = metrics.load_lpips().to(actor.renderer.background.device)
         except FileNotFoundError as missing:
-            self.notes.append(str(missing))
+            self.missing.append(str(missing))
         self.masks = storage.join(capture.path, "masks", split.name)
         self.has_masks = bool(storage.listing(self.masks))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of the scores must know."""
+        if not self.diverged:
+            return self.missing
+        return [*self.missing, f"{self.diverged} crops hold numbers that are not finite and are left out of the means"]
 
     @property
     def box_source(self) -> str:
@@ -187,7 +198,10 @@ class _Judge:
         return found
 
     def _compare(self, color: Tensor, target: Tensor) -> tuple[float | None, float | None, float | None]:
-        """PSNR, SSIM and LPIPS; None for those whose windows or weights the picture cannot have."""
+        """PSNR, SSIM and LPIPS; None for what the picture is too small or not finite for."""
+        if not torch.isfinite(color).all():
+            self.diverged += 1
+            return None, None, None
         side = min(color.shape[:2])
         ssim = metrics.ssim(color, target) if side >= metrics.SSIM_WINDOW else None
         lpips = float(self.lpips(color, target)) if self.lpips and side >= metrics.LPIPS_MIN_SIDE else None

@@ -1,5 +1,6 @@
 """Scores are those of the pictures that were compared, over crops that are named, and say what is missing."""
 
+import copy
 import json
 
 import numpy as np
@@ -107,6 +108,18 @@ def test_lpips_is_scored_where_its_weights_are(actor, capture, tmp_path, monkeyp
     assert scores.mean("renderer", "whole", "lpips") == pytest.approx(float(expected), rel=1e-4) and expected > 0
     # The box is narrower than AlexNet's strides: missing, not zero.
     assert scores.mean("renderer", "box", "lpips") is None and scores.notes == []
+
+
+def test_a_diverged_actor_gets_no_scores_instead_of_nonsense(actor, capture, tmp_path):
+    broken = copy.deepcopy(actor.renderer)
+    for parameter in broken.field.parameters():
+        parameter.data.fill_(float("nan"))
+    scores = evaluate(Actor(broken, actor.body, actor.config), capture, "training", [0], [1])
+    assert scores.mean("renderer", "whole", "psnr") is None and scores.mean("mesh", "whole", "psnr") > 5
+    assert scores.notes[-1] == "2 crops hold numbers that are not finite and are left out of the means"
+    scores.save(tmp_path / "scores.json")
+    with pytest.raises(ValueError, match="training: 1 frames and 0 cameras given: nothing to score"):
+        evaluate(actor, capture, "training", [0], [])
 
 
 def test_masks_of_the_capture_give_the_box(actor, tmp_path):
