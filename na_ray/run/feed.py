@@ -17,7 +17,8 @@ from na_ray.run.stream import Order, Plan, Row, Shard, decode_shard
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends.
 SEGMENT = 4096
-
+# Windows in a row without a readable shard: then nothing is left to train on.
+MOST_BARREN = 16
 
 # The plan that a decoding process works on: it remembers cameras, poses and pixels from shard to shard.
 _unpacked: dict[str, Plan] = {}
@@ -38,42 +39,53 @@ class Shipped:
         return _unpacked[self.token]
 
 
-def rows(order: Order, distributed: bool) -> Iterator[list[Row]]:
+class Feed:
     """A list of rows a step, one a lane of `order`, endlessly, from the order's first step on.
 
     `distributed` decodes on Ray's CPU workers; otherwise a thread of this process does.
     """
-    queues: dict[int, deque[Row]] = {lane: deque() for lane in order.lanes}
-    windows = _windows(order, distributed)
-    while True:
-        while not all(queues.values()):
-            lane, decoded = next(windows)
-            queues[lane].extend(decoded)
-        yield [queues[lane].popleft() for lane in order.lanes]
 
+    def __init__(self, order: Order, distributed: bool) -> None:
+        self.order, self.distributed = order, distributed
+        self.skipped = 0
+        """Shards that could not be read and were passed over (`data.on_bad_shard`)."""
 
-def _windows(order: Order, distributed: bool) -> Iterator[tuple[int, list[Row]]]:
-    """(lane, its rows in mixed order) of every window."""
-    plan = order.plan
-    pending = order.windows()
-    while True:
-        segment = list(itertools.islice(pending, max(1, SEGMENT // plan.experiment.data.shuffle_shards)))
-        shards = [shard for *_, window in segment for shard in window]
-        decoded = _distributed(plan, shards) if distributed else _threaded(plan, shards)
-        for lane, number, drop, window in segment:
-            mixed = [row for _ in window for row in next(decoded)]
-            rng = np.random.default_rng([plan.experiment.train.seed, 1, number])
-            yield lane, [mixed[i] for i in rng.permutation(len(mixed))[drop:]]
+    def __iter__(self) -> Iterator[list[Row]]:
+        queues: dict[int, deque[Row]] = {lane: deque() for lane in self.order.lanes}
+        windows = self._windows()
+        while True:
+            while not all(queues.values()):
+                lane, decoded = next(windows)
+                queues[lane].extend(decoded)
+            yield [queues[lane].popleft() for lane in self.order.lanes]
+
+    def _windows(self) -> Iterator[tuple[int, list[Row]]]:
+        """(lane, its rows in mixed order) of every window."""
+        plan, read = self.order.plan, _distributed if self.distributed else _threaded
+        pending, barren = self.order.windows(), 0
+        while True:
+            segment = list(itertools.islice(pending, max(1, SEGMENT // plan.experiment.data.shuffle_shards)))
+            decoded = read(plan, [shard for *_, window in segment for shard in window])
+            for lane, number, drop, window in segment:
+                shards = [next(decoded) for _ in window]
+                self.skipped += sum(not rows for rows in shards)
+                mixed = [row for rows in shards for row in rows]
+                barren = 0 if mixed else barren + 1
+                if barren > MOST_BARREN:
+                    raise ValueError(
+                        f"{plan.split.files.folder}: no shard of {barren} windows could be read: see na-ray inspect"
+                    )
+                rng = np.random.default_rng([plan.experiment.train.seed, 1, number])
+                yield lane, [mixed[i] for i in rng.permutation(len(mixed))[drop:]]
 
 
 def _decode(plan: Plan, shard: Shard) -> list[Row]:
-    """All rows of a shard; none, with a line on standard error, for a bad one that the experiment lets pass."""
+    """All rows of a shard; none for a bad one that the experiment lets pass."""
     try:
         return list(decode_shard(plan, shard))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError):
         if plan.experiment.data.on_bad_shard == "fail":
             raise
-        print(f"skipped frames {shard.start}..{shard.stop - 1} of views {shard.views}: {error}", flush=True)
         return []
 
 
@@ -109,6 +121,7 @@ def _bound(dataset: ray.data.Dataset, plan: Plan) -> None:
     """Keep the order and the memory bound of the experiment."""
     options = dataset.context.execution_options
     options.preserve_order = True
+    dataset.context.print_on_execution_start = False
     options.resource_limits = options.resource_limits.copy(object_store_memory=plan.experiment.data.memory_mb * 2**20)
 
 

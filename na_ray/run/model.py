@@ -8,7 +8,6 @@ import mlflow.artifacts
 import mlflow.pyfunc
 import numpy as np
 import torch
-from mlflow.models import ModelSignature
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from na_ray.capture.camera import Camera
@@ -66,7 +65,6 @@ def log_actor(tracker: Tracker, checkpoint: Path, name: str) -> None:
             python_model=ActorModel(),
             artifacts={"checkpoint": str(checkpoint)},
             pip_requirements=REQUIREMENTS,
-            signature=ModelSignature(),
         )
         tracker.client.log_artifacts(tracker.stage, str(folder), artifact_path="actor")
     mlflow.register_model(f"runs:/{tracker.stage}/actor", name)

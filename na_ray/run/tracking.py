@@ -1,6 +1,7 @@
 """MLflow: a parent run an experiment, a child run a stage, written by one process, the driver."""
 
 import json
+import logging
 import os
 import sqlite3
 import time
@@ -31,6 +32,8 @@ def connect(uri: str | None = None) -> MlflowClient:
     A SQLite store is put into write-ahead mode, so that `mlflow ui` may read while training writes.
     """
     uri = uri or tracking_uri()
+    for chatty in ("mlflow", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(uri)
     client = MlflowClient(uri)
     client.search_experiments(max_results=1)

@@ -82,7 +82,7 @@ def _train_here(experiment: Experiment, plan: Plan, run: RunFolder) -> None:
         plan,
         run,
         worker,
-        lambda step: feed.rows(Order(plan, tuple(range(lanes)), lanes, step), distributed=False),
+        lambda step: feed.Feed(Order(plan, tuple(range(lanes)), lanes, step), distributed=False),
     )
 
 
@@ -91,7 +91,8 @@ def connect(experiment: Experiment) -> None:
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     if ray.is_initialized():
         return
-    options: dict[str, Any] = {"logging_level": "error", "log_to_driver": True}
+    # Workers speak through the run's record; their own output stays in Ray's log files.
+    options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     try:
         ray.init(address="auto", **options)
     except ConnectionError:
@@ -158,5 +159,5 @@ def _worker(config: dict[str, Any]) -> None:
     lanes = tuple(range(rank, num_lanes, world))
     worker = Worker(rank, world, device, ray.train.report)
     train_renderer(
-        experiment, plan, run, worker, lambda step: feed.rows(Order(plan, lanes, num_lanes, step), distributed=True)
+        experiment, plan, run, worker, lambda step: feed.Feed(Order(plan, lanes, num_lanes, step), distributed=True)
     )
