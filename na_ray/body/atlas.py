@@ -123,17 +123,23 @@ def _edge_fragments(
     A line has one texel per column, or per row if it is steep. Of several lines in a texel the first one stays.
     """
     start, end = corners.reshape(-1, 2), corners[:, [1, 2, 0]].reshape(-1, 2)
-    along = end - start
-    steep = (along[:, 1].abs() > along[:, 0].abs()).long()[:, None]
+    steep = ((end - start)[:, 1].abs() > (end - start)[:, 0].abs()).long()[:, None]
     first, last = start.gather(1, steep)[:, 0], end.gather(1, steep)[:, 0]
-    low = torch.minimum(first, last).ceil()
-    counts = (torch.maximum(first, last).floor() - low + 1).clamp(min=0).long()
+    low = torch.minimum(first, last).round()
+    counts = (torch.maximum(first, last).round() - low + 1).long()
     edge = torch.repeat_interleave(counts)
     step = torch.arange(len(edge), device=edge.device) - (counts.cumsum(0) - counts)[edge]
     t = (low[edge] + step - first[edge]) / (last - first)[edge]
-    column, row = (start[edge] + t[:, None] * along[edge]).round().long().unbind(1)
-    kept = ((row >= 0) & (row < size) & (column >= 0) & (column < size)).nonzero()[:, 0]
-    texel, kept = _first_of_each((row * size + column)[kept], kept)
+    passes = (t >= 0) & (t <= 1)
+    t = t.nan_to_num(0).clamp(0, 1)
+    center = torch.lerp(start[edge], end[edge], t[:, None]).round()
+    center.scatter_(1, steep[edge], (low[edge] + step)[:, None])
+    # OpenGL's rule: a line draws the texels whose inner diamond it leaves, hence not the one that it ends in.
+    starts, ends = ((p[edge] - center).abs().sum(1) < 0.5 for p in (start, end))
+    drawn = torch.where(passes, ~ends, starts & ~ends)
+    kept = (drawn & ((center >= 0) & (center < size)).all(1)).nonzero()[:, 0]
+    column, row = center.long()[kept].unbind(1)
+    texel, kept = _first_of_each(row * size + column, kept)
     edge, t = edge[kept], t[kept]
     barycentrics = torch.zeros(len(kept), 3, dtype=corners.dtype, device=corners.device)
     barycentrics.scatter_(1, (edge % 3)[:, None], (1 - t)[:, None])

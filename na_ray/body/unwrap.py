@@ -92,13 +92,15 @@ def _view(
     on_picture = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height) & (depth > 0)
     at = y.clamp(0, camera.height - 1) * camera.width + x.clamp(0, camera.width - 1)
     visible = on_picture & (cosine > LEAST_COSINE) & (depth <= buffer.view(-1)[at] + tolerance)
+    # Two pixels' slope: the occluder's buffer looks one pixel further.
+    safe = depth <= occluder.view(-1)[at] + 2 * tolerance
     if mask is not None:
         inner = _erode(torch.tensor(mask, device=points.device))
         visible &= inner.view(-1)[at]
-    # Two pixels' slope: the occluder's buffer looks one pixel further.
-    safe = depth <= occluder.view(-1)[at] + 2 * tolerance
+        # All four pixels that a bilinear look-up mixes have to be the person's.
+        safe &= _sample(inner[..., None].float(), pixels)[:, 0] > 0.999
     weight = cosine.clamp(min=0) ** 4 * visible * torch.where(safe, 1.0, LAST_RESORT)
-    return _sample(image, pixels), weight
+    return _sample(torch.tensor(image, device=points.device) / 255, pixels), weight
 
 
 def project(points: Float[Tensor, "n 3"], camera: Camera) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]:
@@ -127,13 +129,13 @@ def _erode(mask: Bool[Tensor, "h w"]) -> Bool[Tensor, "h w"]:
     return max_pool2d((~mask).float()[None], 3, 1, 1)[0] == 0
 
 
-def _sample(image: UInt8[np.ndarray, "h w 3"], pixels: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
-    """Bilinear colors (0..1) at pixels (x, y), centers at integers."""
-    height, width = image.shape[:2]
-    picture = torch.tensor(image, device=pixels.device).permute(2, 0, 1)[None].to(pixels) / 255
+def _sample(picture: Float[Tensor, "h w c"], pixels: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
+    """Bilinear values at pixels (x, y), centers at integers."""
+    height, width = picture.shape[:2]
     size = torch.tensor([max(width - 1, 1), max(height - 1, 1)], device=pixels.device)
     grid = (2 * pixels / size - 1)[None, None]
-    return grid_sample(picture, grid, padding_mode="border", align_corners=True)[0, :, 0].T
+    chw = picture.permute(2, 0, 1)[None].to(pixels)
+    return grid_sample(chw, grid, padding_mode="border", align_corners=True)[0, :, 0].T
 
 
 def _inpaint(atlas: "Atlas", colors: Float[Tensor, "n 3"], seen: Bool[Tensor, "n"]) -> Float[Tensor, "n 3"]:
