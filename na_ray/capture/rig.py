@@ -130,7 +130,7 @@ def read_matrix(path: str) -> Float[np.ndarray, "rows columns"]:
         raise ValueError(f"{path}: the file is empty; expected a matrix: copy it again")
     columns = len(lines[0][1].split())
     values = _numbers(text)
-    if values is None or values.size != len(lines) * columns:
+    if values is None or any(len(line.split()) != columns for _, line in lines):
         for n, line in lines:
             if _numbers(line) is None:
                 raise ValueError(f"{path}, line {n}: {line.strip()[:40]!r} is no row of numbers: copy the file again")
@@ -186,7 +186,7 @@ def _obj_numbers(
     """The first `keep` numbers of each line, all lines being equally long."""
     values = _numbers(" ".join(line.split(None, 1)[-1] for _, line in lines))
     columns = len(lines[0][1].split()) - 1 if lines else keep
-    if values is None or columns not in counts or values.size != len(lines) * columns:
+    if values is None or columns not in counts or any(len(line.split()) != columns + 1 for _, line in lines):
         for n, line in lines:
             row = _numbers(line.partition(" ")[2])
             if row is None or len(row) not in counts or len(row) != columns:
@@ -203,11 +203,11 @@ def _obj_faces(path: str, lines: list[tuple[int, str]]) -> Int64[np.ndarray, "f 
     """Indices as written (from 1): (F, 3, c), c = 1 (`v`), 2 (`v/vt`) or 3 (`v/vt/vn`, 0 for a vt left out)."""
     if not lines:
         raise ValueError(f"{path}: the mesh has no faces; expected triangles ('f 1 2 3'): export the mesh again")
-    text = "\n".join(line[2:].replace("//", "/0/") for _, line in lines)
+    text = "\n".join(line.replace("//", "/0/") for _, line in lines)
     width = lines[0][1].split()[1].replace("//", "/0/").count("/") + 1
-    values = _numbers(text.replace("/", " "))
-    expected_slashes = 3 * (width - 1) * len(lines)
-    if values is None or values.size != 3 * width * len(lines) or text.count("/") != expected_slashes:
+    values = _numbers(text.replace("/", " ").replace("f", " "))
+    alike = [width - 1] * 3
+    if values is None or any([c.count("/") for c in line.split()[1:]] != alike for line in text.splitlines()):
         for n, line in lines:
             corners = line.split()[1:]
             same = all(_CORNER.fullmatch(c) and c.replace("//", "/0/").count("/") == width - 1 for c in corners)
