@@ -1,7 +1,7 @@
 """The command line: na-ray synth, inspect, extract, import, render, evaluate."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,8 +10,8 @@ import tyro
 from tqdm import tqdm
 from tyro.conf import Positional, arg
 
-from na_ray.capture.camera import Camera
-from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.dataset import Capture
+from na_ray.capture.trajectory import along
 from na_ray.config import Experiment, override, parse_indices
 from na_ray.run.command import guarded
 
@@ -169,7 +169,7 @@ class Render:
 
         split = Capture.open(self.capture).split(self.split)
         frames = parse_indices(self.frames, split.num_frames)
-        cameras = cameras_along(self.camera, split, frames)
+        cameras = along(self.camera, split, frames)
         if self.size is not None:
             cameras = [c.fitted(self.size) for c in cameras]
         with _bar("frames") as progress:
@@ -230,24 +230,6 @@ class Evaluate:
         if self.out is not None:
             scores.save(self.out)
         return 0
-
-
-def cameras_along(choice: str, split: Split, frames: Sequence[int]) -> list[Camera]:
-    """A camera a frame: an orbit or spiral around the actor, recorded cameras, or those of a JSON file."""
-    from na_ray.capture import trajectory
-
-    recorded = split.cameras
-    if choice.endswith(".json"):
-        given = trajectory.from_file(choice)
-        if len(given) not in (1, len(frames)):
-            raise ValueError(f"{choice} holds {len(given)} cameras for {len(frames)} frames: give one, or one a frame")
-        return given * (len(frames) if len(given) == 1 else 1)
-    if choice in ("orbit", "spiral"):
-        center = trajectory.body_center(split.pose(f) for f in frames)
-        path = trajectory.orbit if choice == "orbit" else trajectory.spiral
-        return path(recorded[0], center, len(frames), up=trajectory.up_of(recorded))
-    chosen = [recorded[i] for i in parse_indices(choice, len(recorded))]
-    return chosen * len(frames) if len(chosen) == 1 else trajectory.interpolate(chosen, len(frames))
 
 
 def _load(actor: str, device: str) -> "Actor":

@@ -5,40 +5,25 @@ An `Experiment` is a value: frozen, compared by content, written into every chec
 values when it is made. Lengths are metres, sizes are pixels (height, width).
 """
 
-import dataclasses
-import difflib
-import typing
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from na_ray.values import check, check_selection, flatten, from_dict, override, parse_indices, to_dict
 
-def parse_indices(spec: str, count: int | None = None) -> list[int]:
-    """Read a selection of views or frames: `"0,3,7,10"`, `"0..11"` (the end is exclusive) or `"all"`.
-
-    `count` is how many there are: it closes `"all"` and open ends (`"5.."`, `"..11"`), and bounds the rest.
-    Raises ValueError for a malformed selection, an empty one, or an index that does not exist.
-    """
-    if spec == "all":
-        spec = ".."
-    chosen: list[int] = []
-    for part in spec.split(","):
-        start, dots, stop = part.partition("..")
-        if not all(p == "" or p.isdigit() for p in (start, stop)) or (not dots and not start):
-            raise ValueError(f"{spec!r} is no selection: write '0,3,7', '0..11' (the end is exclusive) or 'all'")
-        if dots and not stop and count is None:
-            raise ValueError(f"{spec!r} has an open end, and how many there are is not known here")
-        chosen += range(int(start or 0), int(stop) if stop else int(count or 0)) if dots else [int(start)]
-    if not chosen:
-        raise ValueError(f"{spec!r} selects nothing" + ("" if count is None else f" of {count}"))
-    if count is not None and max(chosen) >= count:
-        raise ValueError(f"{spec!r} asks for number {max(chosen)}, but there are {count}, numbered from 0")
-    return list(dict.fromkeys(chosen))
-
-
-def _check(config: object, name: str, rule: bool, expected: str) -> None:
-    """Refuse a value out of range, naming the field, the value and the rule."""
-    if not rule:
-        raise ValueError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}: it must be {expected}")
+__all__ = [
+    "DataConfig",
+    "Experiment",
+    "OptimConfig",
+    "RendererConfig",
+    "ReportConfig",
+    "Stage",
+    "TrainConfig",
+    "flatten",
+    "from_dict",
+    "override",
+    "parse_indices",
+    "to_dict",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +58,12 @@ class DataConfig:
     """What to do with a video that turns unreadable during training: stop, or skip the shard and count it."""
 
     def __post_init__(self) -> None:
-        parse_indices(self.train_views, count=10**6)
-        parse_indices(self.validation_views, count=10**6)
-        parse_indices(self.frames, count=10**9) if self.frames not in ("all", "..") else None
+        for selection in (self.train_views, self.validation_views, self.frames):
+            check_selection(selection)
         for name in ("rays_per_view", "views_per_frame", "shard_frames", "shuffle_shards", "memory_mb"):
-            _check(self, name, getattr(self, name) >= 1, "at least 1")
-        _check(self, "resolution", self.resolution is None or min(self.resolution) >= 8, "at least (8, 8), or None")
-        _check(self, "texture_size", self.texture_size is None or self.texture_size >= 16, "at least 16, or None")
+            check(self, name, getattr(self, name) >= 1, "at least 1")
+        check(self, "resolution", self.resolution is None or min(self.resolution) >= 8, "at least (8, 8), or None")
+        check(self, "texture_size", self.texture_size is None or self.texture_size >= 16, "at least 16, or None")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,10 +105,10 @@ class RendererConfig:
 
     def __post_init__(self) -> None:
         for name in ("samples_per_ray", "hidden", "encoder_width", "samples_per_chunk"):
-            _check(self, name, getattr(self, name) >= 2, "at least 2")
+            check(self, name, getattr(self, name) >= 2, "at least 2")
         for name in ("local_frequencies", "position_frequencies", "direction_frequencies", "density_noise"):
-            _check(self, name, getattr(self, name) >= 0, "at least 0")
-        _check(self, "shell_radius", 0 < self.shell_radius < 10, "a length in metres between 0 and 10")
+            check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "shell_radius", 0 < self.shell_radius < 10, "a length in metres between 0 and 10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,12 +133,12 @@ class OptimConfig:
     """Clip the gradient's norm to this value; 0: do not clip."""
 
     def __post_init__(self) -> None:
-        _check(self, "lr", self.lr > 0, "positive")
-        _check(self, "decay_rate", 0 < self.decay_rate <= 1, "in (0, 1]")
-        _check(self, "decay_steps", self.decay_steps >= 1, "at least 1")
-        _check(self, "betas", all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")
+        check(self, "lr", self.lr > 0, "positive")
+        check(self, "decay_rate", 0 < self.decay_rate <= 1, "in (0, 1]")
+        check(self, "decay_steps", self.decay_steps >= 1, "at least 1")
+        check(self, "betas", all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")
         for name in ("eps", "color_weight", "alpha_weight", "clip_norm"):
-            _check(self, name, getattr(self, name) >= 0, "at least 0")
+            check(self, name, getattr(self, name) >= 0, "at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,13 +178,13 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "checkpoint_every", "keep_last", "validation_frames", "validation_size"):
-            _check(self, name, getattr(self, name) >= 1, "at least 1")
+            check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("num_workers", "validate_every", "max_failures"):
-            _check(self, name, getattr(self, name) >= 0, "at least 0")
-        _check(self, "cpus_per_worker", self.cpus_per_worker > 0, "positive")
+            check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "cpus_per_worker", self.cpus_per_worker > 0, "positive")
         workers = max(1, self.num_workers)
         rule = self.frames_per_step is None or (self.frames_per_step >= 1 and self.frames_per_step % workers == 0)
-        _check(self, "frames_per_step", rule, f"a multiple of the {workers} workers")
+        check(self, "frames_per_step", rule, f"a multiple of the {workers} workers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,8 +200,8 @@ class ReportConfig:
 
     def __post_init__(self) -> None:
         for name in ("frames", "film_frames"):
-            _check(self, name, getattr(self, name) >= 0, "at least 0")
-        _check(self, "size", self.size >= 16, "at least 16")
+            check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "size", self.size >= 16, "at least 16")
 
 
 Stage = Literal["renderer"]
@@ -243,85 +227,4 @@ class Experiment:
 
     def __post_init__(self) -> None:
         rule = bool(self.name) and not set(self.name) & set("/\\ '\"()")
-        _check(self, "name", rule, "a word without slashes, blanks, quotes or parentheses")
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A section or an experiment as plain nested dicts, ready for JSON."""
-    return dataclasses.asdict(config)
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Dotted names and values of all knobs: `{"optim.lr": 2e-4, ...}`."""
-    flat: dict[str, Any] = {}
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        nested = dataclasses.is_dataclass(value)
-        flat |= flatten(value, f"{prefix}{f.name}.") if nested else {prefix + f.name: value}
-    return flat
-
-
-def _unknown(cls: type, name: str, names: list[str]) -> ValueError:
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"{cls.__name__} has no field {name!r}{hint} It has: {', '.join(names)}")
-
-
-def _coerce(kind: Any, value: Any) -> Any:
-    """Turn what JSON or a sweep gives (lists, ints for floats) into the declared type; refuse the rest."""
-    if typing.get_origin(kind) is tuple and isinstance(value, (list, tuple)):
-        return tuple(value)
-    options = typing.get_args(kind) if not isinstance(kind, type) else (kind,)
-    for option in options:
-        if typing.get_origin(option) is tuple and isinstance(value, (list, tuple)):
-            return tuple(value)
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-    return value
-
-
-def _fits(kind: Any, value: Any) -> bool:
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Literal:
-        return value in args
-    if origin is tuple:
-        parts = args if args[-1] is not Ellipsis else (args[0],) * len(value) if isinstance(value, tuple) else args
-        return isinstance(value, tuple) and len(parts) == len(value) and all(map(_fits, parts, value))
-    if args:
-        return any(_fits(a, value) for a in args)
-    if kind is type(None):
-        return value is None
-    return isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool))
-
-
-def from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """Build `cls` from what `to_dict` gave. Raises ValueError for unknown names and values of a wrong type."""
-    kinds = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    arguments = {}
-    for name, value in values.items():
-        if name not in names:
-            raise _unknown(cls, name, names)
-        if dataclasses.is_dataclass(kinds[name]):
-            arguments[name] = from_dict(typing.cast(type, kinds[name]), value)
-            continue
-        arguments[name] = _coerce(kinds[name], value)
-        if not _fits(kinds[name], arguments[name]):
-            raise ValueError(f"{cls.__name__}.{name} is {value!r}: expected {kinds[name]}")
-    return cls(**arguments)
-
-
-def override(config: Any, changes: dict[str, Any]) -> Any:
-    """A copy with the knobs of the dotted names changed: `override(LAN, {"optim.lr": 1e-4})`."""
-    values = to_dict(config)
-    for dotted, value in changes.items():
-        *path, last = dotted.split(".")
-        section, cls = values, type(config)
-        for name in path:
-            if not isinstance(section.get(name), dict):
-                raise _unknown(cls, name, list(section))
-            section, cls = section[name], typing.get_type_hints(cls)[name]
-        if last not in section:
-            raise _unknown(cls, last, list(section))
-        section[last] = value
-    return from_dict(type(config), values)
+        check(self, "name", rule, "a word without slashes, blanks, quotes or parentheses")

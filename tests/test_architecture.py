@@ -21,6 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = MODULES + sorted(itertools.chain(ROOT.glob("experiments/**/*.py"), ROOT.glob("benchmarks/**/*.py")))
 
 LAYERS = (
+    {"values"},
     {"config"},
     {"capture"},
     {"body"},
@@ -106,7 +107,7 @@ def test_foreign_packages_stay_where_they_belong() -> None:
         packages, part = imported_packages(path), name_of(path).split(".")[1:2]
         if part != ["run"]:
             assert not packages & {"ray", "mlflow"}, f"{path} imports Ray or MLflow outside run"
-        if part in (["config"], ["capture"]):
+        if part in (["values"], ["config"], ["capture"]):
             assert not packages & {"torch", "warp"}, f"{path} imports torch or warp: decode workers pay for it"
         if name_of(path) != "na_ray.capture.video":
             assert "av" not in packages, f"{path} imports av: only capture/video.py knows it"
@@ -130,7 +131,7 @@ def test_the_package_loads_neither_ray_nor_mlflow() -> None:
 
 def test_decode_workers_load_neither_torch_nor_warp() -> None:
     names = [name_of(path) for path in MODULES]
-    capture = [n for n in names if n.startswith(("na_ray.config", "na_ray.capture"))]
+    capture = [n for n in names if n.startswith(("na_ray.values", "na_ray.config", "na_ray.capture"))]
     assert loaded_after(capture, ("torch", "warp", "ray", "mlflow")) == []
 
 

@@ -104,6 +104,11 @@ def test_override_takes_what_json_and_sweeps_give() -> None:
     changed = override(Experiment(), {"optim.lr": 1, "data.resolution": [64, 48], "optim.betas": [0.5, 0.6]})
     assert changed.optim.lr == 1.0 and isinstance(changed.optim.lr, float)
     assert changed.data.resolution == (64, 48) and changed.optim.betas == (0.5, 0.6)
+    assert override(changed, {"renderer.background": (0, 0, 1)}).renderer.background == (0.0, 0.0, 1.0)
+
+
+def test_an_open_end_is_settled_when_the_frames_are_counted() -> None:
+    assert parse_indices(DataConfig(frames="5..").frames, count=8) == [5, 6, 7]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +118,7 @@ def test_override_takes_what_json_and_sweeps_give() -> None:
             {"renderer.sample_per_ray": 3},
             "RendererConfig has no field 'sample_per_ray'.*did you mean 'samples_per_ray'",
         ),
-        ({"optim.zzz": 3}, "OptimConfig has no field 'zzz'.*lr, betas, eps"),
+        ({"optim.zzz": 3}, "OptimConfig has no field 'zzz'. It has: lr, betas, eps"),
         ({"optims.lr": 3}, "Experiment has no field 'optims'.*did you mean 'optim'"),
         ({"name.lr": 3}, "Experiment has no field 'name'"),
         ({"optim.lr.x": 3}, "OptimConfig has no field 'lr'"),
@@ -121,6 +126,7 @@ def test_override_takes_what_json_and_sweeps_give() -> None:
         ({"train.steps": True}, "TrainConfig.steps is True: expected"),
         ({"train.steps": 2.5}, "TrainConfig.steps is 2.5: expected"),
         ({"data.resolution": [64]}, "DataConfig.resolution is"),
+        ({"optim": 3}, "Experiment.optim is 3: expected its fields by name"),
         ({"optim.betas": [0.9, "b"]}, "OptimConfig.betas is"),
         ({"train.device": "tpu"}, "TrainConfig.device is 'tpu': expected"),
         ({"stages": ["painter"]}, "Experiment.stages is"),

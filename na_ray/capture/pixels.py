@@ -12,7 +12,7 @@ from na_ray.capture.rig import Pose, Rig
 
 
 def posed_vertices(rig: Rig, pose: Pose) -> np.ndarray:
-    """World positions (V, 3) in m of the skinned vertices: linear blend skinning (paper eq. 1), then the root's motion."""
+    """World positions (V, 3) in m of the skinned vertices: linear blend skinning, then the root's motion."""
     num_joints = rig.weights.shape[1]
     blended = (rig.weights @ pose.joints_RT.reshape(num_joints, 16)).reshape(-1, 4, 4)
     normalized = np.einsum("vij,vj->vi", blended[:, :3, :3], rig.vertices) + blended[:, :3, 3]
@@ -68,7 +68,7 @@ def near_body(vertices: np.ndarray, camera: Camera, radius: float) -> tuple[np.n
 def draw_pixels(
     rng: np.random.Generator, tiles: np.ndarray, tile: int, height: int, width: int, count: int
 ) -> np.ndarray:
-    """Draw `count` pixels (count, 2) as integer x, y, uniformly over tiles (n, 2) of the picture, given as (row, column).
+    """Draw `count` pixels (count, 2) as integer x, y, uniformly over tiles (n, 2) of the picture: (row, column).
 
     Without repeats if the tiles hold enough pixels; over the whole picture if there is no tile.
     """

@@ -18,6 +18,7 @@ from na_ray.capture.checks import rigid_fault
 from na_ray.capture.dataset import Split
 from na_ray.capture.rig import Pose, parse_json
 from na_ray.capture.storage import read_text
+from na_ray.config import parse_indices
 
 
 def body_center(poses: Iterable[Pose]) -> Float64[np.ndarray, "3"]:
@@ -128,6 +129,25 @@ def recorded(split: Split, cameras: Sequence[int] | None = None) -> list[Camera]
         if not 0 <= camera < count:
             raise ValueError(f"{split.name}: no camera at position {camera}; there are {count}, from 0")
     return [split.cameras[i] for i in (range(count) if cameras is None else cameras)]
+
+
+def along(choice: str, split: Split, frames: Sequence[int]) -> list[Camera]:
+    """A camera a frame: `orbit`, `spiral`, a recorded camera (`3`), a path through several (`0,4,8`), or a JSON file.
+
+    Raises ValueError for a choice that is none of these, or a file with another number of cameras.
+    """
+    filmed = split.cameras
+    if choice.endswith(".json"):
+        given = from_file(choice)
+        if len(given) not in (1, len(frames)):
+            raise ValueError(f"{choice} holds {len(given)} cameras for {len(frames)} frames: give one, or one a frame")
+        return given * (len(frames) if len(given) == 1 else 1)
+    if choice in ("orbit", "spiral"):
+        center = body_center(split.pose(f) for f in frames)
+        path = orbit if choice == "orbit" else spiral
+        return path(filmed[0], center, len(frames), up=up_of(filmed))
+    chosen = [filmed[i] for i in parse_indices(choice, len(filmed))]
+    return chosen * len(frames) if len(chosen) == 1 else interpolate(chosen, len(frames))
 
 
 def _moved(template: Camera, name: str, T_world_camera: Float64[np.ndarray, "4 4"]) -> Camera:

@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import mlflow.artifacts
 import mlflow.pyfunc
@@ -34,9 +33,8 @@ class ActorModel(PythonModel):
         """Open the checkpoint that was stored with the model."""
         self.actor = load_actor(context.artifacts["checkpoint"], "cuda" if torch.cuda.is_available() else "cpu")
 
-    def predict(
-        self, context: Any, model_input: dict[str, Any], params: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+    # Without annotations: MLflow would read them as a schema, and it has none for arrays of several shapes.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
         """Render the given pose, with the given texture map, through the given camera."""
         assert self.actor is not None, "load_context comes first"
         fields = ("joints_RT", "rotation", "translation", "joints")

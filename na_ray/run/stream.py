@@ -186,7 +186,7 @@ def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
             rays.append((*camera.rays(xy.astype(np.float64)), pick(image, xy, camera, background)))
         origins, directions, colors = (np.stack(r).astype(np.float32) for r in zip(*rays, strict=True))
         yield {
-            "frame": np.int64(frame),
+            "frame": np.array(frame),
             "views": np.array(shard.views, np.int64),
             "joints_RT": pose.joints_RT,
             "rotation": pose.rotation,
