@@ -16,11 +16,6 @@ from torch import Tensor
 from na_ray.capture.rig import Pose, Rig
 
 
-def full_precision(tensor: Tensor) -> torch.autocast:
-    """A context without autocast: a position in bfloat16 is off by millimetres."""
-    return torch.autocast(tensor.device.type, enabled=False)
-
-
 @dataclass(frozen=True, eq=False)
 class Body:
     """A template mesh, its UV atlas, its skinning weights and its rest pose; what never changes in a capture."""

@@ -6,7 +6,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from na_ray.body import kernels
-from na_ray.body.body import full_precision
 
 Intervals = tuple[Float[Tensor, "n"], Float[Tensor, "n"], Bool[Tensor, "n"]]
 
@@ -26,7 +25,7 @@ def shell_intervals(
     """
     if not torch.isfinite(vertices_world).all():
         raise ValueError("the posed vertices hold NaN or infinite numbers: check this frame's joints_RT and rotation")
-    with torch.no_grad(), full_precision(origins):
+    with torch.no_grad():
         # Warp needs something to query, and float32 its resolution near the body.
         center = vertices_world.mean(dim=0)
         vertices, origins = vertices_world - center, origins - center
@@ -54,6 +53,7 @@ def _by_bvh(
         rays = [kernels.as_vec3(origins), kernels.as_vec3(directions)]
         out = [wp.from_torch(near), wp.from_torch(far), wp.from_torch(hit)]
         wp.launch(kernels.sphere_intervals, n, [bvh.id, centers, radius, extent, *rays, parity, *out], device=name)
+        del bvh  # while its stream is the current one
     return near, far, hit
 
 

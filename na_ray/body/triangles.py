@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from na_ray.body.body import edge_neighbors, full_precision, pseudo_normals
+from na_ray.body.body import edge_neighbors, pseudo_normals
 from na_ray.body.kernels import PARITY_EPSILON
 
 
@@ -35,8 +35,8 @@ class Closest:
 
 
 def dot(a: Float[Tensor, "*n 3"], b: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n"]:
-    """Scalar products over the last axis."""
-    return torch.linalg.vecdot(a, b)
+    """Scalar products over the last axis, in full precision (`vecdot` is a matrix product: TF32 or bfloat16)."""
+    return (a * b).sum(-1)
 
 
 def project_to_faces(
@@ -53,7 +53,7 @@ def project_to_faces(
     `parity` reproduces the original: epsilons in the denominators (3.6) and the sign by the face's normal (3.8).
     No gradient flows.
     """
-    with torch.no_grad(), full_precision(points):
+    with torch.no_grad():
         found = face_ids >= 0
         known = face_ids.clamp(min=0)
         corners = faces.index_select(0, known)
@@ -137,7 +137,7 @@ def meet_faces(
     face_ids: Int[Tensor, "n"],
 ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]:
     """Depth (in lengths of the direction) and barycentrics of each ray on the face given for it; 0 for face -1."""
-    with torch.no_grad(), full_precision(origins):
+    with torch.no_grad():
         found = face_ids >= 0
         corners = faces.index_select(0, face_ids.clamp(min=0))
         a, b, c = vertices.index_select(0, corners.T.reshape(-1)).view(3, -1, 3)

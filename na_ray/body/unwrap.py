@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, max_pool2d, normalize
 
 from na_ray.body import kernels, raster_kernels
-from na_ray.body.body import PosedBody, full_precision
+from na_ray.body.body import PosedBody, rotate
 from na_ray.capture.camera import Camera
 
 if TYPE_CHECKING:
@@ -106,11 +106,10 @@ def _view(
 def project(points: Float[Tensor, "n 3"], camera: Camera) -> tuple[Float[Tensor, "n 2"], Float[Tensor, "n"]]:
     """Pixels (x, y) and depth along the optical axis (m) of world points, as `Camera.project`, on the device."""
     K, T = (torch.tensor(x).to(points) for x in (camera.K, np.linalg.inv(camera.T_world_camera)))
-    with full_precision(points):
-        local = points @ T[:3, :3].T + T[:3, 3]
-        depth = local[:, 2]
-        safe = torch.where(depth.abs() < 1e-9, 1e-9, depth)
-        return (local @ K.T)[:, :2] / safe[:, None], depth
+    local = rotate(points, T[:3, :3].T) + T[:3, 3]
+    depth = local[:, 2]
+    safe = torch.where(depth.abs() < 1e-9, 1e-9, depth)
+    return rotate(local, K.T)[:, :2] / safe[:, None], depth
 
 
 def depth_buffer(posed: PosedBody, camera: Camera) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:

@@ -148,6 +148,16 @@ def test_gradients_stop_at_the_geometry() -> None:
     assert not ask(posed, points).sq_distance.requires_grad
 
 
+def test_autocast_leaves_distances_exact() -> None:
+    posed = parity_body(torch.float32).pose(parity_pose(0))
+    points = near_surface(posed, 100, 0.03, torch.float32)
+    expected = ask(posed, points)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = ask(posed, points)
+    assert torch.equal(found.points, expected.points)
+    assert torch.equal(found.sign, expected.sign)
+
+
 def test_mistakes_are_named() -> None:
     body = sphere(1)
     surface = Surface(body.faces, len(body.vertices))
