@@ -126,7 +126,9 @@ def turn_upright(uv: Float[ndarray, "v 2"], height: Float[ndarray, "v"]) -> Floa
 
 def _footprint(triangles: Float[ndarray, "f 3 2"]) -> Bool[ndarray, "h w"]:
     """Cells (rows along v) that a chart touches, and a border of one cell; triangles are in cells."""
-    steps = 6
+    edges = triangles - np.roll(triangles, 1, axis=1)
+    # Samples lie closer than a cell on the longest edge.
+    steps = int(np.ceil(1.5 * np.linalg.norm(edges, axis=2).max())) + 2
     pairs = np.array([(a, b) for a in range(steps + 1) for b in range(steps + 1 - a)]) / steps
     bary = np.c_[pairs, 1.0 - pairs.sum(1)]
     cells = np.floor(np.einsum("sk,fkc->fsc", bary, triangles).reshape(-1, 2)).astype(int) + 1
@@ -135,7 +137,7 @@ def _footprint(triangles: Float[ndarray, "f 3 2"]) -> Bool[ndarray, "h w"]:
     return binary_dilation(mask, np.ones((3, 3)))
 
 
-def _place_all(charts: list[Float[ndarray, "f 3 2"]], scale: float) -> list[tuple[int, int]] | None:
+def _place_all(charts: list[Float[ndarray, "_ 3 2"]], scale: float) -> list[tuple[int, int]] | None:
     """Lowest, then leftmost free places for the charts at `scale` cells a metre, or None when one does not fit."""
     taken = np.zeros((PACKING_GRID, PACKING_GRID))
     places = []
@@ -153,7 +155,7 @@ def _place_all(charts: list[Float[ndarray, "f 3 2"]], scale: float) -> list[tupl
     return places
 
 
-def pack(charts: list[Float[ndarray, "f 3 2"]]) -> tuple[float, list[tuple[int, int]]]:
+def pack(charts: list[Float[ndarray, "_ 3 2"]]) -> tuple[float, list[tuple[int, int]]]:
     """The largest scale (cells a metre), by bisection, at which all charts fit, and their places in cells.
 
     Charts are triangles in metres with the corner at the origin; they are laid down in the order given.

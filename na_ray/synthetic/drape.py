@@ -51,15 +51,15 @@ WRINKLES: tuple[WrinkleSite, ...] = (
 # What loose parts rest on: blobs of these joints, and the gap kept (m).
 _SKIRT_SUPPORT = ("pelvis", "left_hip", "right_hip", "left_knee", "right_knee")
 _TAIL_SUPPORT = ("head", "neck", "spine3", "left_collar", "right_collar")
-_GAPS = {"skirt": 0.008, "coat_tail": 0.022, "ponytail": 0.024}
+_GAPS = {"skirt": 0.008, "coat_tail": 0.016, "ponytail": 0.018}
 # Metres of sway a metre a second, at the hem.
 _SWAY = {"skirt": 0.034, "coat_tail": 0.040}
 _SWAY_LIMIT = 0.035
 # Folds round the hem and their depth (m).
-_FOLDS = {"skirt": (8, 0.0140), "coat_tail": (7, 0.0110)}
-_PONYTAIL_LENGTH = 0.235
+_FOLDS = {"skirt": (8, 0.0140), "coat_tail": (7, 0.0095)}
+_PONYTAIL_LENGTH = 0.215
 # Radius along the ponytail (m): tied, full, pointed.
-_PONYTAIL_RADII = (0.016, 0.024, 0.030, 0.031, 0.028, 0.022, 0.013, 0.004)
+_PONYTAIL_RADII = (0.015, 0.022, 0.027, 0.028, 0.026, 0.021, 0.013, 0.004)
 
 
 def drape(wardrobe: Wardrobe, moment: Moment, before: Moment, phase: float) -> Float[ndarray, "v 3"]:
@@ -166,14 +166,16 @@ def _tie_ponytail(
     head = moment.transforms[index("head")]
     start = head[:3, :3] @ np.array(figure.BUN.end) + head[:3, 3]
     down = moment.rotation.T @ np.array((0.0, -1.0, 0.0))
-    trail = -0.22 * velocity[sheet.start]
-    stiff = head[:3, :3] @ np.array((0.0, -0.30, -0.95))
+    trail = -0.16 * velocity[sheet.start]
+    stiff = head[:3, :3] @ np.array((0.0, -0.80, -0.55))
+    # Heavy hair lies against the nape.
+    nape = moment.transforms[index("neck")][:3, :3] @ np.array((0.0, 0.0, 0.75))
     step = _PONYTAIL_LENGTH / (sheet.rows - 1)
     chain = [start]
     supports = [blob for blob in figure.BODY if blob.joint in _TAIL_SUPPORT]
     for row in range(1, sheet.rows):
-        share = np.clip(1.6 * row / sheet.rows, 0.0, 0.93)
-        heading = (1 - share) * stiff + share * (down + trail)
+        share = np.clip(2.2 * row / sheet.rows, 0.0, 0.93)
+        heading = (1 - share) * stiff + share * (down + nape + trail)
         tip = chain[-1] + step * heading / np.linalg.norm(heading)
         chain.append(_push_out(tip[None], supports, moment, _GAPS["ponytail"])[0])
     line = convolve1d(np.array(chain), (0.25, 0.5, 0.25), axis=0, mode="nearest")

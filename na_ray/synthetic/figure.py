@@ -62,8 +62,8 @@ MITTENS: tuple[Blob, ...] = _mirrored(
         Blob("left_wrist", (0.485, 0.052, 0.003), (0.530, -0.002, 0.020), 0.026, 0.022, 1.0, "left_hand"),
         Blob("left_wrist", (0.515, 0.012, 0.034), (0.560, -0.045, 0.045), 0.018, 0.016, 1.0, "left_hand"),
         Blob("left_wrist", (0.515, 0.012, 0.000), (0.565, -0.045, 0.005), 0.018, 0.016, 1.0, "left_hand"),
-        Blob("left_hand", (0.550, -0.030, 0.034), (0.586, -0.088, 0.036), 0.017, 0.015, 1.0, "left_hand"),
-        Blob("left_hand", (0.552, -0.030, 0.010), (0.588, -0.088, 0.012), 0.017, 0.015, 1.0, "left_hand"),
+        Blob("left_hand", (0.550, -0.030, 0.034), (0.576, -0.076, 0.033), 0.017, 0.015, 1.0, "left_hand"),
+        Blob("left_hand", (0.552, -0.030, 0.010), (0.578, -0.076, 0.010), 0.017, 0.015, 1.0, "left_hand"),
         Blob("left_wrist", (0.505, 0.020, 0.035), (0.528, -0.026, 0.066), 0.016, 0.012, 1.0, "left_hand"),
     )
 )
@@ -96,7 +96,7 @@ _FINGERS = (
 )
 
 
-def _finger(joint: str, start: tuple, end: tuple, start_radius: float, end_radius: float) -> Blob:
+def _finger(joint: str, start: tuple, end: tuple, start_radius: float | int, end_radius: float | int) -> Blob:
     axes = np.stack([_ALONG, _ACROSS, _BACK]) / 1000.0
     ends: list[Point] = []
     for place in (start, end):
@@ -144,9 +144,22 @@ FACE: tuple[Blob, ...] = (
 
 # What hair adds to the cranium, and how far down it reaches at the back.
 HAIR_THICKNESS, HAIR_BOTTOM = 0.014, 0.572
-BUN = Blob("head", (0.0, 0.722, -0.104), (0.0, 0.720, -0.128), 0.030, 0.026, 1.0, "hair")
+BUN = Blob("head", (0.0, 0.700, -0.098), (0.0, 0.694, -0.120), 0.028, 0.025, 1.0, "hair")
 
-BODY: tuple[Blob, ...] = TORSO + SLEEVES + MITTENS + LEGS + SHOES + HEAD
+# What tracking makes of skirt and hair: hips, thighs and skull a little fuller than they are underneath.
+CLOTHED: tuple[Blob, ...] = (
+    Blob("pelvis", (-0.066, -0.045, -0.010), (0.066, -0.045, -0.010), 0.108, 0.108, 1.02, "torso"),
+    Blob("pelvis", (-0.050, 0.040, -0.008), (0.050, 0.040, -0.008), 0.092, 0.092, 1.0, "torso"),
+    Blob("head", (0.0, 0.676, -0.016), (0.0, 0.704, -0.016), 0.077, 0.080, 1.25, "head"),
+    *_mirrored(
+        (
+            Blob("left_hip", (0.090, -0.110, -0.008), (0.099, -0.290, -0.002), 0.080, 0.071, 1.08, "left_leg"),
+            Blob("left_hip", (0.099, -0.290, -0.002), (0.096, -0.405, 0.004), 0.069, 0.060, 1.08, "left_leg"),
+        )
+    ),
+)
+
+BODY: tuple[Blob, ...] = TORSO + SLEEVES + MITTENS + LEGS + SHOES + HEAD + CLOTHED
 
 
 def soled(points: Float[ndarray, "n 3"], distance: Float[ndarray, "n"]) -> Float[ndarray, "n"]:

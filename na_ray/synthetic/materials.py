@@ -144,9 +144,9 @@ def _strands(angle: ndarray, along: ndarray, style: Style) -> Colors:
 
 def _hair(coords: Coords, style: Style) -> Colors:
     x, y, z = coords.T
-    bun = z < -0.105
+    bun = z < -0.102
     # Strands run from the parting and the hairline back towards the bun.
-    angle = np.where(bun, np.arctan2(x, y - 0.72), np.arctan2(x - 0.018 * (z > 0), y - 0.66))
+    angle = np.where(bun, np.arctan2(x, y - 0.70), np.arctan2(x - 0.018 * (z > 0), y - 0.66))
     return _strands(angle, z * 8.0, style)
 
 
@@ -181,7 +181,7 @@ def _coat_tail(coords: Coords, style: Style) -> Colors:
     paint = _Paint(len(coords), style.jacket)
     paint.over(_stripe(round_about, 1.25 * style.stripe_width, 0.28), style.stripes)
     paint.over(_inside(np.abs(down - 0.028) - 0.013), style.lining)
-    return paint.over(_inside(0.278 - down), style.lining).colors
+    return paint.over(_inside(0.268 - down), style.lining).colors
 
 
 def _collar(coords: Coords, style: Style) -> Colors:

@@ -28,10 +28,10 @@ BONES: tuple[tuple[str, str | tuple[float, float, float], float], ...] = (
     ("pelvis", "spine1", 0.085),
     ("spine1", "spine2", 0.085),
     ("spine2", "spine3", 0.085),
-    ("spine3", "neck", 0.085),
+    ("spine3", (0.0, 0.42, -0.02), 0.085),
     ("spine3", "left_collar", 0.080),
     ("spine3", "right_collar", 0.080),
-    ("neck", "head", 0.045),
+    ("neck", "head", 0.055),
     ("head", (0.0, 0.72, 0.0), 0.075),
     *(
         (f"{side}_{joint}", tip if isinstance(tip, str) else (sign * tip[0], tip[1], tip[2]), radius)
