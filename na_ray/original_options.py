@@ -99,6 +99,20 @@ def _get(args: Mapping[str, Any], name: str, where: str) -> Any:
     return args[name]
 
 
+def _int(args: Mapping[str, Any], name: str, where: str) -> int:
+    value = _get(args, name, where)
+    if not isinstance(value, (int, float)) or value != int(value):
+        raise _refuse(where, name, value, "expected a whole number")
+    return int(value)
+
+
+def _float(args: Mapping[str, Any], name: str, where: str) -> float:
+    value = _get(args, name, where)
+    if not isinstance(value, (int, float)):
+        raise _refuse(where, name, value, "expected a number")
+    return float(value)
+
+
 def _match(args: Mapping[str, Any], name: str, pattern: str, where: str) -> tuple[int, ...]:
     value = _get(args, name, where)
     found = re.fullmatch(pattern, str(value))
@@ -119,7 +133,7 @@ def _floats(args: Mapping[str, Any], name: str, count: int, where: str) -> tuple
 
 
 def _renderer(args: Mapping[str, Any], where: str) -> RendererConfig:
-    hidden = _get(args, "feature_embed_dim", where)
+    hidden = _int(args, "feature_embed_dim", where)
     for name, expected in (("texture_embed_dim", hidden), ("density_embed_dim", hidden // 2)):
         if _get(args, name, where) != expected:
             raise _refuse(where, name, args[name], f"only {expected} goes with --feature-embed-dim {hidden}")
@@ -129,13 +143,13 @@ def _renderer(args: Mapping[str, Any], where: str) -> RendererConfig:
     if widths != [hidden, hidden, 512]:
         raise _refuse(where, "inputs_to_texture", args["inputs_to_texture"], f"expected widths {hidden}, {hidden}, 512")
     return RendererConfig(
-        samples_per_ray=_get(args, "fixed_num_samples", where),
-        shell_radius=_get(args, "min_dis_eps", where),
+        samples_per_ray=_int(args, "fixed_num_samples", where),
+        shell_radius=_float(args, "min_dis_eps", where),
         hidden=hidden,
-        local_frequencies=_get(args, "joint_filter_size", where),
+        local_frequencies=_int(args, "joint_filter_size", where),
         position_frequencies=position,
         direction_frequencies=direction,
-        density_noise=float(_get(args, "discrete_regularization", where)),
+        density_noise=_float(args, "discrete_regularization", where),
         background=_floats(args, "transparent_background", 3, where),  # type: ignore[arg-type]
         parity=True,
     )
@@ -146,11 +160,11 @@ def _optim(args: Mapping[str, Any], where: str) -> OptimConfig:
     return OptimConfig(
         lr=_floats(args, "lr", 1, where)[0],
         betas=_floats(args, "adam_betas", 2, where),  # type: ignore[arg-type]
-        eps=_get(args, "adam_eps", where),
-        decay_rate=_get(args, "decay_rate", where),
-        decay_steps=_get(args, "decay_steps", where),
-        color_weight=_get(args, "color_weight", where),
-        clip_norm=_get(args, "clip_norm", where),
+        eps=_float(args, "adam_eps", where),
+        decay_rate=_float(args, "decay_rate", where),
+        decay_steps=_int(args, "decay_steps", where),
+        color_weight=_float(args, "color_weight", where),
+        clip_norm=_float(args, "clip_norm", where),
     )
 
 
@@ -159,7 +173,10 @@ def _settings(args: Mapping[str, Any], where: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for name, ours in (("train_views", "data.train_views"), ("valid_views", "data.validation_views")):
         if name in args:
-            parse_indices(args[name])
+            try:
+                parse_indices(str(args[name]))
+            except ValueError as error:
+                raise _refuse(where, name, args[name], str(error)) from None
             settings[ours] = args[name]
     for name, ours in (
         ("seed", "train.seed"),
@@ -167,7 +184,7 @@ def _settings(args: Mapping[str, Any], where: str) -> dict[str, Any]:
         ("view_per_batch", "data.views_per_frame"),
     ):
         if name in args:
-            settings[ours] = int(args[name])
+            settings[ours] = _int(args, name, where)
     if "pixel_per_view" in args:
         settings["data.rays_per_view"] = int(args["pixel_per_view"])
     if "view_resolution" in args:
