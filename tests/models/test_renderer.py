@@ -200,9 +200,9 @@ def test_initialization():
     field = Renderer(RendererConfig(), Body.from_rig(blob())).field
     assert not field.deformation.residual.weight.any()
     assert not field.deformation.residual.bias.any()
-    assert float(field.density.bias) == 0.5
+    assert field.density.bias.item() == 0.5
     for layer in (field.color_input, field.shape[4], field.surface[1]):
-        assert float(layer.weight.std()) == pytest.approx((2 / layer.in_features) ** 0.5, rel=0.02)
+        assert layer.weight.std().item() == pytest.approx((2 / layer.in_features) ** 0.5, rel=0.02)
     assert field.color_input.in_features == 1051
     assert field.shape[4].in_features == 295
     assert sum(p.numel() for p in field.parameters()) == 1_386_503
