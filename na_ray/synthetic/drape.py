@@ -51,12 +51,12 @@ WRINKLES: tuple[WrinkleSite, ...] = (
 # What loose parts rest on: blobs of these joints, and the gap kept (m).
 _SKIRT_SUPPORT = ("pelvis", "left_hip", "right_hip", "left_knee", "right_knee")
 _TAIL_SUPPORT = ("head", "neck", "spine3", "left_collar", "right_collar")
-_GAPS = {"skirt": 0.008, "coat_tail": 0.016, "ponytail": 0.018}
+_GAPS = {"skirt": 0.008, "coat_tail": 0.020, "ponytail": 0.018}
 # Metres of sway a metre a second, at the hem.
 _SWAY = {"skirt": 0.034, "coat_tail": 0.040}
 _SWAY_LIMIT = 0.035
-# Folds round the hem and their depth (m).
-_FOLDS = {"skirt": (8, 0.0140), "coat_tail": (7, 0.0095)}
+# Folds round the hem, their depth (m), and how far they stand out: the coat stays off the skirt.
+_FOLDS = {"skirt": (8, 0.0140, 0.55), "coat_tail": (7, 0.0090, 1.10)}
 _PONYTAIL_LENGTH = 0.215
 # Radius along the ponytail (m): tied, full, pointed.
 _PONYTAIL_RADII = (0.015, 0.022, 0.027, 0.028, 0.026, 0.021, 0.013, 0.004)
@@ -125,7 +125,7 @@ def _hang(
 
 def _fold(net: Float[ndarray, "r c 3"], name: str, phase: float, closed: bool) -> None:
     """Add vertical folds, shallow where the legs pull the cloth tight."""
-    count, depth = _FOLDS[name]
+    count, depth, stand = _FOLDS[name]
     rows, columns, _ = net.shape
     step = np.roll(net, -1, axis=1) - net
     if not closed:
@@ -141,7 +141,7 @@ def _fold(net: Float[ndarray, "r c 3"], name: str, phase: float, closed: bool) -
     # Where the hem is pulled sideways the folds lean with it.
     lean = 4.0 * (center[:, :, 0] - center[:1, :, 0])
     wave = np.sin(count * angle + phase + lean * drop) + 0.45 * np.sin((2 * count - 3) * angle - 2 * phase)
-    net += (depth * drop**1.3 * slack * (0.55 + wave))[..., None] * outward
+    net += (depth * drop**1.3 * slack * (stand + wave))[..., None] * outward
 
 
 def _push_out(points: Float[ndarray, "n 3"], blobs: list[Blob], moment: Moment, gap: float) -> Float[ndarray, "n 3"]:

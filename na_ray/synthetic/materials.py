@@ -173,7 +173,7 @@ def _skirt(coords: Coords, style: Style) -> Colors:
     dv = (v / style.check_width - np.floor(v / style.check_width) - 0.5) * style.check_width
     dotted = (round_about > 0.02) & (round_about < 0.42)
     paint.over(_inside(np.hypot(du, dv) - 0.015) * dotted, style.dots)
-    return paint.over(_inside(0.505 - down), style.bands).colors
+    return paint.over(_inside(0.495 - down), style.bands).colors
 
 
 def _coat_tail(coords: Coords, style: Style) -> Colors:

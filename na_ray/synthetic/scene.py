@@ -13,8 +13,8 @@ HEIGHTS = (1.15, 1.75, 0.75, 2.35)
 DISTANCE = 3.6
 # The farthest point of the figure in any frame comes to this share of the half image.
 FILL_SHARE = 0.93
-# Rays a pixel: five scattered ones smooth edges and stripes like a grid of 3 x 3 at half the time.
-RAYS_PER_PIXEL = 5
+# Rays a pixel: scattered, so that edges near the vertical or horizontal have as many steps as rays.
+RAYS_PER_PIXEL = 4
 # No edge of the filmed meshes is longer (m), however they are stretched.
 LONGEST_EDGE = 0.035
 

@@ -61,7 +61,7 @@ class Style:
     def from_seed(cls, seed: int) -> "Style":
         """The person of this seed."""
         rng = np.random.default_rng(seed)
-        outfit = _OUTFITS[int(rng.integers(len(_OUTFITS)))]
+        outfit = _OUTFITS[seed % len(_OUTFITS)]
         skin, hair = _SKINS[int(rng.integers(len(_SKINS)))], _HAIRS[int(rng.integers(len(_HAIRS)))]
         jacket, stripes, lining, skirt, bands, dots, accent = outfit
         return cls(

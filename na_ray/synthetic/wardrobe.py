@@ -74,8 +74,8 @@ _SOLIDS: tuple[tuple[str, Level, Point, Point, float], ...] = (
 # Sheets: rows of (height, center z, half width, half depth) in metres, from top to hem.
 _SHEETS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
     "skirt": (
-        (0.115, -0.004, 0.124, 0.084),
-        (0.060, -0.008, 0.146, 0.100),
+        (0.105, -0.004, 0.112, 0.075),
+        (0.060, -0.008, 0.140, 0.096),
         (-0.020, -0.013, 0.170, 0.116),
         (-0.120, -0.014, 0.178, 0.122),
         (-0.260, -0.006, 0.170, 0.108),

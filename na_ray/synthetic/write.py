@@ -49,6 +49,7 @@ def write_capture(
     """
     out = os.path.abspath(os.fspath(out))
     _check_numbers(frames=frames, test_frames=test_frames, cameras=cameras)
+    _check_numbers(least=0, seed=seed)
     _check_numbers(least=16, resolution=resolution, texture_size=texture_size)
     _check_free(out, overwrite)
     aside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.{os.getpid()}.partial")

@@ -151,7 +151,8 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "least"), [("frames", 0, 1), ("cameras", 0, 1), ("resolution", 8, 16), ("texture_size", 4, 16)]
+    ("field", "value", "least"),
+    [("frames", 0, 1), ("seed", -1, 0), ("cameras", 0, 1), ("resolution", 8, 16), ("texture_size", 4, 16)],
 )
 def test_numbers_out_of_range_are_refused(tmp_path, field, value, least):
     with pytest.raises(ValueError, match=f"{field} is {value}: it must be at least {least}"):
