@@ -23,22 +23,35 @@ __all__ = ["Closest", "Surface", "closest_surface", "meet_faces", "project_to_fa
 class Surface:
     """A bounding-volume hierarchy over a mesh, refitted to each pose; one code path on CPU and CUDA.
 
+    With the vertices of the `rest` pose the hierarchy is built over these, else over the first pose it is given. On a
+    tie the face that is met first wins: with `rest` that depends on the pose alone, not on those that came before it.
     It can be pickled and copied: the copy is empty until its first `refit`.
     """
 
-    def __init__(self, faces: Int[Tensor, "f 3"], num_vertices: int, device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        faces: Int[Tensor, "f 3"],
+        num_vertices: int,
+        device: torch.device | str = "cpu",
+        rest: Float[Tensor, "v 3"] | None = None,
+    ) -> None:
         self.device = torch.device(device)
         self.faces = faces.to(self.device)
         self.num_vertices = num_vertices
+        self.rest = None if rest is None else rest.to(self.device)
         self._mesh: wp.Mesh | None = None
         self._vertices = torch.zeros(0, 3, device=self.device)
         self._center = torch.zeros(3, device=self.device)
 
     def __reduce__(self) -> tuple:
-        return Surface, (self.faces, self.num_vertices, self.device)
+        return Surface, (self.faces, self.num_vertices, self.device, self.rest)
 
     def refit(self, vertices: Float[Tensor, "v 3"]) -> None:
         """Move the hierarchy to new vertices; float64 ones are kept, too, for float64 queries."""
+        if self._mesh is None and self.rest is not None:
+            rest, self.rest = self.rest, None
+            self.refit(rest)
+            self.rest = rest
         if len(vertices) != self.num_vertices:
             raise ValueError(f"{len(vertices)} vertices given, but this surface was made for {self.num_vertices}")
         if not torch.isfinite(vertices).all():

@@ -89,7 +89,7 @@ class Renderer(nn.Module):
         for name in self._body_fields:
             self.register_buffer(f"body_{name}", getattr(body, name), persistent=False)
         self.register_buffer("background", torch.tensor(config.background), persistent=False)
-        self._body, self._surface = body, Surface(body.faces, len(body.vertices), body.faces.device)
+        self._body, self._surface = body, _surface(body)
 
     @property
     def body(self) -> Body:
@@ -175,7 +175,7 @@ class Renderer(nn.Module):
     def _prepare(self, posed: PosedBody) -> _Scene:
         """What is computed once per pose."""
         if self._surface.device != posed.vertices.device:
-            self._surface = Surface(posed.body.faces, len(posed.vertices), posed.vertices.device)
+            self._surface = _surface(posed.body)
         self._surface.refit(posed.vertices)
         with _full_precision(posed.vertices):
             return _Scene(posed, self._surface, vertex_transforms(posed))
@@ -238,3 +238,7 @@ class Renderer(nn.Module):
 def _full_precision(like: Tensor) -> torch.autocast:
     """Geometry never runs in the half precision that the networks may use."""
     return torch.autocast(like.device.type, enabled=False)
+
+
+def _surface(body: Body) -> Surface:
+    return Surface(body.faces, len(body.vertices), body.vertices.device, rest=body.vertices)

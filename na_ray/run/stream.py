@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.image import resample_area, to_colors
 from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices, thin_out
 from na_ray.capture.rig import Rig
 from na_ray.config import Experiment, parse_indices
@@ -118,26 +118,22 @@ class Order:
                 yield lane, number, drop, shards
 
 
-def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: np.ndarray) -> np.ndarray:
+def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: tuple[float, float, float]) -> np.ndarray:
     """Colors (n, 3) in [-1, 1] over the background at the pixels `xy` of an image (H, W, 3 or 4) uint8.
 
     Area resampling first, then the range, then the background (parity page 2.9).
     """
     if image.shape[:2] != (camera.height, camera.width):
-        size = (camera.width, camera.height)
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-    values = image[xy[:, 1], xy[:, 0]].astype(np.float32) / 255
-    colors = values[:, :3] * 2 - 1
-    if image.shape[-1] == 4:
-        colors = colors * values[:, 3:] + background * (1 - values[:, 3:])
-    return colors
+        image = resample_area(image, camera.height, camera.width)
+    colors, _ = to_colors(image[xy[:, 1], xy[:, 0]][:, None], background)
+    return colors.reshape(len(xy), 3)
 
 
 def resize_texture(texture: np.ndarray, side: int | None) -> np.ndarray:
-    """Area-average a texture map (H, W, 3) uint8 down to (side, side, 3)."""
+    """Area-average a texture map (H, W, 3) uint8 down to (side, side, 3), float32 in 0..255 where that changes it."""
     if side is None or texture.shape[:2] == (side, side):
         return texture
-    return np.asarray(Image.fromarray(texture).resize((side, side), Image.Resampling.BOX))
+    return resample_area(texture, side, side)
 
 
 @functools.lru_cache(maxsize=65536)
@@ -168,12 +164,11 @@ def _cameras(plan: Plan) -> tuple[Camera, ...]:
 def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
     """Decode a shard and yield a row a frame: the pose, the texture map and the drawn rays with their colors.
 
-    Rows hold `frame`, `views` (v,), `joints_RT` (J, 4, 4), `rotation`, `translation`, `joints`, `texture` (h, w, 3)
-    uint8 and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), float32.
+    Rows hold `frame`, `views` (v,), `joints_RT` (J, 4, 4), `rotation`, `translation`, `joints`, `texture` (h, w, 3) of
+    0..255 and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), float32.
     """
     data, cfg = plan.experiment.data, plan.experiment.renderer
     cameras = [_cameras(plan)[v] for v in shard.views]
-    background = np.asarray(cfg.background, np.float32)
     count = math.ceil(SPARE_RAYS * data.rays_per_view)
     videos = [plan.split.images(v, shard.start, shard.stop) for v in shard.views]
     textures = plan.split.textures(shard.start, shard.stop)
@@ -183,7 +178,7 @@ def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
         for view, camera, image in zip(shard.views, cameras, images, strict=True):
             rng = np.random.default_rng([plan.experiment.train.seed, shard.epoch, frame, view])
             xy = draw_pixels(rng, *_near(plan, frame, view), camera.height, camera.width, count)
-            rays.append((*camera.rays(xy.astype(np.float64)), pick(image, xy, camera, background)))
+            rays.append((*camera.rays(xy.astype(np.float64)), pick(image, xy, camera, cfg.background)))
         origins, directions, colors = (np.stack(r).astype(np.float32) for r in zip(*rays, strict=True))
         yield {
             "frame": np.array(frame),

@@ -32,6 +32,7 @@ def connect(uri: str | None = None) -> MlflowClient:
     A SQLite store is put into write-ahead mode, so that `mlflow ui` may read while training writes.
     """
     uri = uri or tracking_uri()
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(uri)

@@ -180,3 +180,17 @@ def test_cuda_gives_what_the_cpu_gives() -> None:
     found = closest_surface(there, surface, points.cuda())
     assert torch.allclose(found.sq_distance.cpu().sqrt(), expected.sq_distance.sqrt(), atol=1e-6)
     assert (found.sign.cpu() == expected.sign).float().mean() > 0.999
+
+
+def test_the_nearest_face_does_not_depend_on_earlier_poses() -> None:
+    """Points beyond a convex edge are as near to two faces; a resumed training must choose as the unbroken one did."""
+    rig = parity_rig()
+    body = Body.from_rig(rig)
+    generator = torch.Generator().manual_seed(0)
+    points = body.vertices.repeat(8, 1) * 1.05 + 0.001 * torch.randn(8 * len(body.vertices), 3, generator=generator)
+    fresh, used = (Surface(body.faces, len(body.vertices), rest=body.vertices) for _ in range(2))
+    for i in range(5):
+        used.refit(body.vertices * torch.tensor([1.0 + 0.3 * i, 1.0, 1.0 - 0.1 * i]))
+    fresh.refit(body.vertices)
+    used.refit(body.vertices)
+    assert torch.equal(fresh.closest(points), used.closest(points))
