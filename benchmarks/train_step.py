@@ -4,7 +4,8 @@
 
 Per size: multiply-adds of the model's forward pass as published (features multiplied per sample) and as computed here
 (multiplied per texel of each latent, `RadianceField.project`); forward + backward = 3 times that; the GEMM rate and the
-step measured alternately, the best of each. The floor is the published count over the rate. Every sample is
+step measured alternately, the best of each. The floor is the published count over the rate; a
+second one takes the rate of products of a layer's shape (a chunk times H x H), which narrow layers cannot exceed. Every sample is
 evaluated; the body is an icosphere of 2562 vertices whose shell every ray meets.
 """
 
@@ -93,13 +94,18 @@ def report(name: str, precision: str, device: str, repeats: int) -> None:
     step = one_step(config, rays, side, precision, device)
     dtype = getattr(torch, precision)
     a = torch.randn(4096, 4096, device=device, dtype=dtype)
+    x = torch.randn(config.samples_per_chunk, config.hidden, device=device, dtype=dtype)
+    w = torch.randn(config.hidden, config.hidden, device=device, dtype=dtype)
     step()
     pairs = [(timed(lambda: a @ a, device), timed(step, device)) for _ in range(repeats)]
+    layer = x.shape[0] * config.hidden**2 / min(timed(lambda: x @ w.t(), device) for _ in range(50))
     rate = 4096**3 / min(gemm for gemm, _ in pairs)
     measured = min(seconds for _, seconds in pairs)
     print(f"{name}: {rays} rays x {config.samples_per_ray + 1} samples, texture {side}x{side}")
     print(f"  {published / 1e9:.1f} G multiply-adds ({computed / 1e9:.1f} G computed), GEMM {rate / 1e9:.1f} G/s")
     print(f"  floor {published / rate:.3f} s, measured {measured:.3f} s, ratio {measured * rate / published:.2f}")
+    own = published / layer
+    print(f"  products of a layer's shape {layer / 1e9:.1f} G/s: floor {own:.3f} s, ratio {measured / own:.2f}")
 
 
 def main() -> None:
