@@ -10,6 +10,7 @@ one is exceeded. float64 compares everything; float32 what has a stated float32 
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from parity_steps import learning_rates, train_steps
 from torch import Tensor
 
 from na_ray.body.body import PosedBody
+from na_ray.body.triangles import project_to_faces
 from na_ray.models.march import sample_along_rays
 from na_ray.models.renderer import Renderer
 from na_ray.models.texture import feature_pyramid, lookup
+from na_ray.models.unpose import unpose, vertex_transforms
 
 
 def posenc(fixture: Fixture, table: Table) -> None:
@@ -77,6 +80,8 @@ def field_values(fixture: Fixture, renderer: Renderer, data: Any) -> dict[str, T
         layer.register_forward_hook(lambda _, __, out, name=name: kept.update({name: out.clone().relu()}))
     radiance.density_hidden.register_forward_hook(lambda _, __, out: kept.update(density_hidden=out.clone().relu()))
     scene = renderer._prepare(posed)
+    local = posed.to_normalized(world)
+    faces = scene.surface.closest(local, parity=True)
     samples = renderer._locate(scene, world, torch.zeros_like(world), world.new_zeros(len(world), 1))
     latents = renderer.encoder(fixture.texture(0))
     sampled = lookup(feature_pyramid(latents).permute(1, 2, 0).contiguous(), samples.uv)
@@ -85,9 +90,16 @@ def field_values(fixture: Fixture, renderer: Renderer, data: Any) -> dict[str, T
     deform = radiance.deformation(attnout, projected[:, : attnout.shape[1]])
     position = samples.position + deform
     sigma, color = radiance(samples.surface, samples.position, directions, projected)
+    closest = project_to_faces(local, posed.vertices, posed.body.faces, faces, parity=True)
+    weights = closest.barycentrics[:, :, None] * posed.body.weights[posed.body.faces[faces]]
+    # Un-posing to a rest pose of identities stops in the space of the canonical mesh.
+    identity = torch.eye(4, dtype=local.dtype).expand_as(posed.body.tpose)
+    resting = replace(posed, body=replace(posed.body, tpose=identity))
     return kept | {
-        "xyz_normalized": posed.to_normalized(world),
-        "face": scene.surface.closest(posed.to_normalized(world), parity=True),
+        "skin_weights": weights.sum(dim=1),
+        "canonical_before_tpose": unpose(local, closest, resting, vertex_transforms(resting)),
+        "xyz_normalized": local,
+        "face": faces,
         "local_coords": samples.surface,
         "local_pe": radiance.surface_encoding(samples.surface),
         "attnout": attnout,
@@ -106,6 +118,8 @@ def field_values(fixture: Fixture, renderer: Renderer, data: Any) -> dict[str, T
 FIELD_TOLERANCES = {
     "xyz_normalized": (1e-9, 1e-6),
     "face": (0, 0),
+    "skin_weights": (1e-7, 2e-5),
+    "canonical_before_tpose": (1e-9, 5e-6),
     "local_coords": (1e-7, 1e-5),
     "local_pe": (1e-6, 3e-4),
     "attnout": (2e-6, 5e-4),

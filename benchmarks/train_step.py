@@ -4,9 +4,9 @@
 
 Per size: multiply-adds of the model's forward pass as published (features multiplied per sample) and as computed here
 (multiplied per texel of each latent, `RadianceField.project`); forward + backward = 3 times that; the GEMM rate and the
-step measured alternately, the best of each. The floor is the published count over the rate; a
-second one takes the rate of products of a layer's shape (a chunk times H x H), which narrow layers cannot exceed. Every sample is
-evaluated; the body is an icosphere of 2562 vertices whose shell every ray meets.
+step measured alternately, the best of each. The floor is the published count over the rate; a second one takes the rate
+of products of a layer's shape (a chunk times H x H), which narrow layers cannot exceed. Every sample is evaluated; the
+body is an icosphere of 2562 vertices whose shell every ray meets.
 """
 
 import argparse
