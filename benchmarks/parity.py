@@ -87,17 +87,18 @@ def field_values(fixture: Fixture, renderer: Renderer, data: Any) -> dict[str, T
     sampled = lookup(feature_pyramid(latents).permute(1, 2, 0).contiguous(), samples.uv)
     projected = lookup(radiance.project(latents), samples.uv)
     attnout = radiance.surface_features(samples.surface)
+    assert radiance.deformation is not None
     deform = radiance.deformation(attnout, projected[:, : attnout.shape[1]])
     position = samples.position + deform
     sigma, color = radiance(samples.surface, samples.position, directions, projected)
     closest = project_to_faces(local, posed.vertices, posed.body.faces, faces, parity=True)
-    weights = closest.barycentrics[:, :, None] * posed.body.weights[posed.body.faces[faces]]
-    # Un-posing to a rest pose of identities stops in the space of the canonical mesh.
+    weights = (closest.barycentrics[:, :, None] * posed.body.weights[posed.body.faces[faces]]).sum(dim=1)
+    # Un-posing to a rest pose of identities stops in the space of the canonical mesh, times the sum of the weights.
     identity = torch.eye(4, dtype=local.dtype).expand_as(posed.body.tpose)
     resting = replace(posed, body=replace(posed.body, tpose=identity))
     return kept | {
-        "skin_weights": weights.sum(dim=1),
-        "canonical_before_tpose": unpose(local, closest, resting, vertex_transforms(resting)),
+        "skin_weights": weights,
+        "canonical_before_tpose": unpose(local, closest, resting, vertex_transforms(resting)) / weights.sum(1, True),
         "xyz_normalized": local,
         "face": faces,
         "local_coords": samples.surface,

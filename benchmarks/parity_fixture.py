@@ -94,7 +94,7 @@ class Fixture:
 
     def rays(self, K: Any, c2w: Any, pixels: Any) -> tuple[Tensor, Tensor]:
         """Origins and directions through pixels (x, y), computed in float64."""
-        matrices = (np.asarray(matrix, np.float64) for matrix in (K[:3, :3], c2w))
-        camera = Camera("view", *matrices, height=64, width=48)
+        K, c2w = np.asarray(K, np.float64)[:3, :3], np.asarray(c2w, np.float64)
+        camera = Camera("view", K, c2w, height=64, width=48)
         origins, directions = camera.rays(np.asarray(pixels, np.float64))
         return self.tensor(origins), self.tensor(directions)

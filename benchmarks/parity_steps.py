@@ -77,7 +77,7 @@ def _forward(fixture: Fixture, table: Table, renderer: Renderer, data: Any, key:
     if f"{key}_depth_noise" in data.files:
         jitter[hit] = torch.tensor(data[f"{key}_depth_noise"])[:, :64]
         density[hit] = torch.tensor(data[f"{key}_sigma_noise"])
-    noise = Noise(jitter.to(fixture.dtype), density.to(fixture.dtype))
+    jitter, density = jitter.to(fixture.dtype), density.to(fixture.dtype)
     kept: list[Tensor] = []
     evaluate = renderer._evaluate
 
@@ -86,11 +86,11 @@ def _forward(fixture: Fixture, table: Table, renderer: Renderer, data: Any, key:
         kept.append(found[0].detach())
         return found
 
-    renderer._evaluate = keep  # type: ignore[method-assign]
-    rendering = renderer(posed, fixture.texture(frame), origins, directions, noise, near, far)
+    renderer._evaluate = keep  # type: ignore[method-assign, assignment]
+    rendering = renderer(posed, fixture.texture(frame), origins, directions, Noise(jitter, density), near, far)
     renderer._evaluate = evaluate  # type: ignore[method-assign]
 
-    _, lengths = sample_along_rays(near[hit], far[hit], 64, noise.jitter[hit])
+    _, lengths = sample_along_rays(near[hit], far[hit], 64, jitter[hit])
     return rendering, kept[0].relu() * lengths
 
 
