@@ -18,6 +18,7 @@ import torch
 import trimesh
 
 from na_ray import losses, optim
+from na_ray.allocator import keep_freed_memory
 from na_ray.body.body import Body
 from na_ray.capture.rig import Pose, Rig
 from na_ray.config import DataConfig, OptimConfig, RendererConfig
@@ -115,9 +116,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--default-allocator", action="store_true", help="without what training sets")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if not options.default_allocator:
+        keep_freed_memory()
     print(f"{options.device}, {options.threads} threads, {options.precision}; forward + backward + Adam")
     for name in options.sizes:
         report(name, options.precision, options.device, options.repeats)

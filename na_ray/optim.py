@@ -29,7 +29,7 @@ def adam(parameters: Iterable[nn.Parameter], config: OptimConfig, parity: bool =
     """Adam (Kingma & Ba 2015): torch's, or with the original's epsilon if `parity`."""
     if parity:
         return UncorrectedAdam(parameters, lr=config.lr, betas=config.betas, eps=config.eps)
-    return torch.optim.Adam(parameters, lr=config.lr, betas=config.betas, eps=config.eps)
+    return torch.optim.Adam(parameters, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)
 
 
 class UncorrectedAdam(torch.optim.Optimizer):

@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = MODULES + sorted(itertools.chain(ROOT.glob("experiments/**/*.py"), ROOT.glob("benchmarks/**/*.py")))
 
 LAYERS = (
-    {"values"},
+    {"values", "allocator"},
     {"config"},
     {"capture"},
     {"body"},

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from na_ray import checkpoint, optim
+from na_ray.allocator import keep_freed_memory
 from na_ray.body.body import Body
 from na_ray.checkpoint import Actor
 from na_ray.config import Experiment
@@ -49,7 +50,7 @@ def build(experiment: Experiment, plan: Plan, device: torch.device) -> tuple[Ren
     torch.manual_seed(experiment.train.seed)
     body = Body.from_rig(plan.rig).to(device=device)
     renderer = Renderer(experiment.renderer, body).to(device)
-    if experiment.renderer.encoder_weights:
+    if experiment.renderer.encoder_weights:  # else random: the preflight says so
         load_imagenet(renderer.encoder, experiment.renderer.encoder_weights)
     return renderer, body
 
@@ -114,6 +115,7 @@ def train_renderer(
 
     `open_feed(step)` gives the worker's rows from a step on.
     """
+    keep_freed_memory()
     renderer, body = build(experiment, plan, worker.device)
     optimizer = optim.adam(renderer.parameters(), experiment.optim, parity=experiment.renderer.parity)
     step = restore(renderer, optimizer, run)

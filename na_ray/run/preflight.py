@@ -53,6 +53,7 @@ def _summary(plan: Plan, weights: int, disk: int) -> str:
     return "\n".join(
         [
             f"capture   {len(plan.frames)} frames x {len(plan.views)} views of {experiment.capture}",
+            f"encoder   {experiment.renderer.encoder_weights or 'random weights (renderer.encoder-weights names a file)'}",
             f"model     {weights / 4e6:.1f} M parameters, {operations / 1e9:.1f} G multiply-adds a step at most",
             f"time      {train.steps} steps: {seconds / 3600:.2f} h at most on this CPU, at its measured GEMM rate",
             f"memory    {(window + data.memory_mb * 2**20) / 1e6:.0f} MB of decoded frames at most, "
