@@ -47,6 +47,7 @@ class Feed:
 
     def __init__(self, order: Order, distributed: bool) -> None:
         self.order, self.distributed = order, distributed
+        _, self.room = order.plan.room(len(order.lanes))
         self.skipped = 0
         """Shards that could not be read and were passed over (`data.on_bad_shard`)."""
 
@@ -61,11 +62,12 @@ class Feed:
 
     def _windows(self) -> Iterator[tuple[int, list[Row]]]:
         """(lane, its rows in mixed order) of every window."""
-        plan, read = self.order.plan, _distributed if self.distributed else _threaded
+        plan = self.order.plan
         pending, barren = self.order.windows(), 0
         while True:
             segment = list(itertools.islice(pending, max(1, SEGMENT // plan.experiment.data.shuffle_shards)))
-            decoded = read(plan, [shard for *_, window in segment for shard in window])
+            reading = [shard for *_, window in segment for shard in window]
+            decoded = _distributed(plan, reading, self.room) if self.distributed else _threaded(plan, reading)
             for lane, number, drop, window in segment:
                 shards = [next(decoded) for _ in window]
                 self.skipped += sum(not rows for rows in shards)
@@ -89,12 +91,12 @@ def _decode(plan: Plan, shard: Shard) -> list[Row]:
         return []
 
 
-def _distributed(plan: Plan, shards: list[Shard]) -> Iterator[list[Row]]:
+def _distributed(plan: Plan, shards: list[Shard], room: int) -> Iterator[list[Row]]:
     """Decode the shards with Ray Data, one task a shard, and yield their rows in the given order."""
     dataset = ray.data.range(len(shards), override_num_blocks=len(shards)).map_batches(
         _decode_blocks, batch_size=None, fn_kwargs={"plan": Shipped(ray.put(plan), uuid.uuid4().hex), "shards": shards}
     )
-    _bound(dataset, plan)
+    _bound(dataset, room)
     blocks = dataset.iter_batches(batch_size=None, prefetch_batches=1)
     item, collected = 0, list[Row]()
     for block in blocks:
@@ -117,12 +119,12 @@ def _decode_blocks(batch: dict[str, np.ndarray], plan: Shipped, shards: list[Sha
             yield columns | {"item": np.full(len(decoded), item)}
 
 
-def _bound(dataset: ray.data.Dataset, plan: Plan) -> None:
+def _bound(dataset: ray.data.Dataset, room: int) -> None:
     """Keep the order and the memory bound of the experiment."""
     options = dataset.context.execution_options
     options.preserve_order = True
     dataset.context.print_on_execution_start = False
-    options.resource_limits = options.resource_limits.copy(object_store_memory=plan.experiment.data.memory_mb * 2**20)
+    options.resource_limits = options.resource_limits.copy(object_store_memory=room)
 
 
 def _threaded(plan: Plan, shards: list[Shard]) -> Iterator[list[Row]]:

@@ -44,19 +44,18 @@ def preflight(experiment: Experiment, root: Path) -> Plan:
 def _summary(plan: Plan, weights: int, disk: int) -> str:
     experiment = plan.experiment
     train, data = experiment.train, experiment.data
-    rows = plan.row_bytes()
     frames = train.frames_per_step or max(1, train.num_workers)
+    plan.room(frames // max(1, train.num_workers))
     side = data.texture_size or plan.split.texture(0).shape[0]
     operations = 3 * frames * step_multiply_adds(experiment.renderer, data, side)  # backward costs two forwards
     seconds = train.steps * operations / gemm_rate()
-    window = data.shuffle_shards * data.shard_frames * rows * frames
     return "\n".join(
         [
             f"capture   {len(plan.frames)} frames x {len(plan.views)} views of {experiment.capture}",
-            f"encoder   {experiment.renderer.encoder_weights or 'random weights (renderer.encoder-weights names a file)'}",
+            f"encoder   {experiment.renderer.encoder_weights or 'random weights: renderer.encoder-weights names a file'}",
             f"model     {weights / 4e6:.1f} M parameters, {operations / 1e9:.1f} G multiply-adds a step at most",
             f"time      {train.steps} steps: {seconds / 3600:.2f} h at most on this CPU, at its measured GEMM rate",
-            f"memory    {(window + data.memory_mb * 2**20) / 1e6:.0f} MB of decoded frames at most, "
+            f"memory    {data.memory_mb} MB of decoded frames a worker at most, "
             f"{psutil.virtual_memory().available / 1e9:.1f} GB are free here",
             f"disk      {disk / 1e9:.2f} GB for {train.keep_last} checkpoints, the best one and one being written",
         ]

@@ -90,9 +90,25 @@ class Plan:
         data = self.experiment.data
         height, width = self.split.texture(0).shape[:2]
         side = data.texture_size
-        texture = 3 * (side * side if side else height * width)
-        rays = math.ceil(SPARE_RAYS * data.rays_per_view) * data.views_per_frame * 7 * 4
+        texture = 3 * (4 * side * side if side and side != height else height * width)  # resized maps are float32
+        rays = math.ceil(SPARE_RAYS * data.rays_per_view) * data.views_per_frame * 9 * 4
         return texture + rays + 4096
+
+    def room(self, num_lanes: int) -> tuple[int, int]:
+        """Bytes of the windows that a worker with so many lanes holds, and what `data.memory_mb` leaves for decoding.
+
+        Raises ValueError when that is less than two shards.
+        """
+        data = self.experiment.data
+        shard = data.shard_frames * self.row_bytes()
+        windows = num_lanes * data.shuffle_shards * shard
+        left = data.memory_mb * 2**20 - windows
+        if left < 2 * shard:
+            raise ValueError(
+                f"DataConfig.memory_mb is {data.memory_mb}: {num_lanes} windows of {data.shuffle_shards} shards take "
+                f"{windows / 2**20:.0f} MB and decoding {2 * shard / 2**20:.0f} MB; raise it or lower data.shard_frames"
+            )
+        return windows, left
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,8 @@ def _worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
-    if device.type == "cpu":  # Ray sets one thread a CPU reserved; the machine's cores are there to be used
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+    if device.type == "cpu":  # Ray sets one thread a CPU reserved; the other cores are used, but one that decodes
+        torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // context.get_local_world_size()))
     plan = Plan.make(Capture.open(experiment.capture), experiment)
     run = RunFolder(Path(config["root"]), config["stage"], experiment.train.keep_last)
     num_lanes = experiment.train.frames_per_step or world
