@@ -6,7 +6,7 @@ saw: scores beside the textured mesh, and a video. Everything lies in one folder
 
 from pathlib import Path
 
-from na_ray.config import DataConfig, Experiment, OptimConfig, RendererConfig, TrainConfig
+from na_ray.config import DataConfig, Experiment, OptimConfig, RendererConfig, ReportConfig, TrainConfig
 from na_ray.run.command import main
 from na_ray.synthetic.write import write_capture
 
@@ -21,16 +21,26 @@ DEMO = Experiment(
         validation_views="2,5",
         resolution=None,
         texture_size=128,
-        rays_per_view=256,
+        rays_per_view=128,
         views_per_frame=4,
         shard_frames=8,
     ),
-    renderer=RendererConfig(samples_per_ray=24, hidden=96, encoder_width=16),
-    optim=OptimConfig(lr=1e-3, decay_steps=4_000),
-    train=TrainConfig(steps=1_500, num_workers=1, checkpoint_every=250, validate_every=500, validation_size=128),
+    renderer=RendererConfig(samples_per_ray=20, hidden=96, encoder_width=16),
+    optim=OptimConfig(lr=2e-3, decay_steps=700),
+    train=TrainConfig(
+        steps=700,
+        num_workers=2,
+        cpus_per_worker=0.5,
+        checkpoint_every=100,
+        validate_every=350,
+        validation_frames=2,
+        validation_size=128,
+    ),
+    report=ReportConfig(frames=4, size=128, film_frames=32),
 )
 
 if __name__ == "__main__":
     if not CAPTURE.exists():
+        print(f"making a synthetic actor in {CAPTURE}", flush=True)
         write_capture(CAPTURE, frames=32, test_frames=8, cameras=8, resolution=128, texture_size=256, seed=0)
     main(DEMO)

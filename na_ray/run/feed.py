@@ -3,6 +3,7 @@
 import itertools
 import queue
 import threading
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from na_ray.run.stream import Order, Plan, Row, Shard, decode_shard
 
@@ -119,11 +121,24 @@ def _decode_blocks(batch: dict[str, np.ndarray], plan: Shipped, shards: list[Sha
             yield columns | {"item": np.full(len(decoded), item)}
 
 
+class Breather(ExecutionCallback):
+    """Lets Ray Data's scheduling thread rest between two rounds.
+
+    It lives in the training process, and waits only while tasks run: when enough is decoded and the consumer is the
+    slower one, its loop spins, and takes the training's core and its interpreter lock (Ray 2.60).
+    """
+
+    def on_execution_step(self, executor: Any) -> None:
+        """Rest: 10 ms is short beside the decoding of a shard."""
+        time.sleep(0.01)
+
+
 def _bound(dataset: ray.data.Dataset, room: int) -> None:
     """Keep the order and the memory bound of the experiment."""
     options = dataset.context.execution_options
     options.preserve_order = True
     dataset.context.print_on_execution_start = False
+    dataset.context.custom_execution_callback_classes = [Breather]
     options.resource_limits = options.resource_limits.copy(object_store_memory=room)
 
 

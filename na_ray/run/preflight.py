@@ -49,10 +49,11 @@ def _summary(plan: Plan, weights: int, disk: int) -> str:
     side = data.texture_size or plan.split.texture(0).shape[0]
     operations = 3 * frames * step_multiply_adds(experiment.renderer, data, side)  # backward costs two forwards
     seconds = train.steps * operations / gemm_rate()
+    encoder = experiment.renderer.encoder_weights or "random weights: renderer.encoder-weights names a file"
     return "\n".join(
         [
             f"capture   {len(plan.frames)} frames x {len(plan.views)} views of {experiment.capture}",
-            f"encoder   {experiment.renderer.encoder_weights or 'random weights: renderer.encoder-weights names a file'}",
+            f"encoder   {encoder}",
             f"model     {weights / 4e6:.1f} M parameters, {operations / 1e9:.1f} G multiply-adds a step at most",
             f"time      {train.steps} steps: {seconds / 3600:.2f} h at most on this CPU, at its measured GEMM rate",
             f"memory    {data.memory_mb} MB of decoded frames a worker at most, "
