@@ -1,0 +1,115 @@
+"""Metrics reach MLflow once each, also when it was away or the driver was started again."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from na_ray.config import Experiment
+from na_ray.run import tracking
+from na_ray.run.folder import RunFolder
+from na_ray.run.follow import Follower, Progress
+
+
+def report(run: RunFolder, step: int) -> None:
+    run.append(step, {"loss": 1.0 / step, "psnr": float(step), "steps_per_second": 1.0})
+
+
+def follower(tiny: Experiment, tmp_path: Path) -> tuple[RunFolder, Follower]:
+    run = RunFolder(tmp_path / "run", "renderer", 5)
+    run.folder.mkdir(parents=True, exist_ok=True)
+    return run, Follower(run, tracking.start(tiny, run.root, "renderer"), Progress(tiny, "renderer"))
+
+
+def logged(watch: Follower) -> list[int]:
+    return [m.step for m in watch.tracker.client.get_metric_history(watch.tracker.stage, "loss")]
+
+
+def test_steps_done_twice_are_delivered_once(tiny: Experiment, tmp_path: Path) -> None:
+    run, watch = follower(tiny, tmp_path)
+    for step in (1, 2, 3, 2, 3, 4):  # a worker died after step 3 and went on from step 1
+        report(run, step)
+    watch.look()
+    assert logged(watch) == [1, 2, 3, 4]
+
+
+def test_a_new_driver_delivers_what_the_old_one_did_not(tiny: Experiment, tmp_path: Path) -> None:
+    run, watch = follower(tiny, tmp_path)
+    report(run, 1)
+    watch.look()
+    report(run, 2)  # the driver is killed before it looks again
+    run, again = follower(tiny, tmp_path)
+    report(run, 3)
+    again.look()
+    assert again.tracker.stage == watch.tracker.stage
+    assert logged(again) == [1, 2, 3]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Starts an MLflow server on loopback, as often as it is called."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    started: list[subprocess.Popen] = []
+
+    def start() -> subprocess.Popen:
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+        ]
+        store = [
+            "--backend-store-uri",
+            f"sqlite:///{tmp_path}/server.db",
+            "--artifacts-destination",
+            str(tmp_path / "a"),
+        ]
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_TRACKING_URI": ""}
+        process = subprocess.Popen(
+            [*command, *store], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
+        )
+        started.append(process)
+        while True:
+            assert process.poll() is None, "the server ended"
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return process
+            time.sleep(0.2)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def test_metrics_wait_for_a_server_that_went_away(tiny: Experiment, tmp_path: Path, server) -> None:  # type: ignore[no-untyped-def]
+    process = server()
+    run, watch = follower(tiny, tmp_path)
+    report(run, 1)
+    watch.look()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for step in (2, 3):
+        report(run, step)
+        watch.look()
+    assert watch.away and len(watch.waiting) == 2
+    server()
+    report(run, 4)
+    watch.look()
+    assert not watch.waiting and logged(watch) == [1, 2, 3, 4]
