@@ -1,14 +1,14 @@
 """Let a training process keep the memory that it frees.
 
-Every step allocates and frees the same large tensors. By default glibc gives large blocks back to the system at once, and
-the next step faults each page in anew: on a CPU that took half of the time of a full-size step.
+Every step allocates and frees the same large tensors. By default glibc gives large blocks back to the system at once,
+and the next step faults each page in anew: on a CPU that took half of the time of a full-size step.
 """
 
 import ctypes
 import platform
 
-# glibc's parameters (malloc.h) and our values: never trim, grow by 64 MB, no separate mappings, one arena for all threads
-# (autograd's thread frees what the main thread allocated).
+# glibc's parameters (malloc.h) and our values: never trim, grow by 64 MB, no separate mappings, and one arena for all
+# threads (autograd's thread frees what the main thread allocated).
 _SETTINGS = {-1: 2**31 - 1, -2: 2**26, -4: 0, -8: 1}
 
 
