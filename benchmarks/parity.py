@@ -85,7 +85,7 @@ def field_values(fixture: Fixture, renderer: Renderer, data: Any) -> dict[str, T
     samples = renderer._locate(scene, world, torch.zeros_like(world), world.new_zeros(len(world), 1))
     latents = renderer.encoder(fixture.texture(0))
     sampled = lookup(feature_pyramid(latents).permute(1, 2, 0).contiguous(), samples.uv)
-    projected = lookup(radiance.project(latents), samples.uv)
+    projected = lookup(radiance.project(latents, fixture.texture(0)), samples.uv)
     attnout = radiance.surface_features(samples.surface)
     assert radiance.deformation is not None
     deform = radiance.deformation(attnout, projected[:, : attnout.shape[1]])

@@ -88,6 +88,9 @@ class RendererConfig:
     """Octaves of the encoding of the view direction."""
     deformation: bool = True
     """Correct the un-posed position by a learned residual."""
+    mesh_residual: bool = False
+    """Learn density and color as residuals of the posed mesh with its texture map: good pictures thousands of steps
+    earlier (the paper starts from nothing)."""
     density_noise: float = 1.0
     """Standard deviation (1/m) of the noise added to the density in training."""
     stratified: bool = True
@@ -108,6 +111,7 @@ class RendererConfig:
             check(self, name, getattr(self, name) >= 2, "at least 2")
         for name in ("local_frequencies", "position_frequencies", "direction_frequencies", "density_noise"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "mesh_residual", not (self.mesh_residual and self.parity), "False with parity, which lacks it")
         check(self, "shell_radius", 0 < self.shell_radius < 10, "a length in metres between 0 and 10")
 
 

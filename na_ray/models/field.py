@@ -8,6 +8,8 @@ t texture features. H = `hidden`, C = channels of the texture encoder.
     h   = MLP_8(PE(x')), skip before layer 4    shape features
     sigma = w relu(W h)                         density, 1/m, before the ReLU of compositing
     c   = MLP_5([h, h_s, t, PE(d)])             RGB in [-1, 1], not clamped
+
+With `mesh_residual` sigma and c are added to the density and the texture of the posed mesh.
 """
 
 import itertools
@@ -24,6 +26,12 @@ from na_ray.models.texture import resize_matrix
 
 SKIP = 4
 """Layer of the shape MLP that sees the encoded position again."""
+SKIN = 0.005
+"""Distance from the mesh (m) over which `mesh_density` rises."""
+SOLID = 200.0
+"""Density inside the mesh (1/m) that `mesh_residual` starts from: a centimetre lets an eighth of the light through."""
+EMPTY = -5.0
+"""The same outside: below zero, so nothing, but little enough for hair and skirts to be learned."""
 
 
 def _kaiming(layer: nn.Linear) -> nn.Linear:
@@ -57,6 +65,12 @@ def _resize_sum(maps: list[Tensor], height: int, width: int) -> Tensor:
     rows = [resize_matrix(m.shape[0], height, m) for m in maps]
     wide = [torch.matmul(resize_matrix(m.shape[1], width, m), m) for m in maps]
     return (torch.cat(rows, dim=1) @ torch.cat(wide).flatten(1)).view(height, width, -1)
+
+
+def mesh_density(distance: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """Density (1/m, negative where empty) of the posed mesh itself, from the signed distance (m, + outside)."""
+    depth = (distance / SKIN).clamp(-1, 1)
+    return torch.where(depth < 0, -SOLID * depth, EMPTY * depth)
 
 
 class Deformation(nn.Module):
@@ -98,10 +112,16 @@ class RadianceField(nn.Module):
         nn.init.constant_(self.density.bias, 0.5)
         self.color_input = _kaiming(nn.Linear(2 * width + sum(channels) + self.direction_encoding.size(), width))
         self.color = _mlp(*[width] * 4, 3)
+        self.mesh_residual = config.mesh_residual
+        if config.mesh_residual:  # the first picture is the textured mesh
+            for layer in (self.density, self.color[-1]):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
-    def project(self, latents: list[Tensor]) -> Float[Tensor, "h w d"]:
+    def project(self, latents: list[Tensor], texture: Float[Tensor, "3 i j"]) -> Float[Tensor, "h w d"]:
         """The texture's share of the first layers that see it, per texel: map of d = 2H (H without deformation).
 
+        With `mesh_residual` the texture's own RGB, in [-1, 1], follows in three more channels.
         A linear layer commutes with interpolation: applied to the small latents before they are resized, it costs a
         sixth of what it costs per sample at full size, for the same numbers up to rounding.
         """
@@ -111,7 +131,11 @@ class RadianceField(nn.Module):
             weight = torch.cat([self.deformation.hidden.weight[:, width:], weight])
         parts = weight.split(self.channels, dim=1)
         first, *rest = (F.linear(latent[0].permute(1, 2, 0), part) for latent, part in zip(latents, parts, strict=True))
-        return first + _resize_sum(rest, first.shape[0], first.shape[1])
+        projected = first + _resize_sum(rest, first.shape[0], first.shape[1])
+        if not self.mesh_residual:
+            return projected
+        rgb = F.interpolate(texture[None], projected.shape[:2], mode="area")[0] * 2 - 1
+        return torch.cat([projected, rgb.permute(1, 2, 0).to(projected.dtype)], dim=2)
 
     def surface_features(self, surface: Float[Tensor, "n 3"]) -> Float[Tensor, "n h"]:
         """h_s of the coordinates on the surface."""
@@ -135,6 +159,8 @@ class RadianceField(nn.Module):
         surface: (2u - 1, 2v - 1, signed distance in m); position: un-posed, m; texture: rows of the `project` map.
         """
         width = self.density_hidden.in_features
+        if self.mesh_residual:
+            texture, rgb = texture[:, :-3], texture[:, -3:]
         surface_features = self.surface_features(surface)
         if self.deformation is not None:
             for_position, texture = texture.split(width, dim=1)
@@ -145,4 +171,7 @@ class RadianceField(nn.Module):
         hidden = _linear(self.color_input, seen, texture, 2 * width, sum(self.channels))
         hidden = _relu_layers(self.color[:-1], F.relu(hidden, inplace=True))
         # Compositing sums over rays: never in half precision.
-        return sigma[:, 0].to(position.dtype), self.color[-1](hidden).to(position.dtype)
+        sigma, color = sigma[:, 0].to(position.dtype), self.color[-1](hidden).to(position.dtype)
+        if self.mesh_residual:
+            sigma, color = sigma + mesh_density(surface[:, 2]), color + rgb.to(position.dtype)
+        return sigma, color

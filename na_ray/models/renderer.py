@@ -108,7 +108,7 @@ class Renderer(nn.Module):
         It holds the texture's share of the field's first layers at half the texture's size, so it belongs to the
         weights of the moment.
         """
-        return self.field.project(self.encoder(texture))
+        return self.field.project(self.encoder(texture), texture)
 
     def forward(
         self,

@@ -29,6 +29,9 @@ def guarded(action: Callable[[], int]) -> int:
     except MISTAKES as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; what is complete is kept, and a training goes on with --resume auto", file=sys.stderr)
+        return 130
 
 
 def main(experiment: Experiment) -> None:

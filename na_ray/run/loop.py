@@ -121,7 +121,8 @@ def train_renderer(
     step = restore(renderer, optimizer, run)
     if experiment.train.compile:
         renderer.compile_field()
-    model = DistributedDataParallel(renderer) if worker.world > 1 else renderer
+    # Not the buffers: the body's are the same everywhere, and the running statistics are averaged when they are used.
+    model = DistributedDataParallel(renderer, broadcast_buffers=False) if worker.world > 1 else renderer
     session = Session(Actor(renderer, body, experiment), optimizer, plan, run, worker)
     lanes = range(worker.rank, experiment.train.frames_per_step or worker.world, worker.world)
     feed = open_feed(step)
@@ -170,14 +171,28 @@ def report(session: Session, step: int, metrics: dict[str, float]) -> None:
     worker.report({"step": step} | metrics)
 
 
+def share_statistics(renderer: Renderer, world: int) -> None:
+    """Average the running statistics of batch normalization over the workers: each has seen frames of its own."""
+    if world == 1:
+        return
+    for name, buffer in renderer.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            torch.distributed.all_reduce(buffer)
+            buffer /= world
+
+
 def look_and_save(session: Session, step: int) -> None:
     """Validate and write a checkpoint when it is time. Every worker comes here at the same steps."""
     worker, train = session.worker, session.actor.config.train
+    validating = step == train.steps or (train.validate_every > 0 and step % train.validate_every == 0)
+    if not (validating or step % train.checkpoint_every == 0):
+        return
+    share_statistics(session.actor.renderer, worker.world)
     scores: dict[str, float] = {}
-    if step == train.steps or (train.validate_every and step % train.validate_every == 0):
+    if validating:
         scores = validate(session.actor, session.plan.split, step, session.run, worker.rank, worker.world)
         worker.report({"step": step} | scores)
-    if worker.rank == 0 and (scores or step % train.checkpoint_every == 0):
+    if worker.rank == 0:
         folder, actor = session.run.checkpoints.folder(step), session.actor
         if not folder.exists():
             optimizer = session.optimizer.state_dict()

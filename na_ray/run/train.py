@@ -10,11 +10,13 @@ import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import WorkerGroupError
 
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.run import feed, tracking
 from na_ray.run.closing import close
+from na_ray.run.command import MISTAKES
 from na_ray.run.folder import RunFolder, clear_leftovers, open_run
 from na_ray.run.follow import following
 from na_ray.run.loop import Worker, train_renderer
@@ -125,7 +127,15 @@ def _train_on_ray(experiment: Experiment, run: RunFolder) -> None:
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         ),
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    except WorkerGroupError as error:
+        # A mistake that only training could find (a video that turned unreadable): told as any other.
+        causes = [c for failure in error.worker_failures.values() for c in (failure, failure.__cause__)]
+        mistake = next((c for c in causes if isinstance(c, MISTAKES)), None)
+        if mistake is None:
+            raise
+        raise ValueError(str(mistake).strip().splitlines()[-1]) from error
 
 
 def _check_room(experiment: Experiment, available: dict[str, float], use_gpu: bool) -> None:
