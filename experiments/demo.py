@@ -43,4 +43,4 @@ if __name__ == "__main__":
     if not CAPTURE.exists():
         print(f"making a synthetic actor in {CAPTURE}", flush=True)
         write_capture(CAPTURE, frames=32, test_frames=8, cameras=8, resolution=128, texture_size=256, seed=0)
-    main(DEMO)
+    main(DEMO, resume="auto")

@@ -34,12 +34,13 @@ def guarded(action: Callable[[], int]) -> int:
         return 130
 
 
-def main(experiment: Experiment) -> None:
-    """Run an experiment from the command line. Without a command, it trains."""
+def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> None:
+    """Run an experiment from the command line. Without a command, it trains. `resume`: what `--resume` is by default."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["train"]:
         arguments = arguments[1:]
-    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=TrainCommand(experiment)))))
+    default = TrainCommand(experiment, resume)
+    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=default))))
 
 
 def _train(command: TrainCommand) -> int:

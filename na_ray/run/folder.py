@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from na_ray.capture.storage import is_url
 from na_ray.checkpoint import Checkpoints, write_json
 from na_ray.config import Experiment, flatten, from_dict, override, to_dict
 
@@ -79,19 +80,18 @@ class RunFolder:
 
 
 def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
-    """The folder of a run, made anew or found again, and the experiment with all its values settled.
+    """The folder of a run, new or found again, and the experiment with all its values settled. Writes nothing.
 
     Raises FileExistsError for a run that is there when `resume` is not asked for, ValueError when its knobs differ.
     """
     root = Path(experiment.storage).expanduser().absolute() / experiment.name
+    if experiment.capture and not is_url(experiment.capture):  # workers have another working directory
+        experiment = override(experiment, {"capture": str(Path(experiment.capture).expanduser().absolute())})
     settled = root / "experiment.json"
     if not settled.exists():
         workers = max(1, experiment.train.num_workers)
         frames = experiment.train.frames_per_step or workers
-        experiment = override(experiment, {"train.frames_per_step": frames, "storage": str(root.parent)})
-        root.mkdir(parents=True, exist_ok=True)
-        write_json(settled, to_dict(experiment))
-        return root, experiment
+        return root, override(experiment, {"train.frames_per_step": frames, "storage": str(root.parent)})
     if not resume:
         raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
     started = from_dict(Experiment, json.loads(settled.read_text()))
@@ -103,8 +103,14 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
         raise ValueError(
             f"{root} was started with other values ({'; '.join(changed)}): restore them or choose another --name"
         )
-    write_json(settled, to_dict(experiment))
     return root, experiment
+
+
+def begin(root: Path, experiment: Experiment) -> None:
+    """Make the run's folder, write its knobs, and remove what a killed process left half written."""
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(root / "experiment.json", to_dict(experiment))
+    clear_leftovers(root)
 
 
 def clear_leftovers(root: Path) -> None:

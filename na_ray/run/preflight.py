@@ -31,7 +31,7 @@ def preflight(experiment: Experiment, root: Path) -> Plan:
     renderer = Renderer(experiment.renderer, Body.from_rig(plan.rig))
     weights = 4 * sum(p.numel() for p in renderer.parameters())
     need = (experiment.train.keep_last + 2) * CHECKPOINT_WEIGHTS * weights
-    free = shutil.disk_usage(root).free
+    free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
     if free < need:
         raise ValueError(
             f"{root} has {free / 1e9:.1f} GB free and its checkpoints need {need / 1e9:.1f} GB: "

@@ -17,7 +17,7 @@ from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.run import feed, tracking
 from na_ray.run.closing import close
 from na_ray.run.command import MISTAKES
-from na_ray.run.folder import RunFolder, clear_leftovers, open_run
+from na_ray.run.folder import RunFolder, begin, open_run
 from na_ray.run.follow import following
 from na_ray.run.loop import Worker, train_renderer
 from na_ray.run.model import log_actor
@@ -44,7 +44,7 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
     """
     root, experiment = open_run(experiment, resume)
     plan = preflight(experiment, root)
-    clear_leftovers(root)
+    begin(root, experiment)
     best = root
     for stage in experiment.stages:
         run = RunFolder(root, stage, experiment.train.keep_last)
