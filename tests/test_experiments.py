@@ -17,7 +17,7 @@ def value(name: str) -> Experiment:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, name.upper())  # noqa: B009
+    return getattr(module, name.upper())
 
 
 def run(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:

@@ -35,7 +35,7 @@ def guarded(action: Callable[[], int]) -> int:
 
 
 def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> None:
-    """Run an experiment from the command line. Without a command, it trains. `resume`: what `--resume` is by default."""
+    """Run an experiment from the command line; without a command, it trains. `resume` is the default of `--resume`."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["train"]:
         arguments = arguments[1:]
