@@ -184,8 +184,7 @@ def test_cuda_gives_what_the_cpu_gives() -> None:
 
 def test_the_nearest_face_does_not_depend_on_earlier_poses() -> None:
     """Points beyond a convex edge are as near to two faces; a resumed training must choose as the unbroken one did."""
-    rig = parity_rig()
-    body = Body.from_rig(rig)
+    body = parity_body(torch.float32)
     generator = torch.Generator().manual_seed(0)
     points = body.vertices.repeat(8, 1) * 1.05 + 0.001 * torch.randn(8 * len(body.vertices), 3, generator=generator)
     fresh, used = (Surface(body.faces, len(body.vertices), rest=body.vertices) for _ in range(2))
