@@ -7,6 +7,9 @@ import types
 import typing
 from typing import Any, Literal
 
+MISTAKES = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""What a user can mend: commands tell these in one line a defect, without a traceback."""
+
 
 def parse_indices(spec: str, count: int | None = None) -> list[int]:
     """Read a selection of views or frames: `"0,3,7,10"`, `"0..11"` (the end is exclusive) or `"all"`.

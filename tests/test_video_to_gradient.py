@@ -33,7 +33,7 @@ def test_a_frame_of_a_video_becomes_a_gradient_of_every_parameter(tmp_path: Path
     (row,) = next(islice(Feed(Order(plan, (0,), 1, 0), distributed=False), 1))  # the stream
     renderer, body = build(experiment, plan, torch.device("cpu"))
     batch = to_batch(row, body, experiment)
-    assert (batch.far > batch.near).float().mean() > 0.5, "training draws rays that meet the shell"
+    assert (batch.far > batch.near).sum() >= 10, "training draws rays that meet the shell"
     noise = noise_source(experiment, 0, 0, torch.device("cpu"))
     loss, _ = train_step(renderer.train(), [batch], experiment, [noise])  # Renderer.forward, losses, backward
     assert torch.isfinite(loss) and loss > 0

@@ -8,9 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from na_ray.config import Experiment
-
-# What a user can mend: told in one line a defect, without a traceback.
-MISTAKES = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+from na_ray.values import MISTAKES
 
 
 @dataclass(frozen=True)

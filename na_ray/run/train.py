@@ -16,13 +16,13 @@ from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.run import feed, tracking
 from na_ray.run.closing import close
-from na_ray.run.command import MISTAKES
 from na_ray.run.folder import RunFolder, begin, open_run
 from na_ray.run.follow import following
 from na_ray.run.loop import Worker, train_renderer
 from na_ray.run.model import log_actor
 from na_ray.run.preflight import preflight
 from na_ray.run.stream import Order, Plan
+from na_ray.values import MISTAKES
 
 # Read by Ray when it starts: quiet logs, no usage reports, dead workers noticed within half a second.
 ENVIRONMENT = {

@@ -116,7 +116,8 @@ def test_a_killed_worker_is_replaced_and_loses_only_what_was_not_saved(tiny: Exp
     def kill() -> None:
         while not list((root / "renderer" / "checkpoints").glob("step_*/metrics.json")):
             time.sleep(0.05)
-        workers = [p for p in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in " ".join(p.info["cmdline"] or [])]
+        own = psutil.Process().children(recursive=True)  # of this test's cluster alone
+        workers = [p for p in own if "RayTrainWorker" in " ".join(p.cmdline())]
         killed.extend(p.pid for p in workers)
         for process in workers:
             os.kill(process.pid, signal.SIGKILL)
