@@ -4,17 +4,13 @@ Texel (row r, column c) of an S x S map has its center at u = (c + 0.5) / S, v =
 v = 1. A chart is an island of faces in the atlas; texels between the charts belong to no face.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 import warp as wp
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-from na_ray.body import kernels, raster_kernels, unwrap
+from na_ray.body import kernels, raster_kernels
 from na_ray.body.body import Body, PosedBody
-from na_ray.capture.camera import Camera
 
 UNCOVERED = 2**31 - 1
 
@@ -73,22 +69,6 @@ class Atlas:
         """A quantity given at the vertices, linear over each face; zero where no face is."""
         corners = self.body.faces[self.face.clamp(min=0)]
         return (self.barycentrics[..., None] * values[corners]).sum(2)
-
-    def unwrap(
-        self,
-        images: Sequence[UInt8[np.ndarray, "_ _ _"]],
-        cameras: Sequence[Camera],
-        posed: PosedBody,
-        masks: Sequence[Bool[np.ndarray, "_ _"]] | None = None,
-        padding: int = 1,
-    ) -> UInt8[Tensor, "s s 3"]:
-        """A texture map from the views of one frame; black outside the charts and their padding (in texels).
-
-        A texel's color is the mean over the cameras that see it, weighted by cos^4 of the angle between its normal and
-        the camera. Silhouettes (`masks`, or the alpha of RGBA images) keep the background out; texels that no camera
-        sees take the color of their surroundings on the body. Raises ValueError for an image of the wrong size.
-        """
-        return unwrap.unwrap(self, images, cameras, posed, masks, padding)
 
 
 def _like(body: Body) -> dict:

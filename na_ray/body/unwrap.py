@@ -4,7 +4,6 @@ Symbols: n texels of the charts, k cameras. A texel's *view* is one camera's col
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,11 +13,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample, max_pool2d, normalize
 
 from na_ray.body import kernels, raster_kernels
+from na_ray.body.atlas import Atlas
 from na_ray.body.body import PosedBody, rotate
 from na_ray.capture.camera import Camera
-
-if TYPE_CHECKING:
-    from na_ray.body.atlas import Atlas
 
 LEAST_COSINE = 0.2
 """Texels seen at a flatter angle than this are not read."""
@@ -29,14 +26,19 @@ DEPTH_TOLERANCE = 0.005
 
 
 def unwrap(
-    atlas: "Atlas",
+    atlas: Atlas,
     images: Sequence[UInt8[np.ndarray, "_ _ _"]],
     cameras: Sequence[Camera],
     posed: PosedBody,
     masks: Sequence[Bool[np.ndarray, "_ _"]] | None = None,
     padding: int = 1,
 ) -> UInt8[Tensor, "s s 3"]:
-    """See `Atlas.unwrap`."""
+    """A texture map from the views of one frame; black outside the charts and their padding (in texels).
+
+    A texel's color is the mean over the cameras that see it, weighted by cos^4 of the angle between its normal and
+    the camera. Silhouettes (`masks`, or the alpha of RGBA images) keep the background out; texels that no camera
+    sees take the color of their surroundings on the body. Raises ValueError for an image of the wrong size.
+    """
     colors, seen = back_project(atlas, images, cameras, posed, masks)
     colors = torch.where(seen[:, None], colors, _inpaint(atlas, colors, seen))
     texture = torch.zeros(atlas.size**2, 3, device=colors.device)
@@ -46,7 +48,7 @@ def unwrap(
 
 
 def back_project(
-    atlas: "Atlas",
+    atlas: Atlas,
     images: Sequence[UInt8[np.ndarray, "_ _ _"]],
     cameras: Sequence[Camera],
     posed: PosedBody,
@@ -137,7 +139,7 @@ def _sample(picture: Float[Tensor, "h w c"], pixels: Float[Tensor, "n 2"]) -> Fl
     return grid_sample(chw, grid, padding_mode="border", align_corners=True)[0, :, 0].T
 
 
-def _inpaint(atlas: "Atlas", colors: Float[Tensor, "n 3"], seen: Bool[Tensor, "n"]) -> Float[Tensor, "n 3"]:
+def _inpaint(atlas: Atlas, colors: Float[Tensor, "n 3"], seen: Bool[Tensor, "n"]) -> Float[Tensor, "n 3"]:
     """Colors of the surroundings on the body: means at the vertices, spread along edges to those that see nothing."""
     faces = atlas.body.faces
     corners = faces[atlas.face[atlas.inside]]

@@ -114,9 +114,8 @@ class RadianceField(nn.Module):
         self.color = _mlp(*[width] * 4, 3)
         self.mesh_residual = config.mesh_residual
         if config.mesh_residual:  # the first picture is the textured mesh
-            for layer in (self.density, self.color[-1]):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
+            for parameter in (*self.density.parameters(), *self.color[-1].parameters()):
+                nn.init.zeros_(parameter)
 
     def project(self, latents: list[Tensor], texture: Float[Tensor, "3 i j"]) -> Float[Tensor, "h w d"]:
         """The texture's share of the first layers that see it, per texel: map of d = 2H (H without deformation).

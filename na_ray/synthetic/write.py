@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
+from na_ray.body.unwrap import unwrap
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.video import VideoWriter
@@ -142,7 +143,7 @@ def _film_clip(
                 view.write(image[..., :3])
             posed = atlas.body.pose(pose)
             normals.write(atlas.normal_map(posed).numpy())
-            textures.write(atlas.unwrap(images, cameras, posed).numpy())
+            textures.write(unwrap(atlas, images, cameras, posed).numpy())
             yield
 
 

@@ -10,7 +10,7 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body, PosedBody
 from na_ray.body.rasterize import sample_texture, shaded_mesh, textured_mesh
 from na_ray.body.surface import Surface
-from na_ray.body.unwrap import back_project
+from na_ray.body.unwrap import back_project, unwrap
 from na_ray.capture.camera import Camera
 
 
@@ -154,7 +154,7 @@ def test_unwrapping_what_was_drawn_gives_the_texture_back() -> None:
     colors, seen = back_project(atlas, images, cameras, posed, masks)
     assert seen.float().mean() > 0.9
     assert (colors - texture.permute(1, 2, 0)[atlas.inside])[seen].abs().max() < 0.03
-    unwrapped = atlas.unwrap(images, cameras, posed, masks)
+    unwrapped = unwrap(atlas, images, cameras, posed, masks)
     assert torch.equal(unwrapped[atlas.inside][seen], (colors[seen] * 255).round().byte())
 
 
@@ -179,7 +179,7 @@ def test_what_is_hidden_is_not_read_but_painted_like_its_surroundings() -> None:
     visible[atlas.inside] = seen
     assert not visible[24:40, 12:20].any()
     assert visible[4:60, 36:60].all()
-    found = atlas.unwrap(images, [view], posed, masks)
+    found = unwrap(atlas, images, [view], posed, masks)
     # Red behind, green before: nothing green on the hidden part of the red square.
     assert (found[24:40, 12:20].float() - torch.tensor([204.0, 0, 0])).abs().max() < 12
 
@@ -189,10 +189,10 @@ def test_the_background_stays_out_of_the_texture() -> None:
     cameras = around(6)
     images, masks = draw(posed, dark, cameras)
     atlas = Atlas(posed.body, 64)
-    inside = atlas.unwrap(images, cameras, posed, masks)[atlas.inside]
+    inside = unwrap(atlas, images, cameras, posed, masks)[atlas.inside]
     assert inside.max() <= 60
     rgba = [np.dstack([image, mask * np.uint8(255)]) for image, mask in zip(images, masks, strict=True)]
-    assert torch.equal(atlas.unwrap(rgba, cameras, posed)[atlas.inside], inside)
+    assert torch.equal(unwrap(atlas, rgba, cameras, posed)[atlas.inside], inside)
 
 
 def test_padding_repeats_the_border_and_the_rest_is_black() -> None:
@@ -200,7 +200,7 @@ def test_padding_repeats_the_border_and_the_rest_is_black() -> None:
     body = Body(small.vertices, small.faces, small.uv * 0.5 + 0.25, small.uv_faces, small.weights, small.tpose)
     posed, view = at_rest(body), camera(0.5, 0.5, 2.0, 128, 160)
     images, masks = draw(posed, torch.full((3, 8, 8), 0.6), [view])
-    texture = Atlas(body, 32).unwrap(images, [view], posed, masks, padding=3)
+    texture = unwrap(Atlas(body, 32), images, [view], posed, masks, padding=3)
     assert (texture[5:27, 5:27].float() - 153).abs().max() <= 2
     assert (texture[:5] == 0).all()
     assert (texture[27:] == 0).all()
@@ -210,9 +210,9 @@ def test_mistakes_in_the_views_are_named() -> None:
     posed, view = at_rest(square()), camera(0.5, 0.5, 2.0)
     atlas, image = Atlas(posed.body, 8), np.zeros((32, 64, 3), np.uint8)
     with pytest.raises(ValueError, match="camera 0: the image is 64x32 but the camera expects 64x64"):
-        atlas.unwrap([image], [view], posed)
+        unwrap(atlas, [image], [view], posed)
     with pytest.raises(ValueError, match="1 images for 2 cameras"):
-        atlas.unwrap([image], [view, view], posed)
+        unwrap(atlas, [image], [view, view], posed)
 
 
 def test_textures_are_read_at_the_centers_of_their_texels() -> None:
