@@ -1,7 +1,7 @@
 """Let a training process keep the memory that it frees.
 
 Every step allocates and frees the same large tensors. By default glibc gives large blocks back to the system at once,
-and the next step faults each page in anew: on a CPU that took half of the time of a full-size step.
+and the next step faults each page in anew: a large part of a full-size step on a CPU (benchmarks/RESULTS.md).
 """
 
 import ctypes
