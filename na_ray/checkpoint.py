@@ -3,8 +3,8 @@
     step_000500/
       experiment.json   every knob
       body.npz          the rig: mesh, UV atlas, skinning weights, rest pose
-      renderer.pt       the weights
-      training.pt       optimizer state and step (absent in an imported actor)
+      renderer.pt       the weights; predictor.pt in the texture stage: the averaged generator, as it predicts
+      training.pt       what only training needs: optimizer state, step, ... (absent in an imported actor)
       metrics.json      the step and, where it was validated, the scores; written last
 
 Random numbers are functions of (seed, step), so the step is the random state. Folders are written aside and renamed;
@@ -18,15 +18,21 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from na_ray.body.body import Body
 from na_ray.capture.rig import Rig
-from na_ray.config import Experiment, from_dict, to_dict
+from na_ray.config import Experiment, Stage, from_dict, to_dict
 from na_ray.models.renderer import Renderer
+
+if TYPE_CHECKING:
+    from na_ray.models.vid2vid.generator import Generator
+
+WEIGHTS: dict[Stage, str] = {"renderer": "renderer.pt", "texture": "predictor.pt"}
+"""The file of a stage's weights."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,16 @@ class Actor:
     """A trained person: what renders a pose and a texture map."""
 
     renderer: Renderer
+    body: Body
+    config: Experiment
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained texture predictor: what turns a motion's normal maps into texture maps."""
+
+    generator: "Generator"
+    """Averaged over training, spectral norms folded in, in evaluation mode."""
     body: Body
     config: Experiment
 
@@ -47,23 +63,27 @@ def write_json(path: Path, value: Any) -> None:
 
 def save(
     folder: Path,
-    renderer: Renderer,
+    stage: Stage,
+    weights: dict[str, Any],
     rig: Rig,
     config: Experiment,
     step: int = 0,
-    optimizer: dict[str, Any] | None = None,
+    training: dict[str, Any] | None = None,
     metrics: dict[str, float] | None = None,
 ) -> None:
-    """Write a checkpoint to `folder`, all of it or nothing. Raises FileExistsError if the folder is there."""
+    """Write a checkpoint of a stage to `folder`, all of it or nothing. Raises FileExistsError if the folder is there.
+
+    `weights` is the state dict of the stage's model, `training` what going on needs beside it and the step.
+    """
     if folder.exists():
         raise FileExistsError(f"{folder} exists: name another folder, or remove it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         np.savez(aside / "body.npz", allow_pickle=False, **{k: v for k, v in vars(rig).items() if v is not None})
-        torch.save(renderer.state_dict(), aside / "renderer.pt")
-        if optimizer is not None:
-            torch.save({"optimizer": optimizer, "step": step}, aside / "training.pt")
+        torch.save(weights, aside / WEIGHTS[stage])
+        if training is not None:
+            torch.save(training | {"step": step}, aside / "training.pt")
         write_json(aside / "experiment.json", to_dict(config))
         write_json(aside / "metrics.json", {"step": step} | (metrics or {}))
         aside.chmod(0o755)
@@ -94,20 +114,41 @@ def load_rig(folder: Path) -> Rig:
 def load_actor(folder: str | Path, device: torch.device | str = "cpu") -> Actor:
     """Open a checkpoint for rendering. Raises FileNotFoundError or ValueError, one line, when it is none."""
     folder = Path(folder)
+    _expect(folder, "renderer")
     config = load_experiment(folder)
     body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
     renderer = Renderer(config.renderer, body)
-    renderer.load_state_dict(load_weights(folder))
+    renderer.load_state_dict(load_weights(folder, "renderer"))
     return Actor(renderer.to(device).eval(), body, config)
 
 
-def load_weights(folder: Path) -> dict[str, Any]:
-    """The renderer's state dict."""
-    return torch.load(_existing(folder, "renderer.pt"), map_location="cpu", weights_only=True)
+def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Predictor:
+    """Open a checkpoint for predicting textures. Raises FileNotFoundError or ValueError, one line, when it is none."""
+    from na_ray.models.vid2vid.generator import Generator
+
+    folder = Path(folder)
+    _expect(folder, "texture")
+    config = load_experiment(folder)
+    body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
+    generator = Generator(config.vid2vid, spectral=False)
+    generator.load_state_dict(load_weights(folder, "texture"))
+    return Predictor(generator.to(device).eval().requires_grad_(False), body, config)
+
+
+def _expect(folder: Path, stage: Stage) -> None:
+    """Tell those who give the checkpoint of one stage where that of the other is due."""
+    for other, name in WEIGHTS.items():
+        if other != stage and (folder / name).is_file() and not (folder / WEIGHTS[stage]).is_file():
+            raise ValueError(f"{folder} is a checkpoint of the {other} stage: give one of the {stage} stage")
+
+
+def load_weights(folder: Path, stage: Stage = "renderer") -> dict[str, Any]:
+    """The state dict of the stage's model."""
+    return torch.load(_existing(folder, WEIGHTS[stage]), map_location="cpu", weights_only=True)
 
 
 def load_training(folder: Path) -> dict[str, Any]:
-    """`optimizer` (state dict) and `step` of a checkpoint."""
+    """`step` and what else the stage's training needs to go on from a checkpoint."""
     return torch.load(_existing(folder, "training.pt"), map_location="cpu", weights_only=True)
 
 

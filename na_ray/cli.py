@@ -122,7 +122,8 @@ class Import:
         renderer.load_state_dict(found.state)
         config = Experiment(name=self.out.name, capture=capture.path, renderer=found.renderer, optim=found.optim)
         config = override(config, found.settings)
-        checkpoint.save(self.out, renderer, found.rig, config, found.num_updates, found.adam)
+        training = None if found.adam is None else {"optimizer": found.adam}
+        checkpoint.save(self.out, "renderer", renderer.state_dict(), found.rig, config, found.num_updates, training)
         print(
             "\n".join(
                 [

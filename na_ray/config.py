@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from na_ray.values import check, check_selection, flatten, from_dict, override, parse_indices, to_dict
+from na_ray.vid2vid_config import TextureConfig, Vid2vidConfig
 
 __all__ = [
     "DataConfig",
@@ -17,7 +18,9 @@ __all__ = [
     "RendererConfig",
     "ReportConfig",
     "Stage",
+    "TextureConfig",
     "TrainConfig",
+    "Vid2vidConfig",
     "flatten",
     "from_dict",
     "override",
@@ -150,7 +153,7 @@ class TrainConfig:
     """How long, where, and how often to look."""
 
     steps: int = 300_000
-    """Optimiser steps."""
+    """Optimiser steps of the renderer."""
     seed: int = 2
     """Seed of the initialisation, the data's order and the samples."""
     num_workers: int = 1
@@ -208,7 +211,8 @@ class ReportConfig:
         check(self, "size", self.size >= 16, "at least 16")
 
 
-Stage = Literal["renderer"]
+Stage = Literal["texture", "renderer"]
+"""texture: normal maps to texture maps. renderer: poses and texture maps to pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,8 +226,10 @@ class Experiment:
     storage: str = "runs"
     """Folder that holds the runs: on a cluster, one that all nodes share."""
     stages: tuple[Stage, ...] = ("renderer",)
-    """Stages to train."""
+    """Stages to train, in this order."""
     data: DataConfig = field(default_factory=DataConfig)
+    vid2vid: Vid2vidConfig = field(default_factory=Vid2vidConfig)
+    texture: TextureConfig = field(default_factory=TextureConfig)
     renderer: RendererConfig = field(default_factory=RendererConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
@@ -232,3 +238,10 @@ class Experiment:
     def __post_init__(self) -> None:
         rule = bool(self.name) and not set(self.name) & set("/\\ '\"()")
         check(self, "name", rule, "a word without slashes, blanks, quotes or parentheses")
+        check(self, "stages", len(set(self.stages)) == len(self.stages) >= 1, "one or more stages, each once")
+        unit = 2 ** max(self.vid2vid.embed_downsamples, self.vid2vid.num_layers, self.vid2vid.warp_downsamples)
+        rule = "texture" not in self.stages or self.texture.size % unit == 0
+        check(self.texture, "size", rule, f"a multiple of {unit}, as the depths of vid2vid ask")
+        workers = max(1, self.train.num_workers)
+        windows = self.texture.windows_per_step
+        check(self.texture, "windows_per_step", not windows or windows % workers == 0, f"a multiple of the {workers} workers")

@@ -22,6 +22,7 @@ SOURCES = MODULES + sorted(itertools.chain(ROOT.glob("experiments/**/*.py"), ROO
 
 LAYERS = (
     {"values", "allocator"},
+    {"vid2vid_config"},
     {"config"},
     {"capture"},
     {"body"},
@@ -31,6 +32,11 @@ LAYERS = (
         "checkpoint",
         "original",
         "original_options",
+        "original_vid2vid",
+        "normals",
+        "predict",
+        "texture_metrics",
+        "texture_checks",
         "render",
         "scores",
         "sheets",
@@ -40,7 +46,7 @@ LAYERS = (
         "report",
     },
     {"run"},
-    {"cli"},
+    {"cli", "cli_render", "cli_texture", "cli_predict"},
 )
 """Parts of the package, lowest first: each imports from its own layer and from those before it."""
 

@@ -37,7 +37,7 @@ def actor(capture: Path) -> Path:
     )
     rig = Capture.open(str(capture)).rig
     folder = capture.parent / "actor"
-    checkpoint.save(folder, Renderer(config.renderer, Body.from_rig(rig)), rig, config)
+    checkpoint.save(folder, "renderer", Renderer(config.renderer, Body.from_rig(rig)).state_dict(), rig, config)
     return folder
 
 

@@ -38,10 +38,21 @@ FREE = {
     "data.memory_mb",
     "data.on_bad_shard",
     "renderer.samples_per_chunk",
+    "texture.epochs",
+    "texture.steps",
+    "texture.checkpoint_every",
+    "texture.validate_every",
+    "texture.validation_frames",
+    "texture.vgg_weights",
+    "texture.flow_folder",
+    "vid2vid.activation_checkpointing",
     "report.frames",
     "report.size",
     "report.film_frames",
 }
+
+WINDOWS_PER_WORKER = 4
+"""Windows of the texture stage in one step, a worker, where the experiment does not say (the published batch)."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +101,18 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     settled = root / "experiment.json"
     if not settled.exists():
         workers = max(1, experiment.train.num_workers)
-        frames = experiment.train.frames_per_step or workers
-        return root, override(experiment, {"train.frames_per_step": frames, "storage": str(root.parent)})
+        shared = {
+            "train.frames_per_step": experiment.train.frames_per_step or workers,
+            "texture.windows_per_step": experiment.texture.windows_per_step or WINDOWS_PER_WORKER * workers,
+        }
+        return root, override(experiment, shared | {"storage": str(root.parent)})
     if not resume:
         raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
     started = from_dict(Experiment, json.loads(settled.read_text()))
     if experiment.train.frames_per_step is None:
         experiment = override(experiment, {"train.frames_per_step": started.train.frames_per_step})
+    if experiment.texture.windows_per_step is None:
+        experiment = override(experiment, {"texture.windows_per_step": started.texture.windows_per_step})
     before, now = flatten(started), flatten(experiment)
     changed = [f"{k}: {before[k]!r} -> {now[k]!r}" for k in now if k not in FREE and before[k] != now[k]]
     if changed:
