@@ -20,6 +20,9 @@ class Vid2vidConfig:
     """Downsampling blocks that read the previous image (later frames)."""
     embed_downsamples: int = 5
     """Downsamplings of the normal-map embedder."""
+    code_size: tuple[int, int] = (4, 4)
+    """Rows and columns of the learned features that the first frame starts from. The networks work at 2^num_layers
+    times this size (512x512), and at no other."""
     latent_channels: int = 256
     """Length of the latent code (always zero: only its layer's bias matters)."""
     flow_filters: int = 32
@@ -59,6 +62,7 @@ class Vid2vidConfig:
             check(self, name, getattr(self, name) >= lowest, f"at least {lowest}")
         check(self, "num_downsamples_img", self.num_downsamples_img <= self.num_layers, "at most num_layers")
         check(self, "warp_layers", self.warp_layers <= self.num_downsamples_img, "at most num_downsamples_img")
+        check(self, "code_size", min(self.code_size) >= 1 and sum(self.code_size) > 2, "two numbers, not both 1")
         check(self, "flow_scale", self.flow_scale > 0, "positive")
 
 

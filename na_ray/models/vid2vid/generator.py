@@ -1,0 +1,156 @@
+"""The generator: a frame of texture-map video from the normal map of its pose and the frames before it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from na_ray.models.vid2vid.blocks import SLOPE, Convolution, SpadeBlock, initialize
+from na_ray.models.vid2vid.embed import Embedder
+from na_ray.models.vid2vid.flow import FlowNetwork, warp
+from na_ray.vid2vid_config import Vid2vidConfig
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A frame, and what of the previous one it was made from (None where fewer than two frames precede)."""
+
+    image: Float[Tensor, "b 3 h w"]
+    """RGB in [-1, 1]."""
+    flow: Float[Tensor, "b 2 h w"] | None
+    """Where each pixel was in the previous image: pixels to the right and down."""
+    mask: Float[Tensor, "b 1 h w"] | None
+    """Occlusion: 1 where the warped image is not to be trusted."""
+    warped: Float[Tensor, "b 3 h w"] | None
+    """The previous image, warped by the flow."""
+    embedding: list[Tensor] | None = None
+    """Evaluation mode only: the label's embedding, for the next frame's `previous`."""
+
+
+def frame_size(config: Vid2vidConfig) -> tuple[int, int]:
+    """Height and width of the maps that a generator works at. Raises ValueError if its networks can't halve them."""
+    height, width = (side << config.num_layers for side in config.code_size)
+    for name in ("embed_downsamples", "warp_downsamples", "flow_downsamples"):
+        if (height | width) % (1 << vars(config)[name]):
+            raise ValueError(
+                f"vid2vid.{name} is {vars(config)[name]}: maps of {height}x{width} (vid2vid.code_size times "
+                "2^num_layers) can't be halved that often"
+            )
+    return height, width
+
+
+class Generator(nn.Module):
+    """Features from a learned code (first frame) or from the previous image (later ones), brought to full resolution
+    by residual blocks that see the label's embedding, the finest also that of the warped previous image.
+
+    `spectral=False`: plain convolutions, to be loaded with `folded` weights for inference.
+    """
+
+    def __init__(self, config: Vid2vidConfig, spectral: bool = True) -> None:
+        super().__init__()
+        self.config, self.size = config, frame_size(config)
+        width, levels = self._width, config.embed_downsamples
+        embedded = [width(i) for i in range(levels + 1)]
+        self.label_embedder = Embedder(3, embedded, skips=False, spectral=spectral)
+        self.up = nn.ModuleList(self._block(i + 1, i, i, spectral) for i in range(config.num_layers + 1))
+        self.head = Convolution(width(0), 3, spectral=False)
+        self.code = nn.Linear(config.latent_channels, width(config.num_layers + 1) * math.prod(config.code_size))
+        self.stem = Convolution(3, width(0), spectral=False)
+        depth = config.num_downsamples_img
+        self.down = nn.ModuleList(self._block(i, i + 1, i, spectral) for i in range(depth + 1))
+        bridges = 2 * math.ceil((config.num_layers - depth) / 2)
+        self.bridge = nn.ModuleList(self._block(depth + 1, depth + 1, depth + 1, spectral) for _ in range(bridges))
+        self.flow = FlowNetwork(config, spectral)
+        warped = [width(i) for i in range(config.warp_downsamples + 1)]
+        self.warp_embedder = Embedder(4, warped, skips=True, spectral=spectral)
+        initialize(self)
+
+    def _width(self, level: int) -> int:
+        """Channels at 1/2^level of the full size."""
+        return min(self.config.max_num_filters, self.config.num_filters << level)
+
+    def _block(self, level_in: int, level_out: int, level: int, spectral: bool) -> SpadeBlock:
+        # The downsampling blocks own the second modulation too, and never use it: so does the original.
+        maps = [self._width(self._embedded(level))] + ([self._width(level)] if level < self.config.warp_layers else [])
+        recompute = self.config.activation_checkpointing
+        widths = self._width(level_in), self._width(level_out)
+        return SpadeBlock(*widths, maps, spectral=spectral, recompute=recompute)
+
+    def _embedded(self, level: int) -> int:
+        """The level of the label's embedding that conditions a block at 1/2^level of the full size."""
+        return min(level, self.config.embed_downsamples)
+
+    def forward(
+        self,
+        label: Float[Tensor, "b 3 h w"],
+        past_labels: Float[Tensor, "b k 3 h w"] | None = None,
+        past_images: Float[Tensor, "b k 3 h w"] | None = None,
+        previous: list[Tensor] | None = None,
+    ) -> Generated:
+        """The frame of a label map, given the labels and images of the k = 0, 1 or 2 frames before it, oldest first.
+
+        Maps are in [-1, 1], at the generator's `size`. `previous`: `Generated.embedding` of the frame before, which
+        saves computing it again (evaluation mode only). Raises ValueError for maps of another size.
+        """
+        self._check_size(label)
+        current = self.label_embedder(label)
+        flow = mask = warped = None
+        finer: list[Tensor] = []
+        if past_labels is None or past_images is None or not past_labels.shape[1]:
+            x = self._from_code(len(label), current)
+        else:
+            assert previous is None or not self.training, "every use of the embedder moves u and v in training"
+            before = self.label_embedder(past_labels[:, -1]) if previous is None else previous
+            x = self._from_image(past_images[:, -1], before, current)
+            if past_labels.shape[1] > 1:
+                flow, mask = self._flow(label, past_labels, past_images)
+                warped = warp(past_images[:, -1], flow)
+                finer = self.warp_embedder(torch.cat([warped, mask], dim=1))
+        image = self._to_image(x, current, finer)
+        return Generated(image, flow, mask, warped, None if self.training else current)
+
+    def _check_size(self, label: Tensor) -> None:
+        if tuple(label.shape[2:]) != self.size:
+            (height, width), (found_height, found_width) = self.size, label.shape[2:]
+            raise ValueError(
+                f"maps of {found_height}x{found_width} pixels: the generator works at {height}x{width} "
+                f"(vid2vid.code_size {self.config.code_size} times 2^num_layers): resize them, or change the code"
+            )
+
+    def _flow(self, label: Tensor, past_labels: Tensor, past_images: Tensor) -> tuple[Tensor, Tensor]:
+        labels = torch.cat([past_labels[:, -2:].flatten(1, 2), label], dim=1)
+        flow, mask = self.flow(labels, past_images[:, -2:].flatten(1, 2))
+        return flow, mask
+
+    def _from_code(self, batch: int, current: Sequence[Tensor]) -> Tensor:
+        """Features at 1/2^num_downsamples_img of the full size, from the learned code."""
+        nothing = self.code.weight.new_zeros(batch, self.config.latent_channels)
+        x = self.code(nothing).view(batch, -1, *self.config.code_size)
+        for i in reversed(range(self.config.num_downsamples_img + 1, self.config.num_layers + 1)):
+            x = F.interpolate(self.up[i](x, [current[self._embedded(i)]]), scale_factor=2.0)
+        return x
+
+    def _from_image(self, image: Tensor, before: Sequence[Tensor], current: Sequence[Tensor]) -> Tensor:
+        """The same, from the previous image, its label's embedding and then the current label's."""
+        x = self.stem(image)
+        depth = self.config.num_downsamples_img
+        for i, block in enumerate(self.down):
+            x = block(x, [before[self._embedded(i)]])
+            x = F.avg_pool2d(x, 3, 2, 1) if i < depth else x
+        for i, block in enumerate(self.bridge):
+            labels = before if i < len(self.bridge) // 2 else current
+            x = block(x, [labels[self._embedded(depth + 1)]])
+        return x
+
+    def _to_image(self, x: Tensor, current: Sequence[Tensor], finer: Sequence[Tensor]) -> Tensor:
+        for i in reversed(range(self.config.num_downsamples_img + 1)):
+            maps = [current[self._embedded(i)], *(finer[i : i + 1] if i < self.config.warp_layers else [])]
+            x = self.up[i](x, maps)
+            x = F.interpolate(x, scale_factor=2.0) if i else x
+        with torch.autocast(x.device.type, enabled=False):
+            x = F.leaky_relu(x.to(self.head.weight.dtype), SLOPE)
+            return torch.tanh(self.head(x))
