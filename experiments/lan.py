@@ -1,16 +1,36 @@
 """The recipe of the paper: python experiments/lan.py [train] --capture PATH [--optim.lr 2e-4 ...]."""
 
-from na_ray.config import DataConfig, Experiment, OptimConfig, RendererConfig, TrainConfig
+from na_ray.config import (
+    DataConfig,
+    Experiment,
+    OptimConfig,
+    RendererConfig,
+    TextureConfig,
+    TrainConfig,
+    Vid2vidConfig,
+)
 from na_ray.run.command import main
 
 LAN = Experiment(
     name="lan",
+    stages=("texture", "renderer"),
     data=DataConfig(
         train_views="0..11",
         validation_views="0,3,7,10",
         resolution=(1024, 1024),
         rays_per_view=1024,
         views_per_frame=1,
+    ),
+    vid2vid=Vid2vidConfig(resolution=(512, 512), num_filters=32, max_num_filters=1024),
+    texture=TextureConfig(
+        first_window=4,
+        max_window=16,
+        epochs=80,
+        lr_generator=1e-4,
+        lr_discriminator=4e-4,
+        betas=(0.0, 0.999),
+        average_beta=0.999,
+        average_start=500,
     ),
     renderer=RendererConfig(samples_per_ray=64, shell_radius=0.06),
     optim=OptimConfig(lr=2e-4, betas=(0.9, 0.999), decay_rate=0.1, decay_steps=250_000),

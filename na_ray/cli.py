@@ -1,22 +1,19 @@
-"""The command line: na-ray synth, inspect, extract, import, render, evaluate."""
+"""The command line: na-ray synth, inspect, extract, import, prepare, predict-textures, render, evaluate."""
 
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 import tyro
-from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from na_ray.capture.dataset import Capture
-from na_ray.capture.trajectory import along
-from na_ray.config import Experiment, override, parse_indices
-from na_ray.run.command import guarded
-
-if TYPE_CHECKING:
-    from na_ray.checkpoint import Actor  # torch takes seconds to import: --help need not wait
+from na_ray.cli_predict import PredictTextures, Prepare
+from na_ray.cli_render import Evaluate, Render
+from na_ray.config import Experiment, override
+from na_ray.run.command import ProgressBar, guarded
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Synth:
         """Write it."""
         from na_ray.synthetic.write import write_capture
 
-        with _bar("frames") as progress:
+        with ProgressBar("frames") as progress:
             write_capture(**vars(self), progress=progress)
         print(f"wrote {self.out}: look at it with na-ray inspect {self.out}")
         return 0
@@ -92,7 +89,7 @@ class Extract:
         start, stop = _pair(self.frames, "--frames") or (0, None)
         between = _pair(self.cameras, "--cameras")
         cameras = range(*between) if between else None
-        with _bar("pictures") as progress:
+        with ProgressBar("pictures") as progress:
             where = extract(self.source, self.out, start, stop, cameras, self.overwrite, progress)
         print(f"wrote {where}")
         return 0
@@ -135,118 +132,6 @@ class Import:
         return 0
 
 
-@dataclass(frozen=True)
-class Render:
-    """Film an actor: the poses and texture maps of any capture, any camera."""
-
-    actor: Positional[str]
-    """A checkpoint's folder, or an MLflow URI as models:/lan/1."""
-    capture: str
-    """Capture that the poses and texture maps come from."""
-    out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder for the frames and films. Frames that are there are kept."""
-    split: str = "testing"
-    """The motion."""
-    frames: str = "all"
-    """Frames of it: `0..40`, `3,7` or `all`."""
-    camera: str = "orbit"
-    """orbit, spiral, the position of a recorded camera (`3`), several to move between (`0,4,8`), or a JSON file."""
-    views: tuple[Literal["color", "depth", "normals", "mesh"], ...] = ("color",)
-    """What to show: color, depth, normals, and the textured mesh."""
-    side_by_side: bool = False
-    """Add a film of all views in a row."""
-    size: int | None = None
-    """Longer side of the pictures, pixels. As the camera says if not given."""
-    fps: float = 25.0
-    """Frames a second of the films."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render."""
-    overwrite: bool = False
-    """Replace frames that are there."""
-
-    def run(self) -> int:
-        """Render."""
-        from na_ray.render import Motion, render_sequence
-
-        split = Capture.open(self.capture).split(self.split)
-        frames = parse_indices(self.frames, split.num_frames)
-        cameras = along(self.camera, split, frames)
-        if self.size is not None:
-            cameras = [c.fitted(self.size) for c in cameras]
-        with _bar("frames") as progress:
-            films = render_sequence(
-                _load(self.actor, self.device),
-                Motion(split, frames),
-                cameras,
-                self.out,
-                self.views,
-                self.side_by_side,
-                self.fps,
-                self.overwrite,
-                progress,
-            )
-        print("\n".join(f"wrote {film}" for film in films))
-        return 0
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Score an actor against photographs, beside the textured mesh."""
-
-    actor: Positional[str]
-    """A checkpoint's folder, or an MLflow URI as models:/lan/1."""
-    capture: str
-    """The capture to score on."""
-    out: Annotated[Path | None, arg(name="output", aliases=["-o"])] = None
-    """JSON file for the scores of every picture."""
-    split: str = "testing"
-    """The motion."""
-    frames: str = "all"
-    """Frames of it: `0..40`, `3,7` or `all`."""
-    cameras: str = "all"
-    """Cameras: `0..11` (the end is exclusive), `0,3,7` or `all`."""
-    size: int | None = None
-    """Longer side to score at, pixels. As the images are if not given."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to render."""
-    overwrite: bool = False
-    """Replace a score file that is there."""
-
-    def run(self) -> int:
-        """Score."""
-        from na_ray.evaluate import evaluate
-
-        if self.out is not None and self.out.exists() and not self.overwrite:
-            raise FileExistsError(f"{self.out} exists: name another file, or --overwrite")
-        capture = Capture.open(self.capture)
-        split = capture.split(self.split)
-        frames = parse_indices(self.frames, split.num_frames)
-        cameras = parse_indices(self.cameras, len(split.cameras))
-        small = split.cameras[cameras[0]].fitted(self.size) if self.size else split.cameras[cameras[0]]
-        actor = _load(self.actor, self.device)
-        size = (small.height, small.width)
-        with _bar("pictures") as progress:
-            scores = evaluate(actor, capture, self.split, frames, cameras, size, progress=progress)
-        print(scores.table())
-        if self.out is not None:
-            scores.save(self.out)
-        return 0
-
-
-def _load(actor: str, device: str) -> "Actor":
-    """Open an actor where it is, or fetch it from MLflow."""
-    import torch
-
-    from na_ray.checkpoint import load_actor
-
-    if actor.startswith(("models:/", "runs:/")):
-        from na_ray.run.model import resolve
-
-        actor = str(resolve(actor))
-    chosen = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    return load_actor(actor, chosen)
-
-
 def _pair(text: str | None, option: str) -> tuple[int, int] | None:
     """Read START,END."""
     if text is None:
@@ -257,28 +142,13 @@ def _pair(text: str | None, option: str) -> tuple[int, int] | None:
     return int(first), int(last)
 
 
-class _bar:
-    """A progress bar on a terminal, as the `progress(done, total)` that the library calls; silent elsewhere."""
-
-    def __init__(self, unit: str) -> None:
-        self.bar = tqdm(unit=unit, disable=not sys.stderr.isatty())
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self._show
-
-    def _show(self, done: int, total: int) -> None:
-        self.bar.total = total
-        self.bar.update(done - self.bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.close()
-
-
 COMMANDS: dict[str, Callable[..., Any]] = {
     "synth": Synth,
     "inspect": Inspect,
     "extract": Extract,
     "import": Import,
+    "prepare": Prepare,
+    "predict-textures": PredictTextures,
     "render": Render,
     "evaluate": Evaluate,
 }

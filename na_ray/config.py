@@ -239,9 +239,15 @@ class Experiment:
         rule = bool(self.name) and not set(self.name) & set("/\\ '\"()")
         check(self, "name", rule, "a word without slashes, blanks, quotes or parentheses")
         check(self, "stages", len(set(self.stages)) == len(self.stages) >= 1, "one or more stages, each once")
-        unit = 2 ** max(self.vid2vid.embed_downsamples, self.vid2vid.num_layers, self.vid2vid.warp_downsamples)
-        rule = "texture" not in self.stages or self.texture.size % unit == 0
-        check(self.texture, "size", rule, f"a multiple of {unit}, as the depths of vid2vid ask")
+        rule = not self.vid2vid.mean_residual or self.texture.max_scale == 1
+        check(self.texture, "max_scale", rule, "1 with vid2vid.mean_residual: the mean texture is not cropped")
+        rule = "texture" not in self.stages or len(set(self.vid2vid.resolution)) == 1
+        check(self.vid2vid, "resolution", rule, "square, as the crops that the texture stage draws")
         workers = max(1, self.train.num_workers)
         windows = self.texture.windows_per_step
-        check(self.texture, "windows_per_step", not windows or windows % workers == 0, f"a multiple of the {workers} workers")
+        check(
+            self.texture,
+            "windows_per_step",
+            not windows or windows % workers == 0,
+            f"a multiple of the {workers} workers",
+        )

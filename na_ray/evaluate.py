@@ -19,6 +19,8 @@ from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.image import read_image, resample_area, to_colors
 from na_ray.capture.layout import IMAGES, by_number, number_of
+from na_ray.capture.rig import Pose
+from na_ray.capture.textures import Textures
 from na_ray.checkpoint import Actor
 from na_ray.metrics import Box, Lpips
 from na_ray.render import background_of, mesh_view, render_view, texture_map
@@ -71,13 +73,14 @@ def evaluate(
     cameras: Sequence[int],
     resolution: tuple[int, int] | None = None,
     baseline: bool = True,
+    textures: Textures | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Render and score the frames (positions in the split) through the cameras (positions), each with every other.
 
-    Texture maps are the frame's own. `resolution` (height, width), if it is smaller than the images', is what they
-    are area-averaged to. `baseline` scores the textured mesh, too. `progress` is called with (pictures done, in all).
-    Raises ValueError or FileNotFoundError, one line, when there is nothing to compare with.
+    Texture maps are the frame's own unless `textures` are given. `resolution` (height, width), if it is smaller than
+    the images', is what they are area-averaged to. `baseline` scores the textured mesh, too. `progress` is called with
+    (pictures done, in all). Raises ValueError or FileNotFoundError, one line, when there is nothing to compare with.
     """
     if not len(frames) or not len(cameras):
         raise ValueError(f"{split}: {len(frames)} frames and {len(cameras)} cameras given: nothing to score")
@@ -88,7 +91,7 @@ def evaluate(
         raise ValueError(f"{source.files.folder}: the cameras' images differ in size: give a resolution to score at")
     images: list[ImageScore] = []
     for i, frame in enumerate(frames):
-        scene = _Scene(actor, source, frame, baseline)
+        scene = _Scene(actor, source.pose(frame), (textures or source).texture(frame), baseline)
         for j, (number, view) in enumerate(zip(cameras, views, strict=True)):
             images += judge.scores(frame, number, view, scene.seen(view), scene.posed)
             if progress:
@@ -100,6 +103,7 @@ def evaluate(
         cameras=[view.name for view in views],
         resolution=(views[0].height, views[0].width),
         background=background_of(actor),
+        textures=textures.source if textures else "the split's own",
         crops={"whole": "the whole image", "box": f"bounding box of {judge.box_source}"},
         notes=judge.notes,
         images=images,
@@ -116,10 +120,9 @@ def _fit(camera: Camera, resolution: tuple[int, int] | None, parity: bool) -> Ca
 class _Scene:
     """An actor at one frame: posed and encoded once for all cameras."""
 
-    def __init__(self, actor: Actor, split: Split, frame: int, baseline: bool) -> None:
-        self.actor, self.baseline = actor, baseline
-        self.posed = actor.renderer.body.pose(split.pose(frame))
-        self.texture = split.texture(frame)
+    def __init__(self, actor: Actor, pose: Pose, texture: np.ndarray, baseline: bool) -> None:
+        self.actor, self.baseline, self.texture = actor, baseline, texture
+        self.posed = actor.renderer.body.pose(pose)
         with torch.no_grad():
             self.features = actor.renderer.encode(texture_map(actor, self.texture))
 

@@ -65,9 +65,14 @@ def psnr(image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> float
 
 
 def ssim(image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> float:
-    """Mean structural similarity: uniform 7x7 windows inside the picture, sample covariance, data range 1.
+    """Mean structural similarity over windows and channels (`ssim_map`)."""
+    return float(ssim_map(image, target).mean())
 
-    S = (2 mx my + c1)(2 sxy + c2) / ((mx^2 + my^2 + c1)(sxx + syy + c2)), averaged over windows and channels.
+
+def ssim_map(image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> Float[Tensor, "i j c"]:
+    """Structural similarity of every uniform 7x7 window inside the picture: sample covariance, data range 1.
+
+    S = (2 mx my + c1)(2 sxy + c2) / ((mx^2 + my^2 + c1)(sxx + syy + c2)); i = h - 6, j = w - 6.
     Raises ValueError for a picture smaller than the window.
     """
     if min(image.shape[:2]) < SSIM_WINDOW:
@@ -79,7 +84,7 @@ def ssim(image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> float
     sxx, syy, sxy = unbiased * (xx - mx * mx), unbiased * (yy - my * my), unbiased * (xy - mx * my)
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mx * my + c1) * (2 * sxy + c2) / ((mx * mx + my * my + c1) * (sxx + syy + c2))
-    return float(similarity.mean())
+    return similarity.permute(1, 2, 0)
 
 
 class Lpips(nn.Module):

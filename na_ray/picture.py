@@ -4,7 +4,9 @@ Decoded pictures are uint8 arrays (height, width, 3 or 4); computed ones are flo
 Pixel centers lie at integer coordinates; camera axes are OpenCV's (x right, y down, z forward).
 """
 
+import hashlib
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,17 +28,29 @@ def to_uint8(picture: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     return (picture.detach().clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8).cpu().numpy()
 
 
-def write_png(path: Path, picture: np.ndarray, mark: str = "") -> None:
+def digest(*parts: Tensor | np.ndarray | str) -> str:
+    """A short name for what the parts hold: the mark of what is made of them."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            part = part.detach().cpu().numpy()
+        found.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
+    return found.hexdigest()[:16]
+
+
+def write_png(path: Path, picture: np.ndarray, mark: str = "", fast: bool = False) -> None:
     """Write an (h, w, 3) uint8 picture aside and rename it, so that a file that exists is complete.
 
-    `mark` is stored in the file (`png_mark` reads it) to say what the picture was made of.
+    `mark` is stored in the file (`png_mark` reads it) to say what the picture was made of. `fast`: a fourth of the
+    time; smooth maps with flat ground, as those of an atlas, do not get larger by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     notes = PngInfo()
     notes.add_text("na_ray", mark)
     try:
-        Image.fromarray(picture).save(aside, format="PNG", pnginfo=notes)
+        how = {"compress_level": 1, "compress_type": zlib.Z_RLE} if fast else {}
+        Image.fromarray(picture).save(aside, format="PNG", pnginfo=notes, **how)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -46,6 +60,18 @@ def png_mark(path: Path) -> str:
     """The mark of a file that `write_png` made; empty for others."""
     with Image.open(path) as picture:
         return str(picture.info.get("na_ray", ""))
+
+
+def is_kept(path: Path, mark: str, what: str) -> bool:
+    """Whether a file that `write_png` made with this mark is there.
+
+    Raises FileExistsError when the file is `what` it should not be: made of something else.
+    """
+    if not path.is_file():
+        return False
+    if png_mark(path) != mark:
+        raise FileExistsError(f"{path} {what}: name another folder, or --overwrite")
+    return True
 
 
 def read_png(path: Path) -> np.ndarray:

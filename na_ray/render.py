@@ -4,7 +4,6 @@ A film is a folder a view with one PNG a frame, and an mp4 beside each folder. E
 pose, texture and camera that it shows, so that a render that was interrupted goes on without mixing two films.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from na_ray.capture.dataset import Split
 from na_ray.capture.image import resample_area
 from na_ray.capture.pixels import near_body
 from na_ray.capture.rig import Pose
+from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Actor
 from na_ray.models.renderer import Renderer
@@ -102,9 +102,13 @@ def _candidates(renderer: Renderer, posed: PosedBody, camera: Camera) -> np.ndar
 class Motion(Sequence[tuple[Pose, np.ndarray]]):
     """Frames of a split, read one by one as they are asked for: the pose and the texture map (h, w, 3) uint8."""
 
-    def __init__(self, split: Split, frames: Sequence[int] | None = None) -> None:
-        """`frames`: positions in the split, in the order of the film; repeats freeze it. None: all."""
+    def __init__(self, split: Split, frames: Sequence[int] | None = None, textures: Textures | None = None) -> None:
+        """`frames`: positions in the split, in the order of the film; repeats freeze it. None: all.
+
+        `textures`: texture maps to take instead of the split's own.
+        """
         self.split = split
+        self._given, self._maps = textures, textures or split
         self.frames = range(split.num_frames) if frames is None else frames
 
     def __len__(self) -> int:
@@ -112,8 +116,8 @@ class Motion(Sequence[tuple[Pose, np.ndarray]]):
 
     def __getitem__(self, index):  # type: ignore[no-untyped-def]
         if isinstance(index, slice):
-            return Motion(self.split, self.frames[index])
-        return self.split.pose(self.frames[index]), self.split.texture(self.frames[index])
+            return Motion(self.split, self.frames[index], self._given)
+        return self.split.pose(self.frames[index]), self._maps.texture(self.frames[index])
 
 
 def render_sequence(
@@ -136,12 +140,12 @@ def render_sequence(
     frames = Motion(motion) if isinstance(motion, Split) else motion
     _check(frames, cameras, views)
     names = [*views, "side_by_side"] if side_by_side else [*views]
-    weights = _digest(*actor.renderer.state_dict().values())
+    weights = picture.digest(*actor.renderer.state_dict().values())
     fresh = False
     for i, camera in enumerate(cameras):
         files = [out / name / f"{i:06d}.png" for name in names]
         pose, texture = frames[i]
-        mark = _digest(weights, *_facts(pose, camera), texture)
+        mark = picture.digest(weights, *_facts(pose, camera), texture)
         if overwrite or not _are_kept(files, mark):
             fresh = True
             pictures = render_frame(actor, pose, texture, camera, views)
@@ -206,16 +210,6 @@ def _check(frames: Sequence[object], cameras: Sequence[Camera], views: Sequence[
         raise ValueError(f"{len(cameras)} cameras for {len(frames)} frames: a film needs one camera a frame")
     if len({(c.height, c.width) for c in cameras}) > 1:
         raise ValueError("the cameras of a film differ in resolution: resize them to one (Camera.resized)")
-
-
-def _digest(*parts: Tensor | np.ndarray | str) -> str:
-    """A short name for what the parts hold."""
-    found = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            part = part.detach().cpu().numpy()
-        found.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
-    return found.hexdigest()[:16]
 
 
 def _facts(pose: Pose, camera: Camera) -> list[np.ndarray]:

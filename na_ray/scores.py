@@ -48,6 +48,8 @@ class Scores:
     """(height, width) of the pictures that were compared, px."""
     background: tuple[float, float, float]
     """Color behind the actor, RGB in [0, 1]."""
+    textures: str
+    """Where the texture maps came from."""
     crops: dict[str, str]
     """What each crop is."""
     notes: list[str]
@@ -80,7 +82,12 @@ class Scores:
             )
             lines.append(f"{_TITLES[method]:<16}{cells}")
         return "\n".join(
-            [*(line.rstrip() for line in lines), *(f"{k}: {v}" for k, v in self.crops.items()), *self.notes]
+            [
+                *(line.rstrip() for line in lines),
+                *(f"{k}: {v}" for k, v in self.crops.items()),
+                f"texture maps: {self.textures}",
+                *self.notes,
+            ]
         )
 
     def to_json(self) -> dict[str, object]:

@@ -8,8 +8,10 @@ from na_ray.values import check
 
 @dataclass(frozen=True, kw_only=True)
 class Vid2vidConfig:
-    """Sizes of the networks that turn normal-map video into texture-map video. Widths double with depth, to a maximum."""
+    """Sizes of the networks that turn normal maps into texture maps. Widths double with depth, up to a maximum."""
 
+    resolution: tuple[int, int] = (512, 512)
+    """(height, width) of the maps: the networks work at this size alone. A multiple of 2^num_layers."""
     num_filters: int = 32
     """Channels of the generator at full resolution."""
     max_num_filters: int = 1024
@@ -20,9 +22,6 @@ class Vid2vidConfig:
     """Downsampling blocks that read the previous image (later frames)."""
     embed_downsamples: int = 5
     """Downsamplings of the normal-map embedder."""
-    code_size: tuple[int, int] = (4, 4)
-    """Rows and columns of the learned features that the first frame starts from. The networks work at 2^num_layers
-    times this size (512x512), and at no other."""
     latent_channels: int = 256
     """Length of the latent code (always zero: only its layer's bias matters)."""
     flow_filters: int = 32
@@ -53,6 +52,9 @@ class Vid2vidConfig:
     """Layers of a temporal sub-discriminator behind its first."""
     max_discriminator_filters: int = 512
     """Most channels of a discriminator."""
+    mean_residual: bool = False
+    """Learn textures as residuals of the mean training texture: good ones thousands of steps earlier (the paper starts
+    from nothing). Needs texture.max_scale 1: the mean has its place in the atlas."""
     activation_checkpointing: bool = False
     """Recompute the generator's blocks in the backward pass instead of keeping their activations."""
 
@@ -62,17 +64,26 @@ class Vid2vidConfig:
             check(self, name, getattr(self, name) >= lowest, f"at least {lowest}")
         check(self, "num_downsamples_img", self.num_downsamples_img <= self.num_layers, "at most num_layers")
         check(self, "warp_layers", self.warp_layers <= self.num_downsamples_img, "at most num_downsamples_img")
-        check(self, "code_size", min(self.code_size) >= 1 and sum(self.code_size) > 2, "two numbers, not both 1")
+        depths = self.num_layers, self.embed_downsamples, self.flow_downsamples, self.warp_downsamples
+        unit = 2 ** max(depths)
+        rule = all(side >= unit and side % unit == 0 for side in self.resolution)
+        check(self, "resolution", rule, f"two multiples of {unit}, as num_layers and the downsamplings ask")
+        # An instance norm over one value has no meaning.
+        check(self, "resolution", sum(self.code_size) > 2, f"more than {2**self.num_layers} in one direction")
         check(self, "flow_scale", self.flow_scale > 0, "positive")
+
+    @property
+    def code_size(self) -> tuple[int, int]:
+        """Rows and columns of the learned features that the first frame starts from."""
+        height, width = self.resolution
+        return height >> self.num_layers, width >> self.num_layers
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextureConfig:
-    """How the texture predictor is trained: windows, losses, optimizer, pace. A step is one window a lane: each of its
-    frames updates the discriminators, then the generator."""
+    """How the texture predictor is trained. A step is some windows of frames: each frame updates the discriminators,
+    then the generator."""
 
-    size: int = 512
-    """Side (pixels) of the maps that the networks see: a multiple of 2^embed_downsamples."""
     first_window: int = 4
     """Frames of a window in the first epoch; doubled by every epoch that follows."""
     max_window: int = 16
@@ -94,7 +105,7 @@ class TextureConfig:
     betas: tuple[float, float] = (0.0, 0.999)
     """Adam's decay rates of the two moments."""
     shared_step_count: bool = False
-    """Adam corrects its bias by the number of all steps, also for parameters that joined later (as apex's fused Adam)."""
+    """Adam corrects its bias by the count of all steps, for parameters that joined later too (as apex's fused Adam)."""
     average_beta: float = 0.999
     """Decay of the running average of the generator's weights, which predicts."""
     average_start: int = 500
@@ -109,7 +120,7 @@ class TextureConfig:
     """vgg19: features of VGG-19 (`vgg_weights`). pyramid: absolute differences of a Laplacian pyramid, which needs no
     weights. auto: vgg19 where its weights are found, else pyramid; the preflight says which."""
     vgg_weights: str = ""
-    """File or URL of ImageNet weights for VGG-19 (torchvision names). Empty: $NA_RAY_WEIGHTS/vgg19.pth, if it is there."""
+    """File or URL of ImageNet weights for VGG-19 (torchvision names). Empty: $NA_RAY_WEIGHTS/vgg19.pth, if there."""
     flow_weight: float = 10.0
     """Weight of the flow losses."""
     flow_target: Literal["none", "static", "file"] = "static"
@@ -127,13 +138,20 @@ class TextureConfig:
     """Reproduce the original's numbers, quirks included (docs/original.md)."""
 
     def __post_init__(self) -> None:
-        for name in ("size", "first_window", "max_window", "epochs", "checkpoint_every", "validation_frames"):
+        for name in ("first_window", "max_window", "epochs", "checkpoint_every", "validation_frames"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("double_every", "windows_per_step", "steps"):
             check(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or None")
         for name in ("lr_generator", "lr_discriminator"):
             check(self, name, getattr(self, name) > 0, "positive")
-        for name in ("gan_weight", "feature_weight", "perceptual_weight", "flow_weight", "average_start", "validate_every"):
+        for name in (
+            "gan_weight",
+            "feature_weight",
+            "perceptual_weight",
+            "flow_weight",
+            "average_start",
+            "validate_every",
+        ):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "betas", all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")
         check(self, "average_beta", 0 <= self.average_beta < 1, "in [0, 1)")

@@ -8,7 +8,7 @@ import torch
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
 from na_ray.run.feed import Feed
-from na_ray.run.loop import build
+from na_ray.run.renderer_stage import build
 from na_ray.run.step import noise_source, to_batch, train_step
 from na_ray.run.stream import Order, Plan, decode_shard
 from tests.make_capture import write_tiny_capture

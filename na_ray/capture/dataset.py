@@ -181,6 +181,16 @@ class Split:
         """The video of the normal maps, None where they are pictures."""
         return self.files.normal_video if self.files.normal is None else None
 
+    @property
+    def has_textures(self) -> bool:
+        """Whether there are texture maps, as pictures or as a video."""
+        return self.files.texture is not None or self.files.texture_video is not None
+
+    @property
+    def has_normal_maps(self) -> bool:
+        """Whether there are normal maps, as pictures or as a video."""
+        return self.files.normal is not None or self.files.normal_video is not None
+
     def _maps(
         self, what: str, source: str | None, pictures: Series | None, start: int, stop: int | None
     ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:

@@ -46,6 +46,14 @@ def check_image(path: str) -> tuple[int, int]:
     return size
 
 
+def resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "i j 3"]:
+    """A map as validation and inference see it: the whole of it, at `size` (height, width) (parity/vid2vid 4.7)."""
+    if image.shape[:2] == size:
+        return image
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
 def resample_area(image: np.ndarray, height: int, width: int) -> Float32[np.ndarray, "h w c"]:
     """Average exactly the area that each of `height` x `width` pixels covers, also for ratios that are no integers.
 

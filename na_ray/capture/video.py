@@ -109,6 +109,13 @@ def count(path: str) -> int:
     return _index(version(path)).num_frames
 
 
+def mark_of(path: str) -> str:
+    """The mark of a video that `VideoWriter` made; empty for others. Raises ValueError when it is no video."""
+    container, _ = _open(path)
+    with container:
+        return str(container.metadata.get("comment", ""))
+
+
 def probe(path: str) -> VideoInfo:
     """Read a video through, without decoding, and say what it holds.
 
@@ -227,11 +234,10 @@ class VideoWriter:
         fps: float | int | Fraction,
         codec: Codec = "mjpeg",
         quality: int | None = None,
+        mark: str = "",
     ) -> None:
-        """`quality`: MJPEG's quantizer (1 best .. 31, default 2) or H.264's CRF (0 best .. 51, default 18).
-
-        FFV1 is lossless and has none.
-        """
+        """`quality`: MJPEG's quantizer (1 best .. 31, default 2) or H.264's CRF (0 best .. 51, default 18); FFV1 has
+        none. `mark` is stored as the file's comment (`mark_of` reads it)."""
         folder, name = os.path.split(os.fspath(path))
         os.makedirs(folder or ".", exist_ok=True)
         stem, ending = os.path.splitext(name)
@@ -241,6 +247,7 @@ class VideoWriter:
         self._quality = quality
         self._rate = Fraction(fps).limit_denominator(100_000)
         self._container = av.open(self._aside, mode="w")
+        self._container.metadata["comment"] = mark
         self._stream: VideoStream | None = None
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:

@@ -4,14 +4,13 @@ The state dict has torchvision's names (`conv1`, `bn1`, `layer1.0.conv1`, ...), 
 """
 
 import logging
-from collections.abc import Mapping
-from pathlib import Path
 
-import fsspec
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from na_ray.models.imagenet import load_weights
 
 log = logging.getLogger(__name__)
 
@@ -124,31 +123,12 @@ def load_imagenet(encoder: TextureEncoder, path: str) -> None:
     if not path:
         log.info("texture encoder: random initialization (renderer.encoder_weights names no ImageNet weights)")
         return
-    weights = _read_weights(path)
-    own = encoder.state_dict()
-    given = {name: value for name, value in weights.items() if not name.startswith(UNUSED)}
-    for name, value in own.items():
-        # Files older than torch 0.4.1 have no batch counters.
-        if name not in given and not name.endswith("num_batches_tracked"):
-            raise ValueError(f"{path}: no tensor {name!r}: expected the state dict of torchvision's ResNet-34")
-        if name in given and given[name].shape != value.shape:
-            shapes = f"{tuple(given[name].shape)}, expected {tuple(value.shape)}"
-            raise ValueError(f"{path}: {name!r} has shape {shapes} (renderer.encoder_width 64 is ResNet-34)")
-    if extra := sorted(set(given) - set(own)):
-        raise ValueError(f"{path}: unknown tensor {extra[0]!r}: expected the state dict of torchvision's ResNet-34")
-    encoder.load_state_dict(own | given)
+    load_weights(
+        encoder,
+        path,
+        "torchvision's ResNet-34",
+        unused=UNUSED,
+        remedy="leave renderer.encoder_weights empty for random weights",
+        sizes="renderer.encoder_width 64 is ResNet-34",
+    )
     log.info("texture encoder: ImageNet weights from %s", path)
-
-
-def _read_weights(path: str) -> Mapping[str, Tensor]:
-    if "://" not in path and not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; leave renderer.encoder_weights empty for random weights")
-    try:
-        with fsspec.open(path, "rb") as file:
-            weights = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: cannot be read as ImageNet weights: {reason}") from error
-    if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path}: expected a state dict of tensors (torchvision's ResNet-34)")
-    return weights

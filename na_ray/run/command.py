@@ -1,4 +1,4 @@
-"""The command line of an experiment: `python experiments/NAME.py [train] [--KNOB VALUE ...]`."""
+"""The command line of an experiment, `python experiments/NAME.py [train] [--KNOB VALUE ...]`; what commands share."""
 
 import sys
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import tyro
+from tqdm import tqdm
 
 from na_ray.config import Experiment
 from na_ray.values import MISTAKES
@@ -32,6 +33,27 @@ def guarded(action: Callable[[], int]) -> int:
         return 130
 
 
+class ProgressBar:
+    """A progress bar on a terminal, as the `progress(done, total)` that the library calls; silent elsewhere.
+
+    with ProgressBar("frames") as progress:
+        progress(1, 20)
+    """
+
+    def __init__(self, unit: str) -> None:
+        self.bar = tqdm(unit=unit, disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        return self._show
+
+    def _show(self, done: int, total: int) -> None:
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
 def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> None:
     """Run an experiment from the command line; without a command, it trains. `resume` is the default of `--resume`."""
     arguments = sys.argv[1:]
@@ -44,8 +66,12 @@ def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> 
 def _train(command: TrainCommand) -> int:
     from na_ray.run.train import train  # Ray takes seconds to import: --help need not wait
 
-    best = train(command.experiment, resume=command.resume == "auto")
-    capture = command.experiment.capture
-    print(f"\nbest checkpoint: {best}\nrender it:       na-ray render {best} --capture {capture} --output film")
+    experiment = command.experiment
+    best = train(experiment, resume=command.resume == "auto")
+    print(f"\nbest checkpoint: {best}")
+    if experiment.stages[-1] == "renderer":
+        print(f"render it:       na-ray render {best} --capture {experiment.capture} --output film")
+    else:
+        print(f"use it:          na-ray predict-textures {best} --capture {experiment.capture} --output textures")
     print("compare runs:    mlflow ui")
     return 0

@@ -8,22 +8,59 @@ import uuid
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import ray
 import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
-from na_ray.run.stream import Order, Plan, Row, Shard, decode_shard
+from na_ray.config import Experiment
+from na_ray.run.stream import Row
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends.
 SEGMENT = 4096
 # Windows in a row without a readable shard: then nothing is left to train on.
 MOST_BARREN = 16
 
+
+@runtime_checkable
+class Readable(Protocol):
+    """What a feed reads, shard by shard (`Plan`, `WindowPlan`). Cheap to send to a worker."""
+
+    @property
+    def experiment(self) -> Experiment:
+        """Whose data it is."""
+
+    @property
+    def where(self) -> str:
+        """Folder of the split, for messages."""
+
+    def decode(self, shard: Any) -> list[Row]:
+        """The rows of a shard; none for a bad one that may be skipped. A row's `skipped` counts what it stands in for."""
+
+    def room(self, num_lanes: int) -> tuple[int, int]:
+        """Bytes that so many lanes hold, and those left for decoding. Raises ValueError when they are too few."""
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """In which order it is read (`Order`, `WindowOrder`)."""
+
+    @property
+    def plan(self) -> Readable:
+        """What is read."""
+
+    @property
+    def lanes(self) -> tuple[int, ...]:
+        """The lanes of this feed: a step takes a row from each."""
+
+    def windows(self) -> Iterator[tuple[int, int, int, tuple[Any, ...]]]:
+        """(lane, window number, rows to drop at its start, shards), endlessly, as the lanes need them."""
+
+
 # The plan that a decoding process works on: it remembers cameras, poses and pixels from shard to shard.
-_unpacked: dict[str, Plan] = {}
+_unpacked: dict[str, Readable] = {}
 
 
 @dataclass(frozen=True)
@@ -33,7 +70,7 @@ class Shipped:
     reference: Any
     token: str
 
-    def unpack(self) -> Plan:
+    def unpack(self) -> Readable:
         """The plan, the same object each time."""
         if self.token not in _unpacked:
             _unpacked.clear()
@@ -47,7 +84,7 @@ class Feed:
     `distributed` decodes on Ray's CPU workers; otherwise a thread of this process does.
     """
 
-    def __init__(self, order: Order, distributed: bool) -> None:
+    def __init__(self, order: Ordered, distributed: bool) -> None:
         self.order, self.distributed = order, distributed
         _, self.room = order.plan.room(len(order.lanes))
         self.skipped = 0
@@ -72,28 +109,17 @@ class Feed:
             decoded = _distributed(plan, reading, self.room) if self.distributed else _threaded(plan, reading)
             for lane, number, drop, window in segment:
                 shards = [next(decoded) for _ in window]
-                self.skipped += sum(not rows for rows in shards)
                 mixed = [row for rows in shards for row in rows]
+                self.skipped += sum(not rows for rows in shards)
+                self.skipped += sum(int(row["skipped"]) for row in mixed if "skipped" in row)
                 barren = 0 if mixed else barren + 1
                 if barren > MOST_BARREN:
-                    raise ValueError(
-                        f"{plan.split.files.folder}: no shard of {barren} windows could be read: see na-ray inspect"
-                    )
+                    raise ValueError(f"{plan.where}: no shard of {barren} windows could be read: see na-ray inspect")
                 rng = np.random.default_rng([plan.experiment.train.seed, 1, number])
                 yield lane, [mixed[i] for i in rng.permutation(len(mixed))[drop:]]
 
 
-def _decode(plan: Plan, shard: Shard) -> list[Row]:
-    """All rows of a shard; none for a bad one that the experiment lets pass."""
-    try:
-        return list(decode_shard(plan, shard))
-    except (ValueError, OSError):
-        if plan.experiment.data.on_bad_shard == "fail":
-            raise
-        return []
-
-
-def _distributed(plan: Plan, shards: list[Shard], room: int) -> Iterator[list[Row]]:
+def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[Row]]:
     """Decode the shards with Ray Data, one task a shard, and yield their rows in the given order."""
     dataset = ray.data.range(len(shards), override_num_blocks=len(shards)).map_batches(
         _decode_blocks, batch_size=None, fn_kwargs={"plan": Shipped(ray.put(plan), uuid.uuid4().hex), "shards": shards}
@@ -112,10 +138,10 @@ def _distributed(plan: Plan, shards: list[Shard], room: int) -> Iterator[list[Ro
         item, collected = item + 1, []
 
 
-def _decode_blocks(batch: dict[str, np.ndarray], plan: Shipped, shards: list[Shard]) -> Iterator[dict[str, np.ndarray]]:
+def _decode_blocks(batch: dict[str, np.ndarray], plan: Shipped, shards: list[Any]) -> Iterator[dict[str, np.ndarray]]:
     """One block a shard, its rows stacked, with the shard's number."""
     for item in batch["id"]:
-        decoded = _decode(plan.unpack(), shards[int(item)])
+        decoded = plan.unpack().decode(shards[int(item)])
         if decoded:
             columns = {name: np.stack([row[name] for row in decoded]) for name in decoded[0]}
             yield columns | {"item": np.full(len(decoded), item)}
@@ -142,7 +168,7 @@ def _bound(dataset: ray.data.Dataset, room: int) -> None:
     options.resource_limits = options.resource_limits.copy(object_store_memory=room)
 
 
-def _threaded(plan: Plan, shards: list[Shard]) -> Iterator[list[Row]]:
+def _threaded(plan: Readable, shards: list[Any]) -> Iterator[list[Row]]:
     """Decode the shards in a thread of this process, one shard ahead."""
     ready: queue.Queue[list[Row] | Exception] = queue.Queue(maxsize=1)
     stop = threading.Event()
@@ -150,7 +176,7 @@ def _threaded(plan: Plan, shards: list[Shard]) -> Iterator[list[Row]]:
     def produce() -> None:
         for shard in shards:
             try:
-                item: list[Row] | Exception = _decode(plan, shard)
+                item: list[Row] | Exception = plan.decode(shard)
             except Exception as error:  # handed over: it must surface in the training loop, not in a thread
                 item = error
             while not stop.is_set():

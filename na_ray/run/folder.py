@@ -5,6 +5,8 @@
                  <stage>/metrics.jsonl     a line a report: step, time, metrics, pictures
                          checkpoints/step_NNNNNN/
                          validation/step_NNNNNN/*.png
+                         closed.json       when the stage is finished: its steps, and the scores as they were told
+                 texture/predicted/<split>/tex/*.png     texture maps of the held-out motion
 """
 
 import json
@@ -17,12 +19,14 @@ from typing import Any
 
 from na_ray.capture.storage import is_url
 from na_ray.checkpoint import Checkpoints, write_json
-from na_ray.config import Experiment, flatten, from_dict, override, to_dict
+from na_ray.config import Experiment, Stage, flatten, from_dict, override, to_dict
+from na_ray.run.windows import num_windows
 
 # Knobs that a resumed run may change: they decide where and how long it runs, not what it computes.
 FREE = {
     "storage",
     "capture",
+    "stages",
     "train.steps",
     "train.num_workers",
     "train.device",
@@ -51,16 +55,13 @@ FREE = {
     "report.film_frames",
 }
 
-WINDOWS_PER_WORKER = 4
-"""Windows of the texture stage in one step, a worker, where the experiment does not say (the published batch)."""
-
 
 @dataclass(frozen=True)
 class RunFolder:
     """A run's folder and one of its stages."""
 
     root: Path
-    stage: str
+    stage: Stage
     keep_last: int
 
     @property
@@ -72,6 +73,16 @@ class RunFolder:
     def checkpoints(self) -> Checkpoints:
         """The stage's checkpoints."""
         return Checkpoints(self.folder / "checkpoints", self.keep_last)
+
+    def closed(self, steps: int) -> str | None:
+        """What was told at the end of the stage, if it has been trained for that many steps; else None."""
+        path = self.folder / "closed.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return found["told"] if found.get("steps") == steps else None
+
+    def close(self, steps: int, told: str) -> None:
+        """The stage is trained, scored and filmed: a resumed run leaves it alone."""
+        write_json(self.folder / "closed.json", {"steps": steps, "told": told})
 
     def append(self, step: int, metrics: dict[str, float], pictures: str | None = None) -> None:
         """Add a line to the record of metrics: one write, so that a reader never sees half a line for long."""
@@ -90,6 +101,12 @@ class RunFolder:
         return [json.loads(line) for line in complete.split(b"\n") if line], offset + len(complete) + len(newline)
 
 
+def predicted_folder(root: Path, split: str) -> Path:
+    """Where the texture stage of a run leaves the texture maps that it predicts for a split, and the renderer's stage
+    finds them."""
+    return root / "texture" / "predicted" / split
+
+
 def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     """The folder of a run, new or found again, and the experiment with all its values settled. Writes nothing.
 
@@ -103,7 +120,7 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
         workers = max(1, experiment.train.num_workers)
         shared = {
             "train.frames_per_step": experiment.train.frames_per_step or workers,
-            "texture.windows_per_step": experiment.texture.windows_per_step or WINDOWS_PER_WORKER * workers,
+            "texture.windows_per_step": num_windows(experiment),
         }
         return root, override(experiment, shared | {"storage": str(root.parent)})
     if not resume:

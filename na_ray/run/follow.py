@@ -14,7 +14,6 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from na_ray.config import Experiment
 from na_ray.run.folder import RunFolder
 from na_ray.run.tracking import Tracker
 
@@ -28,8 +27,8 @@ QUIET = 15.0
 class Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, experiment: Experiment, stage: str) -> None:
-        self.total, self.stage, self.said = experiment.train.steps, stage, 0.0
+    def __init__(self, total: int, stage: str) -> None:
+        self.total, self.stage, self.said = total, stage, 0.0
         terminal = sys.stderr.isatty()
         self.bar = tqdm(total=self.total, desc=stage, unit="step", dynamic_ncols=True) if terminal else None
 
@@ -110,9 +109,9 @@ class Follower:
 
 
 @contextlib.contextmanager
-def following(run: RunFolder, tracker: Tracker, experiment: Experiment) -> Iterator[None]:
-    """Follow the record in a thread while the body of the `with` trains; deliver the rest at its end."""
-    progress = Progress(experiment, run.stage)
+def following(run: RunFolder, tracker: Tracker, steps: int) -> Iterator[None]:
+    """Follow the record in a thread while the body of the `with` trains for `steps`; deliver the rest at its end."""
+    progress = Progress(steps, run.stage)
     follower = Follower(run, tracker, progress)
     over = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The trained actor as an MLflow model: logged, registered, and found again."""
+"""A stage's trained network as an MLflow model: logged, registered, and found again."""
 
 import tempfile
 from pathlib import Path
@@ -6,19 +6,18 @@ from pathlib import Path
 import mlflow.artifacts
 import mlflow.pyfunc
 
-from na_ray.run import served
 from na_ray.run.tracking import Tracker
 
 REQUIREMENTS = ["na-ray", "torch", "warp-lang"]
 
 
-def log_actor(tracker: Tracker, checkpoint: Path, name: str) -> None:
-    """Store a checkpoint in the stage's run as a model, and register it under the experiment's name."""
+def log_actor(tracker: Tracker, checkpoint: Path, served: str, name: str) -> None:
+    """Store a checkpoint in the stage's run as a model (`served`: the file of its code), and register it by `name`."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
             path=str(folder),
-            python_model=served.__file__,  # as code: nothing is pickled
+            python_model=served,  # as code: nothing is pickled
             artifacts={"checkpoint": str(checkpoint)},
             pip_requirements=REQUIREMENTS,
         )
@@ -30,5 +29,5 @@ def resolve(actor: str) -> Path:
     """The checkpoint folder behind a path, a run's folder, or a `models:/NAME/VERSION` or `runs:/ID/actor` URI."""
     if ":/" in actor and not Path(actor).exists():
         local = Path(mlflow.artifacts.download_artifacts(actor))
-        return next(local.glob("**/renderer.pt")).parent
+        return next(local.glob("**/experiment.json")).parent
     return Path(actor)

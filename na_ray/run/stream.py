@@ -57,6 +57,20 @@ class Plan:
             raise ValueError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
         return Plan(split, capture.rig, experiment, tuple(views), tuple(frames))
 
+    @property
+    def where(self) -> str:
+        """Folder of the split, for messages."""
+        return self.split.files.folder
+
+    def decode(self, shard: Shard) -> list[Row]:
+        """All rows of a shard (`decode_shard`); none for a bad one that the experiment lets pass."""
+        try:
+            return list(decode_shard(self, shard))
+        except (ValueError, OSError):
+            if self.experiment.data.on_bad_shard == "fail":
+                raise
+            return []
+
     def shards(self, epoch: int) -> list[Shard]:
         """All shards of an epoch, in its order: every (frame, view) of the training set is in exactly one."""
         data = self.experiment.data

@@ -15,13 +15,12 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.run import feed, tracking
-from na_ray.run.closing import close
 from na_ray.run.folder import RunFolder, begin, open_run
 from na_ray.run.follow import following
-from na_ray.run.loop import Worker, train_renderer
+from na_ray.run.loop import Setting, Worker, train_stage
 from na_ray.run.model import log_actor
 from na_ray.run.preflight import preflight
-from na_ray.run.stream import Order, Plan
+from na_ray.run.stages import STAGES, AnyPlan
 from na_ray.values import MISTAKES
 
 # Read by Ray when it starts: quiet logs, no usage reports, dead workers noticed within half a second.
@@ -43,48 +42,69 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
     user can mend.
     """
     root, experiment = open_run(experiment, resume)
-    plan = preflight(experiment, root)
+    plans = preflight(experiment, root)
     begin(root, experiment)
     best = root
     for stage in experiment.stages:
         run = RunFolder(root, stage, experiment.train.keep_last)
         run.folder.mkdir(parents=True, exist_ok=True)
-        tracker = tracking.start(experiment, root, stage)
-        monitor = tracking.system_metrics(tracker)
-        status = "FAILED"
-        try:
-            monitor.start()
-            with following(run, tracker, experiment):
-                if experiment.train.num_workers == 0:
-                    _train_here(experiment, plan, run)
-                else:
-                    _train_on_ray(experiment, run)
-            found = run.checkpoints.best()
-            assert found is not None, "training ends with a checkpoint"
-            best = found
-            log_actor(tracker, best, experiment.name)
-            close(best, Capture.open(experiment.capture), run.folder, tracker)
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            monitor.finish()
-            tracker.finish(status)
+        steps = STAGES[stage].pace(plans[stage]).steps
+        told = run.closed(steps)
+        if told is None:
+            told = _train_stage(experiment, plans[stage], run, steps)
+            run.close(steps, told)
+        print(told, flush=True)
+        found = run.checkpoints.best()
+        assert found is not None, "training ends with a checkpoint"
+        best = found
     return best
 
 
-def _train_here(experiment: Experiment, plan: Plan, run: RunFolder) -> None:
+def _train_stage(experiment: Experiment, plan: AnyPlan, run: RunFolder, steps: int) -> str:
+    """Train a stage to its end, log its model, score and film it. Returns what to tell the user."""
+    parts = STAGES[run.stage]
+    tracker = tracking.start(experiment, run.root, run.stage)
+    monitor = tracking.system_metrics(tracker)
+    status = "FAILED"
+    try:
+        monitor.start()
+        with following(run, tracker, steps):
+            if experiment.train.num_workers == 0:
+                _train_here(experiment, plan, run)
+            else:
+                _train_on_ray(experiment, run)
+        best = run.checkpoints.best()
+        assert best is not None, "training ends with a checkpoint"
+        log_actor(tracker, best, parts.served, experiment.name + parts.suffix)
+        told = parts.close(best, Capture.open(experiment.capture), run.folder, tracker)
+        status = "FINISHED"
+        return told
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        monitor.finish()
+        tracker.finish(status)
+
+
+def _train_here(experiment: Experiment, plan: AnyPlan, run: RunFolder) -> None:
     """Train in this process, without Ray: for debugging, and for machines that are too small for it."""
     cuda = experiment.train.device == "cuda" or (experiment.train.device == "auto" and torch.cuda.is_available())
-    lanes = experiment.train.frames_per_step or 1
     worker = Worker(0, 1, torch.device("cuda:0" if cuda else "cpu"), report=lambda metrics: None)
-    train_renderer(
-        experiment,
-        plan,
-        run,
-        worker,
-        lambda step: feed.Feed(Order(plan, tuple(range(lanes)), lanes, step), distributed=False),
+    _train_worker(experiment, plan, run, worker)
+
+
+def _train_worker(experiment: Experiment, plan: AnyPlan, run: RunFolder, worker: Worker) -> None:
+    """Train a stage as one of the workers."""
+    parts = STAGES[run.stage]
+    num_lanes = parts.lanes(experiment) or worker.world
+    lanes = tuple(range(worker.rank, num_lanes, worker.world))
+    setting = Setting(experiment, plan.rig, run, worker)
+    distributed = ray.is_initialized() and experiment.train.num_workers > 0
+    train_stage(
+        parts.trainer(setting, plan),
+        setting,
+        lambda step: feed.Feed(parts.order(plan, lanes, num_lanes, step), distributed=distributed),
     )
 
 
@@ -163,11 +183,6 @@ def _worker(config: dict[str, Any]) -> None:
     device = ray.train.torch.get_device()
     if device.type == "cpu":  # Ray sets one thread a CPU reserved; the other cores are used, but one that decodes
         torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // context.get_local_world_size()))
-    plan = Plan.make(Capture.open(experiment.capture), experiment)
     run = RunFolder(Path(config["root"]), config["stage"], experiment.train.keep_last)
-    num_lanes = experiment.train.frames_per_step or world
-    lanes = tuple(range(rank, num_lanes, world))
-    worker = Worker(rank, world, device, ray.train.report)
-    train_renderer(
-        experiment, plan, run, worker, lambda step: feed.Feed(Order(plan, lanes, num_lanes, step), distributed=True)
-    )
+    plan = STAGES[run.stage].make_plan(Capture.open(experiment.capture), experiment)
+    _train_worker(experiment, plan, run, Worker(rank, world, device, ray.train.report))

@@ -23,7 +23,7 @@ def report(run: RunFolder, step: int) -> None:
 def follower(tiny: Experiment, tmp_path: Path) -> tuple[RunFolder, Follower]:
     run = RunFolder(tmp_path / "run", "renderer", 5)
     run.folder.mkdir(parents=True, exist_ok=True)
-    return run, Follower(run, tracking.start(tiny, run.root, "renderer"), Progress(tiny, "renderer"))
+    return run, Follower(run, tracking.start(tiny, run.root, "renderer"), Progress(10, "renderer"))
 
 
 def logged(watch: Follower) -> list[int]:

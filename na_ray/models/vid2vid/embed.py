@@ -1,6 +1,7 @@
 """Embedders: one map in, conditioning maps at every resolution out."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ class Embedder(nn.Module):
     def __init__(self, channels_in: int, widths: Sequence[int], *, skips: bool, spectral: bool) -> None:
         super().__init__()
         self.skips = skips
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.stem = Convolution(channels_in, widths[0], spectral=spectral)
         self.down = nn.ModuleList(Convolution(fine, coarse, stride=2, spectral=spectral) for fine, coarse in pairs)
         joined = [2 * coarse if skips and i < len(pairs) - 1 else coarse for i, (_, coarse) in enumerate(pairs)]

@@ -4,6 +4,8 @@ A flow is in pixels, channel 0 to the right, channel 1 down; pixel centers lie a
 warped(x, y) = image(x + flow_x, y + flow_y).
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -39,14 +41,14 @@ class FlowBlock(nn.Module):
 
 def _encoder(channels_in: int, widths: list[int], spectral: bool) -> nn.Sequential:
     blocks = [ConvBlock(Convolution(channels_in, widths[0], spectral=spectral), norm=True)]
-    for fine, coarse in zip(widths[:-1], widths[1:], strict=True):
+    for fine, coarse in pairwise(widths):
         blocks.append(ConvBlock(Convolution(fine, coarse, stride=2, spectral=spectral), norm=True))
     return nn.Sequential(*blocks)
 
 
 def _decoder(widths: list[int], spectral: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for fine, coarse in reversed(list(zip(widths[:-1], widths[1:], strict=True))):
+    for fine, coarse in reversed(list(pairwise(widths))):
         block = ConvBlock(Convolution(coarse, fine, spectral=spectral), norm=True)
         layers += [nn.Upsample(scale_factor=2.0), block]
     return nn.Sequential(*layers)

@@ -31,18 +31,6 @@ class Generated:
     """Evaluation mode only: the label's embedding, for the next frame's `previous`."""
 
 
-def frame_size(config: Vid2vidConfig) -> tuple[int, int]:
-    """Height and width of the maps that a generator works at. Raises ValueError if its networks can't halve them."""
-    height, width = (side << config.num_layers for side in config.code_size)
-    for name in ("embed_downsamples", "warp_downsamples", "flow_downsamples"):
-        if (height | width) % (1 << vars(config)[name]):
-            raise ValueError(
-                f"vid2vid.{name} is {vars(config)[name]}: maps of {height}x{width} (vid2vid.code_size times "
-                "2^num_layers) can't be halved that often"
-            )
-    return height, width
-
-
 class Generator(nn.Module):
     """Features from a learned code (first frame) or from the previous image (later ones), brought to full resolution
     by residual blocks that see the label's embedding, the finest also that of the warped previous image.
@@ -50,9 +38,11 @@ class Generator(nn.Module):
     `spectral=False`: plain convolutions, to be loaded with `folded` weights for inference.
     """
 
+    base: Tensor
+
     def __init__(self, config: Vid2vidConfig, spectral: bool = True) -> None:
         super().__init__()
-        self.config, self.size = config, frame_size(config)
+        self.config = config
         width, levels = self._width, config.embed_downsamples
         embedded = [width(i) for i in range(levels + 1)]
         self.label_embedder = Embedder(3, embedded, skips=False, spectral=spectral)
@@ -67,7 +57,14 @@ class Generator(nn.Module):
         self.flow = FlowNetwork(config, spectral)
         warped = [width(i) for i in range(config.warp_downsamples + 1)]
         self.warp_embedder = Embedder(4, warped, skips=True, spectral=spectral)
+        if config.mean_residual:
+            self.register_buffer("base", torch.zeros(3, *config.resolution))
         initialize(self)
+
+    def start_from(self, mean: Float[Tensor, "3 h w"]) -> None:
+        """Make the mean texture, RGB in [-1, 1], what the residuals are added to (`mean_residual`)."""
+        # Before the tanh; its ends lie at infinity.
+        self.base.copy_(torch.atanh(mean.clamp(-0.99, 0.99)))
 
     def _width(self, level: int) -> int:
         """Channels at 1/2^level of the full size."""
@@ -93,8 +90,8 @@ class Generator(nn.Module):
     ) -> Generated:
         """The frame of a label map, given the labels and images of the k = 0, 1 or 2 frames before it, oldest first.
 
-        Maps are in [-1, 1], at the generator's `size`. `previous`: `Generated.embedding` of the frame before, which
-        saves computing it again (evaluation mode only). Raises ValueError for maps of another size.
+        Maps are in [-1, 1], at the configuration's `resolution`. `previous`: `Generated.embedding` of the frame before,
+        which saves computing it again (evaluation mode only). Raises ValueError for maps of another size.
         """
         self._check_size(label)
         current = self.label_embedder(label)
@@ -114,11 +111,11 @@ class Generator(nn.Module):
         return Generated(image, flow, mask, warped, None if self.training else current)
 
     def _check_size(self, label: Tensor) -> None:
-        if tuple(label.shape[2:]) != self.size:
-            (height, width), (found_height, found_width) = self.size, label.shape[2:]
+        if tuple(label.shape[2:]) != self.config.resolution:
+            (height, width), (found_height, found_width) = self.config.resolution, label.shape[2:]
             raise ValueError(
                 f"maps of {found_height}x{found_width} pixels: the generator works at {height}x{width} "
-                f"(vid2vid.code_size {self.config.code_size} times 2^num_layers): resize them, or change the code"
+                "(vid2vid.resolution): resize them"
             )
 
     def _flow(self, label: Tensor, past_labels: Tensor, past_images: Tensor) -> tuple[Tensor, Tensor]:
@@ -152,5 +149,5 @@ class Generator(nn.Module):
             x = self.up[i](x, maps)
             x = F.interpolate(x, scale_factor=2.0) if i else x
         with torch.autocast(x.device.type, enabled=False):
-            x = F.leaky_relu(x.to(self.head.weight.dtype), SLOPE)
-            return torch.tanh(self.head(x))
+            x = self.head(F.leaky_relu(x.to(self.head.weight.dtype), SLOPE))
+            return torch.tanh(x + self.base if self.config.mean_residual else x)

@@ -1,0 +1,184 @@
+"""The texture predictor's stage: its players and losses, driven by the loop; what the driver must know of it."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.flop_counter import FlopCounterMode
+
+from na_ray.body.body import Body
+from na_ray.capture.image import resized
+from na_ray.checkpoint import Predictor
+from na_ray.config import TextureConfig, Vid2vidConfig
+from na_ray.models.vid2vid.average import Average
+from na_ray.models.vid2vid.discriminator import Discriminator
+from na_ray.models.vid2vid.generator import Generator
+from na_ray.models.vid2vid.iteration import Flows, Players, iterate
+from na_ray.models.vid2vid.perceptual import load_perceptual
+from na_ray.optim import predictor_adam
+from na_ray.run.loop import Pace, Setting
+from na_ray.run.stream import Row
+from na_ray.run.texture_validation import validate
+from na_ray.run.windows import WindowPlan, num_steps, num_windows, window_length
+from na_ray.texture_metrics import mean_map
+
+
+def pace(plan: WindowPlan) -> Pace:
+    """The texture stage's pace."""
+    texture = plan.experiment.texture
+    return Pace(num_steps(plan), texture.checkpoint_every, texture.validate_every)
+
+
+def to_window(rows: list[Row], device: torch.device) -> tuple[Tensor, Tensor, Flows | None]:
+    """The rows of a step as one batch: normal maps and texture maps (b, t, 3, h, w) in [-1, 1], and flows if given."""
+
+    def stacked(name: str) -> Tensor:
+        return torch.from_numpy(np.stack([row[name] for row in rows])).to(device)
+
+    labels, images = (stacked(name).permute(0, 1, 4, 2, 3).float() / 127.5 - 1 for name in ("labels", "images"))
+    if "flows" not in rows[0]:
+        return labels, images, None
+    return labels, images, Flows(stacked("flows"), stacked("confidences")[:, :, None])
+
+
+def mean_texture(plan: WindowPlan) -> Float[Tensor, "3 h w"]:
+    """The mean of the training frames' texture maps, RGB in [-1, 1]."""
+    size = plan.experiment.vid2vid.resolution
+    mean = mean_map(resized(image, size) for image in plan.split.textures(plan.frames.start, plan.frames.stop))
+    return torch.from_numpy(mean).permute(2, 0, 1).float() / 127.5 - 1
+
+
+class TextureTrainer:
+    """Trains a `Generator` against a `Discriminator` (see `loop.Trainer`). A step is one window a lane."""
+
+    unit = "frames"
+    remedy = "lower texture.lr_generator and texture.lr_discriminator, or train in float32"
+
+    def __init__(self, setting: Setting, plan: WindowPlan) -> None:
+        """The same weights on every worker."""
+        experiment, device = setting.experiment, setting.worker.device
+        self.setting, self.plan, self.pace = setting, plan, pace(plan)
+        torch.manual_seed(experiment.train.seed)
+        texture = experiment.texture
+        self.generator = Generator(experiment.vid2vid)
+        if experiment.vid2vid.mean_residual:
+            self.generator.start_from(mean_texture(plan))
+        self.generator.to(device)
+        self.discriminator = Discriminator(experiment.vid2vid).to(device)
+        self.average = Average(self.generator, texture.average_beta, texture.average_start)
+        perceptual, _ = load_perceptual(texture)
+        self.players = Players(
+            self._shared(self.generator),
+            self._shared(self.discriminator),
+            perceptual.to(device),
+            predictor_adam(self.generator.parameters(), texture.lr_generator, texture),
+            predictor_adam(self.discriminator.parameters(), texture.lr_discriminator, texture),
+            texture,
+            bfloat16=experiment.train.precision == "bfloat16",
+        )
+
+    def _shared(self, network: Any) -> Any:
+        """A network whose gradients are averaged over the workers."""
+        if self.setting.worker.world == 1:
+            return network
+        # The first frames of a window leave parts of both networks unused. The buffers follow from the weights.
+        return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=True)
+
+    def step(self, rows: list[Row], step: int) -> tuple[dict[str, Tensor], int]:
+        """One window a row: an update of each side per frame."""
+        labels, images, flows = to_window(rows, self.setting.worker.device)
+        frames, fakes = iterate(self.players, labels, images, flows)
+        self.average.update(self.generator)
+        names = dict.fromkeys(name for frame in frames for name in frame)
+        means = {name: torch.stack([frame[name] for frame in frames if name in frame]).mean() for name in names}
+        means["squared"] = ((fakes - images) / 2).square().mean()
+        return means, fakes.shape[0] * fakes.shape[1]
+
+    def describe(self, means: dict[str, float], step: int) -> dict[str, float]:
+        """The PSNR is that of the generated windows; each loss is averaged over the frames that have it."""
+        losses = {name: value for name, value in means.items() if name != "squared"}
+        return losses | {
+            "loss": means["G/total"],
+            "psnr": -10 * math.log10(max(means["squared"], 1e-12)),
+            "lr": self.setting.experiment.texture.lr_generator,
+            "window": float(window_length(self.plan, step - 1)),
+        }
+
+    def settle(self) -> None:
+        """Nothing differs between the workers."""
+
+    def validate(self, step: int) -> dict[str, float]:
+        """Predict the validation frames with the average."""
+        worker = self.setting.worker
+        generator = Generator(self.setting.experiment.vid2vid, spectral=False).to(worker.device)
+        generator.load_state_dict(self.average.weights)
+        body = Body.from_rig(self.plan.rig).to(device=worker.device)
+        predictor = Predictor(generator.eval().requires_grad_(False), body, self.setting.experiment)
+        return validate(predictor, step, self.setting.run, worker.rank, worker.world)
+
+    def weights(self) -> dict[str, Any]:
+        """The average's: what predicts."""
+        return self.average.weights
+
+    def training(self) -> dict[str, Any]:
+        """What going on needs: the networks with u and v, Adam's moments, and how often the average was updated."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "average_updates": self.average.updates,
+            "generator_optimizer": self.players.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.players.discriminator_optimizer.state_dict(),
+        }
+
+    def load(self, weights: dict[str, Any], training: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.generator.load_state_dict(training["generator"])
+        self.discriminator.load_state_dict(training["discriminator"])
+        self.average.load(weights, training["average_updates"])
+        self.players.generator_optimizer.load_state_dict(training["generator_optimizer"])
+        self.players.discriminator_optimizer.load_state_dict(training["discriminator_optimizer"])
+
+
+def frame_cost(vid2vid: Vid2vidConfig, texture: TextureConfig, perceptual: nn.Module) -> tuple[int, int, int]:
+    """Parameters of generator and discriminator, and the multiply-adds of both updates of a frame behind two others.
+
+    Counted on tensors without data: nothing is computed.
+    """
+    with FakeTensorMode():
+        generator, discriminator = Generator(vid2vid), Discriminator(vid2vid)
+        first, second = (torch.optim.SGD(network.parameters(), lr=0.0) for network in (generator, discriminator))
+        players = Players(generator, discriminator, type(perceptual)(), first, second, texture)
+        window = torch.zeros(1, 3, 3, *vid2vid.resolution)
+        flows = Flows(window[:, :, :2], window[:, :, :1]) if texture.flow_target == "file" else None
+        counts = []
+        for frames in (2, 3):
+            with FlopCounterMode(display=False) as counter:
+                iterate(players, window[:, :frames], window[:, :frames], flows)
+            counts.append(counter.get_total_flops() // 2)
+        sizes = [sum(p.numel() for p in network.parameters()) for network in (generator, discriminator)]
+    return sizes[0], sizes[1], counts[1] - counts[0]
+
+
+def outlook(plan: WindowPlan) -> tuple[list[str], float, int]:
+    """For the preflight: lines on the model, multiply-adds of the whole training, bytes of a checkpoint.
+
+    Raises ValueError when the bound on memory is too small, or for weights of VGG-19 that cannot be read.
+    """
+    experiment = plan.experiment
+    windows, steps = num_windows(experiment), num_steps(plan)
+    plan.room(windows // max(1, experiment.train.num_workers))
+    perceptual, told = load_perceptual(experiment.texture)
+    generator, discriminator, cost = frame_cost(experiment.vid2vid, experiment.texture, perceptual)
+    frames = windows * sum(window_length(plan, step) for step in range(steps))
+    lines = [
+        f"textures  {generator / 1e6:.1f} M + {discriminator / 1e6:.1f} M parameters, {cost / 1e9:.1f} G multiply-adds "
+        f"a frame, {steps} steps of {windows} windows of {window_length(plan, 0)} to {plan.longest()} frames",
+        f"compared  by {told}",
+    ]
+    # The generator, its average and two moments; the discriminator and two moments.
+    return lines, float(frames * cost), 4 * (4 * generator + 3 * discriminator)

@@ -1,0 +1,155 @@
+"""How good predicted texture maps are, within the charts of the atlas, and what they must beat.
+
+A prediction is a sequence: beside PSNR, SSIM and L1 of its frames it has a *flicker*, the mean change between
+neighboring frames over that of the target (1: as lively as the real one). Two baselines need no network: the mean
+texture map of the training motion, and the map of the training frame whose pose is the nearest.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor
+
+from na_ray.body.atlas import Atlas
+from na_ray.body.body import Body
+from na_ray.capture.dataset import Split
+from na_ray.capture.image import resized
+from na_ray.capture.rig import Pose
+from na_ray.checkpoint import write_json
+from na_ray.metrics import SSIM_WINDOW, ssim_map
+
+Map = UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """Means over the frames of a sequence."""
+
+    psnr: float
+    """dB, over the texels within the charts."""
+    ssim: float
+    """Over the windows around them, black outside the charts."""
+    l1: float
+    """Mean absolute difference of colors in [0, 1]."""
+    flicker: float | None
+    """Mean |change between neighbors| over the target's; None where the target does not change."""
+
+
+class Tally:
+    """Scores of a sequence, one frame after the other, in constant memory."""
+
+    def __init__(self, inside: Bool[Tensor, "h w"]) -> None:
+        """`inside`: the texels within the charts, at the maps' size."""
+        self.inside = inside.cpu()
+        margin = SSIM_WINDOW // 2
+        self.windows = self.inside[margin:-margin, margin:-margin]
+        self.frames: list[tuple[float, float, float]] = []
+        self.changes = np.zeros(2)
+        self.last: tuple[Tensor, Tensor] | None = None
+
+    def add(self, prediction: Map, target: Map) -> None:
+        """The next frame."""
+        pair = self._colors(prediction), self._colors(target)
+        a, b = (picture[self.inside] for picture in pair)
+        error = a - b
+        psnr = float(-10 * torch.log10(error.square().mean().clamp_min(1e-10)))
+        similarity = float(ssim_map(*pair)[self.windows].mean())
+        self.frames.append((psnr, similarity, float(error.abs().mean())))
+        if self.last is not None:
+            self.changes += [float((now - then).abs().mean()) for now, then in zip((a, b), self.last, strict=True)]
+        self.last = a, b
+
+    def _colors(self, picture: Map) -> Float[Tensor, "h w 3"]:
+        return torch.from_numpy(picture.astype(np.float32) / 255) * self.inside[..., None]
+
+    def scores(self) -> MapScores:
+        """Of all frames so far (one at least)."""
+        psnr, similarity, l1 = np.mean(self.frames, axis=0).tolist()
+        ours, theirs = self.changes.tolist()
+        return MapScores(psnr, similarity, l1, ours / theirs if theirs else None)
+
+
+def mean_map(maps: Iterable[Map]) -> Map:
+    """The mean of texture maps of one size."""
+    count, total = 0, np.zeros(())
+    for image in maps:
+        count, total = count + 1, total + image.astype(np.float64)
+    return (total / count).round().astype(np.uint8)
+
+
+def nearest_frames(queries: Iterable[Pose], training: list[Pose]) -> list[int]:
+    """For each pose the position of the training pose whose joints lie nearest in the body's own axes (mean square)."""
+    known = np.stack([_joints(pose) for pose in training])
+    return [int(((known - _joints(pose)) ** 2).sum((1, 2)).argmin()) for pose in queries]
+
+
+def _joints(pose: Pose) -> Float[np.ndarray, "j 3"]:
+    return (pose.joints - pose.translation.reshape(1, 3)) @ pose.rotation.T
+
+
+@dataclass(frozen=True)
+class TextureScores:
+    """A prediction beside its baselines."""
+
+    split: str
+    frames: int
+    resolution: tuple[int, int]
+    """(height, width) of the maps that were compared, px."""
+    scores: dict[str, MapScores]
+    """By method: `predicted`, `mean texture`, `nearest pose`."""
+
+    def table(self) -> str:
+        """As text, a line a method."""
+        height, width = self.resolution
+        lines = [
+            f"{self.split}: {self.frames} frames, {width}x{height} texels, within the charts",
+            " " * 16 + f"{'PSNR dB':>10}{'SSIM':>8}{'L1':>8}{'flicker':>9}",
+        ]
+        for method, found in self.scores.items():
+            flicker = "-" if found.flicker is None else f"{found.flicker:.2f}"
+            lines.append(f"{method:<16}{found.psnr:>10.2f}{found.ssim:>8.4f}{found.l1:>8.4f}{flicker:>9}")
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> None:
+        """Write everything as JSON, aside and renamed."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, json.loads(json.dumps(asdict(self), allow_nan=False)))
+
+
+def score_textures(
+    predictions: Iterable[Map], split: Split, training: Split, frames: range, body: Body
+) -> TextureScores:
+    """Compare predictions of a split's first frames with its own maps, beside the baselines from `training`'s `frames`.
+
+    All are compared at the predictions' size.
+    """
+    tallies: dict[str, Tally] = {}
+    count, side = 0, 0
+    baselines: Iterator[tuple[Map, Map]] = iter(())
+    for prediction, target in zip(predictions, split.textures(), strict=False):
+        if not count:
+            side = len(prediction)
+            inside = Atlas(body, side).inside
+            tallies = {name: Tally(inside) for name in ("predicted", "mean texture", "nearest pose")}
+            baselines = _baselines(split, training, frames, side)
+        count += 1
+        for tally, image in zip(tallies.values(), (prediction, *next(baselines)), strict=True):
+            tally.add(image, resized(target, (side, side)))
+    if not count:
+        raise ValueError(f"{split.files.folder}: no frame was predicted: there is nothing to score")
+    return TextureScores(split.name, count, (side, side), {name: tally.scores() for name, tally in tallies.items()})
+
+
+def _baselines(split: Split, training: Split, frames: range, side: int) -> Iterator[tuple[Map, Map]]:
+    """(mean texture, texture of the nearest training pose) of every frame of `split`."""
+    known = training.textures(frames.start, frames.stop)
+    mean = mean_map(resized(image, (side, side)) for image in known)
+    poses = [training.pose(i) for i in frames]
+    for position in range(split.num_frames):
+        (nearest,) = nearest_frames([split.pose(position)], poses)
+        yield mean, resized(training.texture(frames[nearest]), (side, side))
