@@ -2,8 +2,12 @@
 
     python benchmarks/streaming.py [--capture PATH] [--memory-mb 64]
 
-1. Frames a second that Ray Data delivers to a training worker (decoded, drawn, shuffled) over what PyAV decodes of the
-   same files in the same order in one process and, alike, in as many processes as there are cores.
+1. What Ray Data delivers to a training worker (decoded, drawn, shuffled) over what PyAV decodes of the same frames of
+   the same files, in the same order and ranges, to RGB. Both sides have the whole machine: plain decoding runs in as
+   many processes as there are cores; the stream's decoders share them with Ray and with the process that receives.
+   The ratio of frames a second says what training gets. The ratio of CPU seconds (all processes of either side, Ray's
+   own included) says the same, and is not moved by other programs on the machine. Both are taken in rounds, one side
+   after the other, behind the stream's first shards, which pay for starting.
 2. Peak of the object store and growth of the consuming process while it streams at least four times `--memory-mb`.
 
 Without a capture, one is made: a synthetic actor of 24 frames seen by 4 cameras at 512 x 512.
@@ -36,30 +40,58 @@ def decode(plan: Plan, shard: Shard) -> int:
     return sum(1 for path in paths if path for _ in video.decode(path, shard.start, shard.stop))
 
 
-def raw_rate(plan: Plan, shards: list[Shard], processes: int) -> float:
-    """Frames a second of plain decoding."""
-    with ProcessPoolExecutor(processes) as pool:
-        list(pool.map(decode, [plan] * processes, shards[:processes]))  # processes are up, files are cached
-        start = time.perf_counter()
-        frames = sum(pool.map(decode, [plan] * len(shards), shards))
-        return frames / (time.perf_counter() - start)
+class Cost:
+    """Seconds on the clock and of the CPU, in this process and all that it started, until `taken`."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter(), cpu_seconds()
+
+    def taken(self) -> np.ndarray:
+        """(wall, CPU) seconds since."""
+        return np.array([time.perf_counter(), cpu_seconds()]) - self.started
 
 
-def stream_rate(plan: Plan, shards: int) -> tuple[float, float]:
-    """Frames a second delivered after the first window (which pays for starting), and seconds to the first row."""
-    window = plan.experiment.data.shuffle_shards
-    frames_per_row = 1 + plan.experiment.data.views_per_frame
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of those that it started and that still run."""
+    here = psutil.Process()
+    total = 0.0
+    for process in (here, *here.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def race(plan: Plan, num_shards: int, rounds: int) -> tuple[np.ndarray, np.ndarray, int, float]:
+    """Stream and decode plainly, turn by turn.
+
+    Returns (wall, CPU) seconds of plain decoding and of the stream, the frames that each side did, and the seconds to
+    the first row.
+    """
+    size = plan.experiment.data.shuffle_shards
     rows = iter(Feed(Order(plan, (0,), 1, 0), distributed=True))
-    counts = [sum(s.stop - s.start for s in w) for w, _ in zip(plan.windows(), range(shards // window), strict=False)]
-    start = time.perf_counter()
+    windows = plan.windows()
+    cores = os.cpu_count() or 1
+    plain, stream, frames = np.zeros(2), np.zeros(2), 0
+    cost = Cost()
     next(rows)
-    first = time.perf_counter() - start
-    for _ in range(counts[0] - 1):
+    first = float(cost.taken()[0])
+    warm = [shard for window in itertools.islice(windows, max(1, num_shards // size)) for shard in window]
+    for _ in range(sum(s.stop - s.start for s in warm) - 1):
         next(rows)
-    start = time.perf_counter()
-    for _ in range(sum(counts[1:])):
-        next(rows)
-    return sum(counts[1:]) * frames_per_row / (time.perf_counter() - start), first
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(decode, [plan] * 2 * cores, warm[: 2 * cores]))  # processes are up, files are cached
+        for _ in range(rounds):
+            shards = [shard for window in itertools.islice(windows, max(1, num_shards // size)) for shard in window]
+            cost = Cost()
+            for _ in range(sum(s.stop - s.start for s in shards)):
+                next(rows)
+            stream += cost.taken()
+            time.sleep(IDLE)  # what is decoded ahead is ready by then: each round starts alike
+            cost = Cost()
+            frames += sum(pool.map(decode, [plan] * len(shards), shards))
+            plain += cost.taken()
+    return plain, stream, frames, first
 
 
 def peak_memory(plan: Plan, streamed_mb: float) -> tuple[float, float]:

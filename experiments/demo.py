@@ -1,12 +1,22 @@
 """Minutes on a laptop: python experiments/demo.py [train] [--KNOB VALUE ...].
 
-Makes a synthetic actor, trains on some of its cameras, then looks at it from cameras and in motions that training never
-saw: scores beside the textured mesh, and a video. Everything lies in one folder (`demo/`).
+Makes a synthetic actor, learns to predict its texture maps from its poses and to render it from some of its cameras,
+then looks at it from cameras and in motions that training never saw: scores beside simple baselines, and a video.
+Everything lies in one folder (`demo/`).
 """
 
 from pathlib import Path
 
-from na_ray.config import DataConfig, Experiment, OptimConfig, RendererConfig, ReportConfig, TrainConfig
+from na_ray.config import (
+    DataConfig,
+    Experiment,
+    OptimConfig,
+    RendererConfig,
+    ReportConfig,
+    TextureConfig,
+    TrainConfig,
+    Vid2vidConfig,
+)
 from na_ray.run.command import main
 from na_ray.synthetic.write import write_capture
 
@@ -16,6 +26,7 @@ DEMO = Experiment(
     name="demo",
     capture=str(CAPTURE),
     storage="demo/runs",
+    stages=("texture", "renderer"),
     data=DataConfig(
         train_views="0,1,3,4,6,7",
         validation_views="2,5",
@@ -25,14 +36,46 @@ DEMO = Experiment(
         views_per_frame=4,
         shard_frames=8,
     ),
+    vid2vid=Vid2vidConfig(
+        resolution=(128, 128),
+        num_filters=8,
+        max_num_filters=64,
+        num_layers=5,
+        num_downsamples_img=3,
+        embed_downsamples=4,
+        warp_downsamples=4,
+        flow_filters=8,
+        flow_blocks=2,
+        image_filters=16,
+        temporal_filters=16,
+        temporal_scales=2,
+        max_discriminator_filters=128,
+        mean_residual=True,
+    ),
+    texture=TextureConfig(
+        steps=60,
+        windows_per_step=2,
+        first_window=4,
+        max_window=8,
+        double_every=20,
+        max_scale=1.0,
+        lr_generator=1e-3,
+        gan_weight=0.1,
+        feature_weight=1.0,
+        average_beta=0.9,
+        average_start=10,
+        checkpoint_every=20,
+        validate_every=30,
+        validation_frames=8,
+    ),
     renderer=RendererConfig(samples_per_ray=20, hidden=96, encoder_width=16, mesh_residual=True),
-    optim=OptimConfig(lr=1.5e-3, decay_steps=450),
+    optim=OptimConfig(lr=1.5e-3, decay_steps=400),
     train=TrainConfig(
-        steps=450,
+        steps=400,
         num_workers=2,
         cpus_per_worker=0.5,
-        checkpoint_every=75,
-        validate_every=225,
+        checkpoint_every=80,
+        validate_every=200,
         validation_frames=2,
         validation_size=128,
     ),

@@ -97,39 +97,59 @@ class Extract:
 
 @dataclass(frozen=True)
 class Import:
-    """Turn a checkpoint of the original implementation into an actor of ours."""
+    """Turn a checkpoint of the original implementation, renderer or texture predictor, into one of ours."""
 
     checkpoint: Positional[Path]
-    """The original's file, as nerf_checkpoint.pt."""
+    """The original's file: nerf_checkpoint.pt, or vid2vid's epoch_N_iteration_N_checkpoint.pt."""
     capture: str
-    """The capture it was trained on: its body is compared with the file's."""
+    """The capture it was trained on: its body is compared with the renderer's file, and goes with the predictor."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder to write the actor to."""
+    """Folder to write the checkpoint to."""
+    resolution: tuple[int, int] | None = None
+    """Texture predictor: HEIGHT WIDTH of its maps. Needed where they are no squares."""
 
     def run(self) -> int:
         """Import, strictly."""
+        from na_ray.original import read_file
+        from na_ray.original_vid2vid import is_predictor
+
+        capture = Capture.open(self.capture)
+        contents = read_file(str(self.checkpoint))
+        save = self._save_predictor if is_predictor(contents) else self._save_renderer
+        notes, num_updates = save(contents, capture)
+        lines = [*(f"note   {note}" for note in notes), f"wrote {self.out}, trained for {num_updates} steps"]
+        print("\n".join(lines))
+        return 0
+
+    def _save_renderer(self, contents: Any, capture: Capture) -> tuple[tuple[str, ...], int]:
         from na_ray import checkpoint
         from na_ray.body.body import Body
         from na_ray.models.renderer import Renderer
-        from na_ray.original import import_checkpoint
+        from na_ray.original import from_contents
 
-        capture = Capture.open(self.capture)
-        found = import_checkpoint(str(self.checkpoint), capture.rig)
+        found = from_contents(contents, str(self.checkpoint), capture.rig)
         renderer = Renderer(found.renderer, Body.from_rig(found.rig))
         renderer.load_state_dict(found.state)
         config = Experiment(name=self.out.name, capture=capture.path, renderer=found.renderer, optim=found.optim)
         config = override(config, found.settings)
         training = None if found.adam is None else {"optimizer": found.adam}
         checkpoint.save(self.out, "renderer", renderer.state_dict(), found.rig, config, found.num_updates, training)
-        print(
-            "\n".join(
-                [
-                    *(f"note   {note}" for note in found.notes),
-                    f"wrote {self.out}, trained for {found.num_updates} steps",
-                ]
-            )
-        )
-        return 0
+        return found.notes, found.num_updates
+
+    def _save_predictor(self, contents: Any, capture: Capture) -> tuple[tuple[str, ...], int]:
+        from na_ray import checkpoint
+        from na_ray.original_vid2vid import from_contents
+
+        found = from_contents(contents, str(self.checkpoint), self.resolution)
+        config = Experiment(name=self.out.name, capture=capture.path, vid2vid=found.vid2vid, texture=found.texture)
+        notes = found.notes
+        if len(set(found.vid2vid.resolution)) == 1:
+            config = override(config, {"stages": ("texture",)})
+        else:
+            notes = (*notes, "its maps are no squares: it predicts, but the texture stage cannot train it")
+        weights, rig = found.weights, capture.rig
+        checkpoint.save(self.out, "texture", weights, rig, config, found.num_updates, found.training)
+        return notes, found.num_updates
 
 
 def _pair(text: str | None, option: str) -> tuple[int, int] | None:

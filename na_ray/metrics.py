@@ -19,8 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-WEIGHTS_VARIABLE = "NA_RAY_WEIGHTS"
-"""Environment variable that names the folder of the LPIPS weights."""
+from na_ray.models.imagenet import find_weights
 
 SSIM_WINDOW = 7
 """Side (px) of SSIM's window: smaller pictures have no SSIM."""
@@ -145,15 +144,11 @@ def load_lpips(folder: str | os.PathLike[str] | None = None) -> Lpips:
 
     Raises FileNotFoundError when a file is absent and ValueError when its contents are not as described above.
     """
-    place = os.environ.get(WEIGHTS_VARIABLE, "") if folder is None else folder
-    found = {pattern: sorted(Path(place).glob(pattern)) if place else [] for pattern in ("alexnet*.pth", "alex.pth")}
-    for pattern, files in found.items():
-        if not files:
-            where = f"{place} has no {pattern}" if place else f"{WEIGHTS_VARIABLE} is not set"
-            raise FileNotFoundError(
-                f"LPIPS is left out: {where}; set it to a folder with torchvision's alexnet*.pth and LPIPS's alex.pth"
-            )
-    alexnet, heads = (files[0] for files in found.values())
+    try:
+        alexnet, heads = (find_weights(pattern, folder=folder) for pattern in ("alexnet*.pth", "alex.pth"))
+    except FileNotFoundError as missing:
+        remedy = "set it to a folder with torchvision's alexnet*.pth and LPIPS's alex.pth"
+        raise FileNotFoundError(f"LPIPS is left out: {missing}; {remedy}") from None
     model = Lpips()
     state = torch.load(alexnet, map_location="cpu", weights_only=True)
     wanted = model.features.state_dict()

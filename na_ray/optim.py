@@ -34,34 +34,38 @@ def adam(parameters: Iterable[nn.Parameter], config: OptimConfig, parity: bool =
 
 def predictor_adam(parameters: Iterable[nn.Parameter], lr: float, config: TextureConfig) -> torch.optim.Adam:
     """Adam for one side of the texture predictor."""
-    kind = SharedCountAdam if config.shared_step_count else torch.optim.Adam
-    return kind(parameters, lr=lr, betas=config.betas, eps=1e-8)
+    if config.shared_step_count:
+        return SharedCountAdam(parameters, lr=lr, betas=config.betas, eps=1e-8)
+    return torch.optim.Adam(parameters, lr=lr, betas=config.betas, eps=1e-8, fused=True)
 
 
 class SharedCountAdam(torch.optim.Adam):
     """Adam that corrects every parameter's moments by the number of all updates, as apex's fused Adam.
 
     A parameter whose first gradient comes with update t starts with the correction of step t: with beta2 = 0.999 and
-    t = 3 its first step is 1.73 times as long as torch's.
+    t = 3 its first step is 1.73 times as long as torch's. The number is the group's `shared_step`.
     """
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update every parameter that has a gradient."""
+    def __init__(self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], eps: float) -> None:
+        super().__init__(parameters, lr=lr, betas=betas, eps=eps, fused=True)
+        # A hook, since torch calls those of both classes where one's `step` calls the other's.
+        self.register_step_pre_hook(lambda *_: self._share_count())
+
+    def _share_count(self) -> None:
         for group in self.param_groups:
             count = group.get("shared_step", 0)
             for p in group["params"]:
                 if p.grad is not None:
-                    self._count(p, count)
+                    self._set_count(p, count)
             group["shared_step"] = count + 1
-        return super().step(closure)
 
-    def _count(self, parameter: Tensor, count: int) -> None:
+    def _set_count(self, parameter: Tensor, count: int) -> None:
         state = self.state[parameter]
         if not state:
+            state["step"] = torch.zeros((), device=parameter.device)
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
-        state["step"] = torch.tensor(float(count))
+        state["step"].fill_(count)
 
 
 class UncorrectedAdam(torch.optim.Optimizer):

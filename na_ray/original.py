@@ -75,7 +75,14 @@ def import_checkpoint(path: str, rig: Rig | None = None, tpose: Float32[np.ndarr
     which the file lacks. Raises ValueError (FileNotFoundError) with one line: not such a file, an option that would
     change the mathematics, a tensor that is missing, unknown or of another shape or type, another rig.
     """
-    checkpoint = _read(path)
+    return from_contents(read_file(path), path, rig, tpose)
+
+
+def from_contents(
+    checkpoint: Mapping[str, Any], path: str, rig: Rig | None = None, tpose: Float32[np.ndarray, "j 4 4"] | None = None
+) -> Imported:
+    """The same from what `read_file` gave for `path`."""
+    _check_contents(checkpoint, path)
     options = translate(vars(checkpoint["args"]), path)
     model = checkpoint["model"]
     rig = _rig(model, rig, tpose, path)
@@ -104,7 +111,11 @@ def our_name(name: str) -> str | None:
     return None
 
 
-def _read(path: str) -> Mapping[str, Any]:
+def read_file(path: str) -> Mapping[str, Any]:
+    """What a checkpoint of the original holds, of either stage: a dict of tensors, containers and `Namespace`.
+
+    Raises FileNotFoundError or ValueError with one line for what is no such file, or holds anything else.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a checkpoint of the original implementation")
     try:
@@ -116,13 +127,16 @@ def _read(path: str) -> Mapping[str, Any]:
         raise ValueError(f"{path}: refused: {reason[:200]} (tensors, containers and Namespace only)") from None
     if not isinstance(checkpoint, Mapping):
         raise ValueError(f"{path}: holds a {type(checkpoint).__name__}; expected the original's checkpoint, a dict")
+    return checkpoint
+
+
+def _check_contents(checkpoint: Mapping[str, Any], path: str) -> None:
     for key, kind in (("args", argparse.Namespace), ("model", Mapping)):
         if not isinstance(checkpoint.get(key), kind):
             has = ", ".join(map(str, checkpoint)) or "nothing"
             raise ValueError(
                 f"{path}: no {key!r} of type {kind.__name__}; expected the original's checkpoint, found {has}"
             )
-    return checkpoint
 
 
 def _rig(model: Mapping[str, Tensor], rig: Rig | None, tpose: Float32[np.ndarray, "j 4 4"] | None, path: str) -> Rig:

@@ -6,6 +6,7 @@ Pixel centers lie at integer coordinates; camera axes are OpenCV's (x right, y d
 
 import hashlib
 import os
+import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,19 +42,39 @@ def digest(*parts: Tensor | np.ndarray | str) -> str:
 def write_png(path: Path, picture: np.ndarray, mark: str = "", fast: bool = False) -> None:
     """Write an (h, w, 3) uint8 picture aside and rename it, so that a file that exists is complete.
 
-    `mark` is stored in the file (`png_mark` reads it) to say what the picture was made of. `fast`: a fourth of the
-    time; smooth maps with flat ground, as those of an atlas, do not get larger by it.
+    `mark` is stored in the file (`png_mark` reads it) to say what the picture was made of. `fast`: a tenth of the time;
+    smooth maps on flat ground, as those of an atlas, get hardly larger by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     notes = PngInfo()
     notes.add_text("na_ray", mark)
     try:
-        how = {"compress_level": 1, "compress_type": zlib.Z_RLE} if fast else {}
-        Image.fromarray(picture).save(aside, format="PNG", pnginfo=notes, **how)
+        if fast:
+            aside.write_bytes(_fast_png(picture, mark))
+        else:
+            Image.fromarray(picture).save(aside, format="PNG", pnginfo=notes)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _fast_png(picture: UInt8[np.ndarray, "h w 3"], mark: str) -> bytes:
+    """A PNG of one filter, the difference to the row above, coded in runs: what takes time is the choice among more."""
+    height, width, _ = picture.shape
+    flat = np.ascontiguousarray(picture).reshape(height, 3 * width)
+    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    rows[:, 0], rows[0, 1:] = 2, flat[0]
+    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
+    coder = zlib.compressobj(1, strategy=zlib.Z_RLE)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"tEXt", b"na_ray\0" + mark.encode("latin-1")),
+        (b"IDAT", coder.compress(rows.tobytes()) + coder.flush()),
+        (b"IEND", b""),
+    )
+    parts = [struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def png_mark(path: Path) -> str:

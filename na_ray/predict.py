@@ -227,11 +227,13 @@ class _Store:
             return len(self.files), nothing
         try:
             with self.state.open("rb") as file, np.load(file) as held:
-                first, last, images = int(held["done"]), str(held["last"]), held["images"]
+                first, images = int(held["done"]), held["images"]
+            if all(file.is_file() for file in self.files[:first]):
+                return first, images
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return 0, nothing  # none, or cut short by a crash
-        known = self.files[:first]
-        return (first, images) if known and known[-1].name == last and all(f.is_file() for f in known) else (0, nothing)
+            pass  # none, or cut short by a crash
+        self.state.unlink(missing_ok=True)
+        return 0, nothing
 
     def is_kept(self, index: int, mark: str) -> bool:
         """Whether a frame is there. Raises FileExistsError when it is another prediction's."""
@@ -247,7 +249,7 @@ class _Store:
         """Keep what frame `done` needs of those before it."""
         aside = self.state.with_name(f"{self.state.stem}.{os.getpid()}.npz")
         held = torch.cat(images).float().cpu().numpy()
-        np.savez(aside, done=np.array(done), last=np.array(self.files[done - 1].name), images=held)
+        np.savez(aside, done=np.array(done), images=held)
         os.replace(aside, self.state)
 
     def finish(self, mark: str, fps: float) -> Path:

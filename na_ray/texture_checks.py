@@ -92,12 +92,14 @@ def read_flow(path: str) -> Float32[np.ndarray, "3 h w"]:
     """
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as held:
-            flow, confidence = held["flow"], held["confidence"]
-    except (ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0].strip("'\"") or type(error).__name__
-        raise ValueError(
-            f"{path}: no readable flow ({reason}); expected arrays flow and confidence: write it again"
-        ) from None
+            arrays = {name: held[name] for name in ("flow", "confidence") if name in held.files}
+    except (ValueError, EOFError, TypeError, zipfile.BadZipFile):
+        expected = "expected an .npz of flow and confidence"
+        raise ValueError(f"{path}: no readable archive of numbers; {expected}: write it again") from None
+    if len(arrays) < 2:
+        found = " and ".join(arrays) or "neither array"
+        raise ValueError(f"{path}: holds {found}; expected flow and confidence: write it again")
+    flow, confidence = arrays["flow"], arrays["confidence"]
     if flow.ndim != 3 or confidence.ndim != 2 or flow.shape != (2, *confidence.shape):
         found = f"flow {flow.shape} and confidence {confidence.shape}"
         raise ValueError(f"{path}: {found}; expected (2, h, w) and (h, w): write it again")

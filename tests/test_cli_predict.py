@@ -10,6 +10,7 @@ import pytest
 from na_ray import checkpoint
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
+from na_ray.capture.trajectory import to_file
 from na_ray.cli import main
 from na_ray.config import Experiment, override
 from na_ray.models.renderer import Renderer
@@ -73,8 +74,11 @@ def test_a_new_motion_drives_an_actor(
     assert code == 0 and f"wrote {tmp_path}/worn/tex\n" in out, err
     assert f"--capture {dance} --split dance --textures {tmp_path}/worn" in out
     film = ["render", actor, "--capture", dance, "--split", "dance", "-o", tmp_path / "film", "--size", 24]
-    film += ["--camera", write_camera(tmp_path / "camera.json", capture)]
-    code, out, err = shell.run(*film, "--textures", tmp_path / "worn", "--views", "color", "mesh")
+    film += ["--textures", tmp_path / "worn", "--views", "color", "mesh"]
+    code, _, err = shell.run(*film)
+    assert code == 2 and "dance: was not filmed: there is no camera for 'orbit'; expected a JSON file" in err
+    to_file(Capture.open(capture).split("testing").cameras[:1], tmp_path / "camera.json")
+    code, out, err = shell.run(*film, "--camera", tmp_path / "camera.json")
     assert code == 0, err
     assert len(list((tmp_path / "film" / "mesh").glob("*.png"))) == 3
     command = ["evaluate", actor, "--capture", capture, "-o"]
@@ -82,15 +86,6 @@ def test_a_new_motion_drives_an_actor(
         assert shell.run(*command, tmp_path / f"{name}.json", *options)[0] == 0
     own, worn = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("own", "worn"))
     assert own != worn
-
-
-def write_camera(path: Path, capture: Path) -> Path:
-    """The first recorded camera, for every frame."""
-    camera = Capture.open(capture).split("testing").cameras[0]
-    T = camera.T_world_camera.tolist()
-    values = {"K": camera.K.tolist(), "height": camera.height, "width": camera.width, "T_world_camera": T}
-    path.write_text(json.dumps([values] * 3))
-    return path
 
 
 def test_several_splits_each_have_their_folder(shell: Shell, capture: Path, predictor: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture, Split
-from na_ray.normals import draw_normals, write_normals
+from na_ray.normals import Format, draw_normals, write_normals
 from na_ray.picture import read_png
 from tests.make_capture import JOINTS, column, transform, write_body, write_tiny_capture
 
@@ -115,6 +115,17 @@ def test_what_is_there_is_kept_and_never_mixed(motion: Split, tmp_path: Path) ->
     write_normals(motion, tmp_path, size=16, overwrite=True)
     assert (folder / "000010.png").read_bytes() != before["000010.png"][0]
     assert (folder / "000012.png").read_bytes() == before["000012.png"][0]
+
+
+@pytest.mark.parametrize("key", ["joints_RT", "rotation", "translation"])
+@pytest.mark.parametrize("form", ["png", "avi"])
+def test_whatever_moves_the_body_makes_another_map(motion: Split, tmp_path: Path, key: str, form: Format) -> None:
+    write_normals(motion, tmp_path, size=16, form=form)
+    file = Path(motion.files.transforms.path(11))
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {key: transform(9)[key]}))
+    with pytest.raises(FileExistsError, match=r"(000011\.png|normal\.avi) shows (another pose|other poses)"):
+        write_normals(motion, tmp_path, size=16, form=form)
 
 
 def test_a_video_that_is_there_is_kept_and_never_mixed(motion: Split, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from na_ray import picture
 from na_ray.capture.camera import Camera
+from na_ray.capture.image import check_image
 
 PARITY = Path(__file__).parent / "data" / "parity" / "normals_from_depth.npz"
 
@@ -77,3 +78,14 @@ def test_sheets_hold_every_picture():
     np.testing.assert_array_equal(made[5:9, :6], one)
     assert (made[4, :6] == 255).all() and (made[5:, 6:] == 255).all()
     assert picture.labeled(one, "view 3").shape == (20, 6, 3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (40, 33)])
+def test_a_picture_written_fast_is_the_same_picture(size, tmp_path):
+    shown = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    shown[size[0] // 2 :] = 255
+    picture.write_png(tmp_path / "fast.png", shown[:, ::-1], "abc 1", fast=True)
+    assert np.array_equal(picture.read_png(tmp_path / "fast.png"), shown[:, ::-1])
+    assert picture.png_mark(tmp_path / "fast.png") == "abc 1"
+    assert check_image(str(tmp_path / "fast.png")) == size
+    assert [p.name for p in tmp_path.iterdir()] == ["fast.png"]

@@ -91,10 +91,18 @@ def to_colors(
     The alpha is composited after the range is mapped, and is 0 where the color equals the background exactly
     (parity/nerf 2.9). Resample before, with `resample_area`.
     """
-    flat = image.reshape(-1, image.shape[-1]).astype(np.float32) / np.float32(255)
-    behind = np.asarray(background, np.float32)
-    colors, alpha = flat[:, :3] * 2 - 1, np.ones(len(flat), np.float32)
-    if image.shape[-1] == 4:
-        alpha = flat[:, 3]
-        colors = colors * alpha[:, None] + behind * (1 - alpha[:, None])
-    return colors, np.where((colors == behind).all(axis=1), np.float32(0), alpha)
+    colors, alpha = over_background(image.reshape(-1, image.shape[-1]), background)
+    same = colors == np.asarray(background, np.float32)
+    return colors, np.where(same[:, 0] & same[:, 1] & same[:, 2], np.float32(0), alpha)
+
+
+def over_background(
+    pixels: np.ndarray, background: tuple[float, float, float]
+) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, "n"]]:
+    """(colors (n, 3) in [-1, 1], their own alpha (n,)) of pixels (n, 3 or 4) in 0..255: the range first."""
+    flat = pixels.astype(np.float32) / np.float32(255)
+    colors = flat[:, :3] * 2 - 1
+    if flat.shape[1] == 3:
+        return colors, np.ones(len(flat), np.float32)
+    alpha = flat[:, 3]
+    return colors * alpha[:, None] + np.asarray(background, np.float32) * (1 - alpha[:, None]), alpha

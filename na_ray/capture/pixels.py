@@ -4,11 +4,16 @@ The test here is a cheap superset (a tile grid in the image, numpy only), for it
 exact intervals are computed once, on the training worker, for the pixels that were drawn.
 """
 
+import math
+
 import numpy as np
 from scipy import ndimage
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig
+
+# Grids of up to so many cells are held whole, as one byte each.
+DENSE_CELLS = 1 << 21
 
 
 def posed_vertices(rig: Rig, pose: Pose) -> np.ndarray:
@@ -25,12 +30,19 @@ def thin_out(vertices: np.ndarray, radius: float) -> tuple[np.ndarray, float]:
     One point a cell of a grid a quarter of the radius wide: 5 to 10 times fewer on a dense mesh.
     """
     width = radius / 4
-    cells = np.floor((vertices - vertices.min(axis=0)) / width).astype(np.int64)
-    spans = cells.max(axis=0) + 1
-    keys = np.unique((cells[:, 0] * spans[1] + cells[:, 1]) * spans[2] + cells[:, 2])
+    low = vertices.min(axis=0)
+    x, y, z = np.floor((vertices - low) / width).astype(np.int64).T
+    spans = int(x.max()) + 1, int(y.max()) + 1, int(z.max()) + 1
+    keys = (x * spans[1] + y) * spans[2] + z
+    if math.prod(spans) <= DENSE_CELLS:  # ticking them off is ten times faster than sorting
+        taken = np.zeros(math.prod(spans), bool)
+        taken[keys] = True
+        keys = np.flatnonzero(taken)
+    else:
+        keys = np.unique(keys)
     rest, z = np.divmod(keys, spans[2])
     centers = np.stack([*np.divmod(rest, spans[1]), z], axis=1) + 0.5
-    return centers * width + vertices.min(axis=0), radius + width * np.sqrt(3) / 2
+    return centers * width + low, radius + width * np.sqrt(3) / 2
 
 
 def near_body(vertices: np.ndarray, camera: Camera, radius: float) -> tuple[np.ndarray, int]:
@@ -42,21 +54,22 @@ def near_body(vertices: np.ndarray, camera: Camera, radius: float) -> tuple[np.n
     pixels, depth = camera.project(vertices)
     if depth.min() <= 2 * radius:  # the camera is in the crowd: a disc no longer bounds the sphere's picture
         return np.ones((1, 1), bool), max(camera.height, camera.width)
+    x, y = pixels.T
     # A sphere's outline is an ellipse, longest away from the image center: bound it through the slant of the ray.
-    slant = (((pixels - camera.K[:2, 2]) / np.diag(camera.K)[:2]) ** 2).sum(axis=1).max()
+    slant = (((x - camera.K[0, 2]) / camera.K[0, 0]) ** 2 + ((y - camera.K[1, 2]) / camera.K[1, 1]) ** 2).max()
     reach = float(max(camera.K[0, 0], camera.K[1, 1]) * radius / (depth.min() - radius) * np.sqrt(1 + slant))
     tile = max(1, int(reach / 3))
-    cells = np.floor((pixels[:, ::-1] + 0.5) / tile).astype(np.int64)
+    row, column = (np.floor((p + 0.5) / tile).astype(np.int64) for p in (y, x))
     near = np.zeros((-(-camera.height // tile), -(-camera.width // tile)), bool)
     # Only the part of the picture around the body is looked at.
     margin = int(np.ceil(reach / tile)) + 2
-    first = np.maximum(cells.min(axis=0) - margin, -margin)
-    stop = np.minimum(cells.max(axis=0) + margin + 1, np.array(near.shape) + margin)
+    first = np.maximum((row.min() - margin, column.min() - margin), -margin)
+    stop = np.minimum((row.max() + margin + 1, column.max() + margin + 1), np.array(near.shape) + margin)
     if (stop <= first).any():
         return near, tile
     empty = np.ones(stop - first, bool)
-    inside = ((cells >= first) & (cells < stop)).all(axis=1)
-    empty[tuple((cells[inside] - first).T)] = False
+    inside = (row >= first[0]) & (row < stop[0]) & (column >= first[1]) & (column < stop[1])
+    empty[row[inside] - first[0], column[inside] - first[1]] = False
     # Half a diagonal for the point within its cell, half a diagonal for the pixel within its own.
     close = ndimage.distance_transform_edt(empty) <= reach / tile + np.sqrt(2)
     low, high = np.maximum(first, 0), np.minimum(stop, near.shape)
@@ -78,7 +91,7 @@ def draw_pixels(
     # Tiles at the border stick out of the picture: draw some more and drop what fell outside.
     drawn = rng.choice(total, size=min(total, int(1.3 * count) + 64), replace=False, shuffle=True)
     cell, inner = np.divmod(drawn, tile * tile)
-    inside_tile = np.stack(np.divmod(inner, tile), axis=1)
-    xy = (tiles[cell].astype(np.int64) * tile + inside_tile)[:, ::-1]
-    xy = xy[(xy < (width, height)).all(axis=1)]
+    y, x = (tile * tiles[cell, axis].astype(np.int64) + at for axis, at in enumerate(np.divmod(inner, tile)))
+    inside = (x < width) & (y < height)
+    xy = np.stack([x[inside], y[inside]], axis=1)
     return np.tile(xy, (-(-count // max(1, len(xy))), 1))[:count]

@@ -134,14 +134,18 @@ def recorded(split: Split, cameras: Sequence[int] | None = None) -> list[Camera]
 def along(choice: str, split: Split, frames: Sequence[int]) -> list[Camera]:
     """A camera a frame: `orbit`, `spiral`, a recorded camera (`3`), a path through several (`0,4,8`), or a JSON file.
 
-    Raises ValueError for a choice that is none of these, or a file with another number of cameras.
+    Raises ValueError for a choice that is none of these, a file with another number of cameras, or any but a file for a
+    motion that was not filmed.
     """
-    filmed = split.cameras
     if choice.endswith(".json"):
         given = from_file(choice)
         if len(given) not in (1, len(frames)):
             raise ValueError(f"{choice} holds {len(given)} cameras for {len(frames)} frames: give one, or one a frame")
         return given * (len(frames) if len(given) == 1 else 1)
+    if split.files.kind == "poses":
+        expected = "expected a JSON file of cameras (na_ray.capture.trajectory.to_file): --camera FILE.json"
+        raise ValueError(f"{split.files.folder}: was not filmed: there is no camera for {choice!r}; {expected}")
+    filmed = split.cameras
     if choice in ("orbit", "spiral"):
         center = body_center(split.pose(f) for f in frames)
         path = orbit if choice == "orbit" else spiral

@@ -1,11 +1,29 @@
 """Files of ImageNet weights, in torchvision's names: read with care, loaded strictly."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import fsspec
 import torch
 from torch import Tensor, nn
+
+WEIGHTS_VARIABLE = "NA_RAY_WEIGHTS"
+"""Environment variable that names the folder of published weights."""
+
+
+def find_weights(*patterns: str, folder: str | os.PathLike[str] | None = None) -> Path:
+    """The first file that matches a pattern, the earlier ones first, in `folder` (default: what the variable names).
+
+    Raises FileNotFoundError that says what is absent; the caller adds what follows and what to do.
+    """
+    place = os.environ.get(WEIGHTS_VARIABLE, "") if folder is None else folder
+    if not place:
+        raise FileNotFoundError(f"{WEIGHTS_VARIABLE} is not set")
+    found = [file for pattern in patterns for file in sorted(Path(place).glob(pattern))]
+    if not found:
+        raise FileNotFoundError(f"{place} has no {' or '.join(patterns)}")
+    return found[0]
 
 
 def load_weights(

@@ -20,6 +20,9 @@ from na_ray.run.stream import Row
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends.
 SEGMENT = 4096
+# Most shards, and bytes of them, that a task decodes: its cost beside decoding (15 ms here) is shared by them.
+TASK_SHARDS = 16
+TASK_BYTES = 32 * 2**20
 # Windows in a row without a readable shard: then nothing is left to train on.
 MOST_BARREN = 16
 
@@ -37,7 +40,10 @@ class Readable(Protocol):
         """Folder of the split, for messages."""
 
     def decode(self, shard: Any) -> list[Row]:
-        """The rows of a shard; none for a bad one that may be skipped. A row's `skipped` counts what it stands in for."""
+        """The rows of a shard; none for a bad one that may be skipped. A row's `skipped` counts those it stands for."""
+
+    def shard_bytes(self) -> int:
+        """Most bytes that the rows of a shard take."""
 
     def room(self, num_lanes: int) -> tuple[int, int]:
         """Bytes that so many lanes hold, and those left for decoding. Raises ValueError when they are too few."""
@@ -59,19 +65,19 @@ class Ordered(Protocol):
         """(lane, window number, rows to drop at its start, shards), endlessly, as the lanes need them."""
 
 
-# The plan that a decoding process works on: it remembers cameras, poses and pixels from shard to shard.
-_unpacked: dict[str, Readable] = {}
+# What a decoding process works on: the plan remembers cameras, poses and pixels from shard to shard.
+_unpacked: dict[str, tuple[Readable, list[Any]]] = {}
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """A plan in Ray's object store, unpacked once a process."""
+    """A plan and the shards to read, in Ray's object store, unpacked once a process: every task brings this along."""
 
     reference: Any
     token: str
 
-    def unpack(self) -> Readable:
-        """The plan, the same object each time."""
+    def unpack(self) -> tuple[Readable, list[Any]]:
+        """The same objects each time."""
         if self.token not in _unpacked:
             _unpacked.clear()
             _unpacked[self.token] = ray.get(self.reference)
@@ -120,9 +126,11 @@ class Feed:
 
 
 def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[Row]]:
-    """Decode the shards with Ray Data, one task a shard, and yield their rows in the given order."""
-    dataset = ray.data.range(len(shards), override_num_blocks=len(shards)).map_batches(
-        _decode_blocks, batch_size=None, fn_kwargs={"plan": Shipped(ray.put(plan), uuid.uuid4().hex), "shards": shards}
+    """Decode the shards with Ray Data, some of them a task, and yield the rows of each in the given order."""
+    # Two tasks decode, and what they made twice over waits or is being read: their parts of `room` are a quarter each.
+    size = max(1, min(TASK_SHARDS, min(TASK_BYTES, room // 4) // plan.shard_bytes()))
+    dataset = ray.data.range(len(shards), override_num_blocks=-(-len(shards) // size)).map_batches(
+        _decode_blocks, batch_size=None, fn_kwargs={"shipped": Shipped(ray.put((plan, shards)), uuid.uuid4().hex)}
     )
     _bound(dataset, room)
     blocks = dataset.iter_batches(batch_size=None, prefetch_batches=1)
@@ -138,13 +146,14 @@ def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[
         item, collected = item + 1, []
 
 
-def _decode_blocks(batch: dict[str, np.ndarray], plan: Shipped, shards: list[Any]) -> Iterator[dict[str, np.ndarray]]:
-    """One block a shard, its rows stacked, with the shard's number."""
-    for item in batch["id"]:
-        decoded = plan.unpack().decode(shards[int(item)])
-        if decoded:
-            columns = {name: np.stack([row[name] for row in decoded]) for name in decoded[0]}
-            yield columns | {"item": np.full(len(decoded), item)}
+def _decode_blocks(batch: dict[str, np.ndarray], shipped: Shipped) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of some shards stacked, with the number of the shard of each."""
+    plan, shards = shipped.unpack()
+    rows = [row | {"item": item} for item in batch["id"] for row in plan.decode(shards[int(item)])]
+    # Windows become longer at some steps: rows of one shape make a block.
+    for _, alike in itertools.groupby(rows, key=lambda row: [value.shape for value in row.values()]):
+        held = list(alike)
+        yield {name: np.stack([row[name] for row in held]) for name in held[0]}
 
 
 class Breather(ExecutionCallback):

@@ -1,5 +1,7 @@
 """A stage's trained network as an MLflow model: logged, registered, and found again."""
 
+import logging
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -12,13 +14,19 @@ REQUIREMENTS = ["na-ray", "torch", "warp-lang"]
 
 
 def log_actor(tracker: Tracker, checkpoint: Path, served: str, name: str) -> None:
-    """Store a checkpoint in the stage's run as a model (`served`: the file of its code), and register it by `name`."""
+    """Store a checkpoint in the stage's run as a model (`served`: the file of its code), and register it by `name`.
+
+    What only training needs stays behind: optimizers' states are several times as large as the model.
+    """
+    # Columns hold arrays, for which MLflow has no signature, and warns of it.
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "model"
+        folder, kept = Path(scratch) / "model", Path(scratch) / checkpoint.name
+        shutil.copytree(checkpoint, kept, ignore=shutil.ignore_patterns("training.pt"))
         mlflow.pyfunc.save_model(
             path=str(folder),
             python_model=served,  # as code: nothing is pickled
-            artifacts={"checkpoint": str(checkpoint)},
+            artifacts={"checkpoint": str(kept)},
             pip_requirements=REQUIREMENTS,
         )
         tracker.client.log_artifacts(tracker.stage, str(folder), artifact_path="actor")

@@ -15,9 +15,9 @@ import numpy as np
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import resample_area, to_colors
+from na_ray.capture.image import over_background, resample_area
 from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices, thin_out
-from na_ray.capture.rig import Rig
+from na_ray.capture.rig import Pose, Rig
 from na_ray.config import Experiment, parse_indices
 
 # The coarse test draws pixels that may miss the shell: this many more than needed are sent, the exact test chooses.
@@ -108,13 +108,17 @@ class Plan:
         rays = math.ceil(SPARE_RAYS * data.rays_per_view) * data.views_per_frame * 9 * 4
         return texture + rays + 4096
 
+    def shard_bytes(self) -> int:
+        """Bytes of the rows of a whole shard."""
+        return self.experiment.data.shard_frames * self.row_bytes()
+
     def room(self, num_lanes: int) -> tuple[int, int]:
         """Bytes of the windows that a worker with so many lanes holds, and what `data.memory_mb` leaves for decoding.
 
         Raises ValueError when that is less than two shards.
         """
         data = self.experiment.data
-        shard = data.shard_frames * self.row_bytes()
+        shard = self.shard_bytes()
         windows = num_lanes * data.shuffle_shards * shard
         left = data.memory_mb * 2**20 - windows
         if left < 2 * shard:
@@ -155,8 +159,8 @@ def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: tuple[fl
     """
     if image.shape[:2] != (camera.height, camera.width):
         image = resample_area(image, camera.height, camera.width)
-    colors, _ = to_colors(image[xy[:, 1], xy[:, 0]][:, None], background)
-    return colors.reshape(len(xy), 3)
+    colors, _ = over_background(image[xy[:, 1], xy[:, 0]], background)
+    return colors
 
 
 def resize_texture(texture: np.ndarray, side: int | None) -> np.ndarray:
@@ -174,9 +178,14 @@ def _near(plan: Plan, frame: int, view: int) -> tuple[np.ndarray, int]:
     return np.argwhere(near).astype(np.uint16), tile
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=4096)
+def _pose(plan: Plan, frame: int) -> Pose:
+    return plan.split.pose(frame)
+
+
+@functools.lru_cache(maxsize=64)
 def _points(plan: Plan, frame: int) -> tuple[np.ndarray, float]:
-    vertices = posed_vertices(plan.rig, plan.split.pose(frame))
+    vertices = posed_vertices(plan.rig, _pose(plan, frame))
     return thin_out(vertices, plan.experiment.renderer.shell_radius)
 
 
@@ -203,7 +212,7 @@ def decode_shard(plan: Plan, shard: Shard) -> Iterator[Row]:
     videos = [plan.split.images(v, shard.start, shard.stop) for v in shard.views]
     textures = plan.split.textures(shard.start, shard.stop)
     for frame, texture, *images in zip(range(shard.start, shard.stop), textures, *videos, strict=True):
-        pose = plan.split.pose(frame)
+        pose = _pose(plan, frame)
         rays = []
         for view, camera, image in zip(shard.views, cameras, images, strict=True):
             rng = np.random.default_rng([plan.experiment.train.seed, shard.epoch, frame, view])

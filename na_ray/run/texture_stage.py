@@ -1,6 +1,7 @@
 """The texture predictor's stage: its players and losses, driven by the loop; what the driver must know of it."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from na_ray.body.body import Body
 from na_ray.capture.image import resized
 from na_ray.checkpoint import Predictor
-from na_ray.config import TextureConfig, Vid2vidConfig
+from na_ray.config import Vid2vidConfig
 from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
@@ -144,24 +145,29 @@ class TextureTrainer:
         self.players.discriminator_optimizer.load_state_dict(training["discriminator_optimizer"])
 
 
-def frame_cost(vid2vid: Vid2vidConfig, texture: TextureConfig, perceptual: nn.Module) -> tuple[int, int, int]:
-    """Parameters of generator and discriminator, and the multiply-adds of both updates of a frame behind two others.
+def frame_cost(vid2vid: Vid2vidConfig, perceptual: nn.Module) -> tuple[int, int, int]:
+    """Parameters of generator and discriminator, and about how many multiply-adds both updates of a frame take.
 
-    Counted on tensors without data: nothing is computed.
+    Forward passes are counted on tensors without data. A backward pass costs twice as much, or once where it leads to
+    an input alone: the generator's update passes real and fake frames and goes back through the fake ones.
     """
-    with FakeTensorMode():
+    with FakeTensorMode(), torch.no_grad():
         generator, discriminator = Generator(vid2vid), Discriminator(vid2vid)
-        first, second = (torch.optim.SGD(network.parameters(), lr=0.0) for network in (generator, discriminator))
-        players = Players(generator, discriminator, type(perceptual)(), first, second, texture)
-        window = torch.zeros(1, 3, 3, *vid2vid.resolution)
-        flows = Flows(window[:, :, :2], window[:, :, :1]) if texture.flow_target == "file" else None
-        counts = []
-        for frames in (2, 3):
-            with FlopCounterMode(display=False) as counter:
-                iterate(players, window[:, :frames], window[:, :frames], flows)
-            counts.append(counter.get_total_flops() // 2)
+        frame, past = torch.zeros(1, 3, *vid2vid.resolution), torch.zeros(1, 2, 3, *vid2vid.resolution)
+        calls: list[tuple[float, Callable[[], object]]] = [
+            (3, lambda: generator(frame, past, past)),
+            (3 + 1.5, lambda: discriminator(frame, frame, frame, past, past)),
+            (1.5, lambda: type(perceptual)()(frame, frame)),
+        ]
+        cost = sum(times * _multiply_adds(call) for times, call in calls)
         sizes = [sum(p.numel() for p in network.parameters()) for network in (generator, discriminator)]
-    return sizes[0], sizes[1], counts[1] - counts[0]
+    return sizes[0], sizes[1], int(cost)
+
+
+def _multiply_adds(call: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops() // 2
 
 
 def outlook(plan: WindowPlan) -> tuple[list[str], float, int]:
@@ -173,7 +179,7 @@ def outlook(plan: WindowPlan) -> tuple[list[str], float, int]:
     windows, steps = num_windows(experiment), num_steps(plan)
     plan.room(windows // max(1, experiment.train.num_workers))
     perceptual, told = load_perceptual(experiment.texture)
-    generator, discriminator, cost = frame_cost(experiment.vid2vid, experiment.texture, perceptual)
+    generator, discriminator, cost = frame_cost(experiment.vid2vid, perceptual)
     frames = windows * sum(window_length(plan, step) for step in range(steps))
     lines = [
         f"textures  {generator / 1e6:.1f} M + {discriminator / 1e6:.1f} M parameters, {cost / 1e9:.1f} G multiply-adds "

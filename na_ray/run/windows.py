@@ -109,7 +109,7 @@ class WindowPlan:
         Raises ValueError when that is less than two windows.
         """
         memory = self.experiment.data.memory_mb
-        window = self.window_bytes()
+        window = self.shard_bytes()
         left = memory * 2**20 - num_lanes * window
         if left < 2 * window:
             raise ValueError(
@@ -123,7 +123,7 @@ class WindowPlan:
         """Frames of the longest window that training comes to."""
         return window_length(self, num_steps(self) - 1)
 
-    def window_bytes(self) -> int:
+    def shard_bytes(self) -> int:
         """Bytes of the longest window: two maps of three bytes a pixel, and three floats for a flow from files."""
         pixel = 6 + (12 if self.experiment.texture.flow_target == "file" else 0)
         return self.longest() * self.side**2 * pixel + 4096

@@ -44,3 +44,42 @@ def tiny(tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "report.film_frames": 0,
         },
     )
+
+
+@pytest.fixture
+def tiny_texture(tiny: Experiment) -> Experiment:
+    """The same with the texture stage: six steps of one window of networks as narrow as they get."""
+    return override(
+        tiny,
+        {
+            "stages": ("texture",),
+            "vid2vid.resolution": (32, 32),
+            "vid2vid.num_filters": 2,
+            "vid2vid.max_num_filters": 4,
+            "vid2vid.num_layers": 4,
+            "vid2vid.num_downsamples_img": 3,
+            "vid2vid.embed_downsamples": 2,
+            "vid2vid.warp_downsamples": 2,
+            "vid2vid.warp_layers": 2,
+            "vid2vid.latent_channels": 4,
+            "vid2vid.flow_filters": 2,
+            "vid2vid.flow_downsamples": 2,
+            "vid2vid.flow_blocks": 1,
+            "vid2vid.image_filters": 2,
+            "vid2vid.image_scales": 1,
+            "vid2vid.image_layers": 2,
+            "vid2vid.temporal_filters": 2,
+            "vid2vid.temporal_scales": 1,
+            "vid2vid.temporal_subscales": 1,
+            "vid2vid.temporal_layers": 1,
+            "texture.steps": 6,
+            "texture.first_window": 3,
+            "texture.max_window": 4,
+            "texture.double_every": 3,
+            "texture.windows_per_step": 2,
+            "texture.average_start": 2,
+            "texture.checkpoint_every": 2,
+            "texture.validate_every": 0,
+            "texture.validation_frames": 4,
+        },
+    )

@@ -80,7 +80,7 @@ def take(plan: WindowPlan, lanes: tuple[int, ...], steps: int, first: int = 0, r
 
 
 def same(a: Row, b: Row) -> bool:
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+    return a.keys() == b.keys() and all(a[k].dtype == b[k].dtype and np.array_equal(a[k], b[k]) for k in a)
 
 
 def equal(some: list[list[Row]], others: list[list[Row]]) -> bool:
@@ -266,7 +266,7 @@ def test_windows_in_flight_stay_within_the_bound(captures: dict[str, Path]) -> N
     knobs = {"data.memory_mb": 2, "vid2vid.resolution": (64, 64), "texture.windows_per_step": 2}
     plan = plan_of(captures["raw"], **knobs)
     held, left = plan.room(2)
-    assert held + left == 2 * 2**20 and held == 2 * plan.window_bytes() >= 2 * 16 * 64 * 64 * 6
+    assert held + left == 2 * 2**20 and held == 2 * plan.shard_bytes() >= 2 * 16 * 64 * 64 * 6
     rows = iter(Feed(WindowOrder(plan, (0, 1), 2, 100), distributed=False))
     next(rows)
     tracemalloc.start()

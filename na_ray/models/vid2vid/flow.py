@@ -20,9 +20,10 @@ def warp(image: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]) -> Flo
     height, width = image.shape[2:]
     # Positions in the image's precision: a bfloat16 counts whole pixels from 256 on.
     flow = flow.to(image.dtype)
-    x = torch.arange(width, dtype=image.dtype, device=image.device) + flow[:, 0]
-    y = torch.arange(height, dtype=image.dtype, device=image.device)[:, None] + flow[:, 1]
-    grid = torch.stack([2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1], dim=-1)
+    # In this order of operations as in the original: at whole pixels, rounding decides which side's slope is the gradient.
+    x = torch.linspace(-1, 1, width, dtype=image.dtype, device=image.device) + flow[:, 0] / (max(width - 1, 1) / 2)
+    y = torch.linspace(-1, 1, height, dtype=image.dtype, device=image.device)
+    grid = torch.stack([x, y[:, None] + flow[:, 1] / (max(height - 1, 1) / 2)], dim=-1)
     return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
 
 

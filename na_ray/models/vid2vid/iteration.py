@@ -100,7 +100,7 @@ Terms = dict[str, tuple[Tensor, float]]
 """Losses by name, each with its weight."""
 
 
-def _stacked(frames: list[Tensor], like: Window) -> Window:
+def _stacked(frames: list[Tensor], like: Window) -> Float[Tensor, "b k 3 h w"]:
     return torch.stack(frames, dim=1) if frames else like[:, :0]
 
 

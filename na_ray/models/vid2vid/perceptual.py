@@ -5,16 +5,12 @@ with its names. Name it in `texture.vgg_weights`, or put it as `vgg19.pth` (or `
 environment variable `NA_RAY_WEIGHTS` names.
 """
 
-import os
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from na_ray.metrics import WEIGHTS_VARIABLE
-from na_ray.models.imagenet import load_weights
+from na_ray.models.imagenet import WEIGHTS_VARIABLE, find_weights, load_weights
 from na_ray.models.vid2vid.losses import mean_difference
 from na_ray.vid2vid_config import TextureConfig
 
@@ -133,7 +129,7 @@ def load_perceptual(config: TextureConfig) -> tuple[nn.Module, str]:
 
 def _published_file() -> str:
     """VGG-19's file in the folder of weights; empty when there is none."""
-    folder = os.environ.get(WEIGHTS_VARIABLE, "")
-    if not folder:
+    try:
+        return str(find_weights("vgg19.pth", "vgg19-*.pth"))
+    except FileNotFoundError:
         return ""
-    return next((str(f) for name in ("vgg19.pth", "vgg19-*.pth") for f in sorted(Path(folder).glob(name))), "")
