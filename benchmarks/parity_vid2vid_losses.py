@@ -181,7 +181,14 @@ class Recorder:
         self.parameters = {to_original(name): p for name, p in network.named_parameters()}
         self.norms: list[dict[str, float]] = []
         self.full: list[dict[str, Tensor]] = []
-        optimizer.register_step_pre_hook(lambda *_: self.record())
+        step = optimizer.step
+
+        def recorded() -> None:
+            self.record()
+            step()
+
+        # No hook: torch runs those of a subclass' step and of the step that it calls.
+        optimizer.step = recorded  # type: ignore[method-assign, assignment]
 
     def record(self) -> None:
         """Keep them; -1 stands for none."""

@@ -1,28 +1,34 @@
 """The stream beside plain decoding, and the memory it takes.
 
-    python benchmarks/streaming.py [--capture PATH] [--memory-mb 64]
+    python benchmarks/streaming.py [--capture PATH] [--memory-mb 128]
 
 1. What Ray Data delivers to a training worker (decoded, drawn, shuffled) over what PyAV decodes of the same frames of
    the same files, in the same order and ranges, to RGB. Both sides have the whole machine: plain decoding runs in as
    many processes as there are cores; the stream's decoders share them with Ray and with the process that receives.
    The ratio of frames a second says what training gets. The ratio of CPU seconds (all processes of either side, Ray's
-   own included) says the same, and is not moved by other programs on the machine. Both are taken in rounds, one side
-   after the other, behind the stream's first shards, which pay for starting.
-2. Peak of the object store and growth of the consuming process while it streams at least four times `--memory-mb`.
+   own included) says the same, and is not moved by other programs on the machine. Plain decoding is measured before
+   and after the stream, and the stream behind its first quarter, which pays for starting.
+2. Peak of what the object store holds, and growth of the consuming process, while at least four times `--memory-mb`
+   pass through.
 
 Without a capture, one is made: a synthetic actor of 24 frames seen by 4 cameras at 512 x 512.
 """
 
 import argparse
+import contextlib
+import itertools
+import multiprocessing
 import os
-import shutil
+import re
 import tempfile
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import psutil
+from ray._private.internal_api import memory_summary
 
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture
@@ -62,48 +68,46 @@ def cpu_seconds() -> float:
     return total
 
 
-def race(plan: Plan, num_shards: int, rounds: int) -> tuple[np.ndarray, np.ndarray, int, float]:
-    """Stream and decode plainly, turn by turn.
-
-    Returns (wall, CPU) seconds of plain decoding and of the stream, the frames that each side did, and the seconds to
-    the first row.
-    """
-    size = plan.experiment.data.shuffle_shards
-    rows = iter(Feed(Order(plan, (0,), 1, 0), distributed=True))
-    windows = plan.windows()
+def decode_plainly(plan: Plan, shards: list[Shard]) -> np.ndarray:
+    """(wall, CPU) seconds of decoding the shards in a process a core."""
     cores = os.cpu_count() or 1
-    plain, stream, frames = np.zeros(2), np.zeros(2), 0
-    cost = Cost()
-    next(rows)
-    first = float(cost.taken()[0])
-    warm = [shard for window in itertools.islice(windows, max(1, num_shards // size)) for shard in window]
-    for _ in range(sum(s.stop - s.start for s in warm) - 1):
-        next(rows)
     with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(decode, [plan] * 2 * cores, warm[: 2 * cores]))  # processes are up, files are cached
-        for _ in range(rounds):
-            shards = [shard for window in itertools.islice(windows, max(1, num_shards // size)) for shard in window]
-            cost = Cost()
-            for _ in range(sum(s.stop - s.start for s in shards)):
-                next(rows)
-            stream += cost.taken()
-            time.sleep(IDLE)  # what is decoded ahead is ready by then: each round starts alike
-            cost = Cost()
-            frames += sum(pool.map(decode, [plan] * len(shards), shards))
-            plain += cost.taken()
-    return plain, stream, frames, first
+        list(pool.map(decode, [plan] * 2 * cores, shards[: 2 * cores]))  # processes are up, files are cached
+        cost = Cost()
+        list(pool.map(decode, [plan] * len(shards), shards))
+        return cost.taken()
+
+
+def deliver(plan: Plan, num_warm: int, num_rows: int) -> tuple[np.ndarray, float]:
+    """(wall, CPU) seconds in which Ray Data delivers `num_rows` behind the first `num_warm`; seconds to the first."""
+    rows = iter(Feed(Order(plan, (0,), 1, 0), distributed=True))
+    start = time.perf_counter()
+    next(rows)
+    first = time.perf_counter() - start
+    for _ in range(num_warm - 1):
+        next(rows)
+    cost = Cost()
+    for _ in range(num_rows):
+        next(rows)
+    return cost.taken(), first
+
+
+def store_mb() -> float:
+    """MB of the objects in Ray's store: its files keep the size that they once had, and say nothing."""
+    summary = memory_summary(stats_only=True)
+    return float(re.findall(r"Plasma memory usage (\d+) MiB", summary)[0])
 
 
 def peak_memory(plan: Plan, streamed_mb: float) -> tuple[float, float]:
-    """MB by which the object store and this process grew while `streamed_mb` passed through."""
-    before, store = psutil.Process().memory_info().rss, shutil.disk_usage("/dev/shm").used
-    peaks = {"process": 0, "store": 0}
+    """Most MB in the object store, and by which this process grew, while `streamed_mb` passed through."""
+    before = psutil.Process().memory_info().rss
+    peaks = {"process": 0.0, "store": 0.0}
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(0.05):
-            peaks["process"] = max(peaks["process"], psutil.Process().memory_info().rss - before)
-            peaks["store"] = max(peaks["store"], shutil.disk_usage("/dev/shm").used - store)
+            peaks["process"] = max(peaks["process"], (psutil.Process().memory_info().rss - before) / 2**20)
+            peaks["store"] = max(peaks["store"], store_mb())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -112,7 +116,7 @@ def peak_memory(plan: Plan, streamed_mb: float) -> tuple[float, float]:
         passed += sum(array.nbytes for row in next(rows) for array in row.values())
     over.set()
     watcher.join()
-    return peaks["store"] / 2**20, peaks["process"] / 2**20
+    return peaks["store"], peaks["process"]
 
 
 def main() -> None:
@@ -120,7 +124,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capture", default="")
     parser.add_argument("--memory-mb", type=int, default=128)
-    parser.add_argument("--shards", type=int, default=48)
+    parser.add_argument("--shards", type=int, default=320)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         if not options.capture:
@@ -135,14 +139,18 @@ def measure(options: argparse.Namespace) -> None:
     knobs = {"data.resolution": None, "data.train_views": "all", "data.views_per_frame": 2, "data.shuffle_shards": 2}
     experiment = override(Experiment(capture=options.capture), knobs | {"data.shard_frames": 8})
     plan = Plan.make(Capture.open(options.capture), experiment)
-    shards = [shard for window, _ in zip(plan.windows(), range(options.shards // 2), strict=False) for shard in window]
-    cores = os.cpu_count() or 1
+    windows = itertools.islice(plan.windows(), options.shards // experiment.data.shuffle_shards)
+    shards = [shard for window in windows for shard in window]
+    warm, measured = shards[: len(shards) // 4], shards[len(shards) // 4 :]
+    num_warm, num_rows = (sum(s.stop - s.start for s in part) for part in (warm, measured))
+    frames = num_rows * (1 + experiment.data.views_per_frame)
+    before = decode_plainly(plan, measured)
     connect(experiment)
-    one, all_cores = raw_rate(plan, shards, 1), raw_rate(plan, shards, cores)
-    delivered, first = stream_rate(plan, len(shards))
-    print(f"raw PyAV decoding: {one:.0f} frames/s in one process, {all_cores:.0f} in {cores}")
-    print(f"delivered by Ray Data: {delivered:.0f} frames/s, the first row after {first:.1f} s")
-    print(f"ratio {delivered / one:.2f} of one process, {delivered / all_cores:.2f} of {cores}", flush=True)
+    stream, first = deliver(plan, num_warm, num_rows)
+    plain = (before + decode_plainly(plan, measured)) / 2
+    print(f"plain PyAV decoding in {os.cpu_count()} processes: {frames / plain[0]:.0f} frames/s", flush=True)
+    print(f"delivered by Ray Data: {frames / stream[0]:.0f} frames/s, the first row after {first:.1f} s")
+    print(f"ratio {plain[0] / stream[0]:.2f} by the clock, {plain[1] / stream[1]:.2f} by CPU time", flush=True)
     bounded = Plan.make(Capture.open(options.capture), override(experiment, {"data.memory_mb": options.memory_mb}))
     store, process = peak_memory(bounded, 4.5 * options.memory_mb)
     print(f"memory: {4.5 * options.memory_mb:.0f} MB streamed within a budget of {options.memory_mb} MB")

@@ -28,7 +28,7 @@ class Gaussian:
 
     @cached_property
     def factor(self) -> Float[np.ndarray, "c r"]:
-        """A with A A^T = S, by Cholesky with pivoting: r, the rank of S, is less than c for fewer than c + 1 samples."""
+        """A with A A^T = S, by Cholesky with pivoting; r is the rank of S: less than c for up to c samples."""
         lower, order, rank, _ = scipy.linalg.lapack.dpstrf(self.covariance, lower=1)
         found = np.zeros((len(order), rank))
         found[order - 1] = np.tril(lower)[:, :rank]

@@ -48,16 +48,17 @@ class SharedCountAdam(torch.optim.Adam):
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], eps: float) -> None:
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, fused=True)
-        # A hook, since torch calls those of both classes where one's `step` calls the other's.
-        self.register_step_pre_hook(lambda *_: self._share_count())
 
-    def _share_count(self) -> None:
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             count = group.get("shared_step", 0)
             for p in group["params"]:
                 if p.grad is not None:
                     self._set_count(p, count)
             group["shared_step"] = count + 1
+        return super().step(closure)
 
     def _set_count(self, parameter: Tensor, count: int) -> None:
         state = self.state[parameter]

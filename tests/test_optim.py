@@ -1,11 +1,12 @@
 import copy
+import io
 import math
 
 import pytest
 import torch
 
 from na_ray import optim
-from na_ray.config import OptimConfig
+from na_ray.config import OptimConfig, TextureConfig
 
 CONFIG = OptimConfig(lr=1e-2, eps=1e-3, decay_rate=0.1, decay_steps=100)
 
@@ -73,3 +74,59 @@ def test_set_learning_rate():
     optimizer = optim.adam([torch.nn.Parameter(torch.ones(2))], CONFIG)
     optim.set_learning_rate(optimizer, 0.5)
     assert [group["lr"] for group in optimizer.param_groups] == [0.5]
+
+
+def shared(parameters: list[torch.nn.Parameter], lr: float = 0.01) -> torch.optim.Adam:
+    return optim.predictor_adam(parameters, lr, TextureConfig(shared_step_count=True))
+
+
+def late_first_step(make) -> float:
+    """Length of the first step of a parameter whose first gradient comes with the third update."""
+    early, late = (torch.nn.Parameter(torch.zeros(1, dtype=torch.float64)) for _ in range(2))
+    optimizer = make([early, late])
+    for t in range(3):
+        early.grad = torch.ones_like(early)
+        late.grad = torch.full_like(late, 0.5) if t == 2 else None
+        optimizer.step()
+    return -float(late.detach()) / 0.01
+
+
+def test_a_late_parameter_takes_a_longer_first_step_where_the_count_is_shared():
+    # beta1 = 0: the step is lr g / (sqrt(v / (1 - 0.999^t)) + eps) with v = 0.001 g^2.
+    assert late_first_step(shared) == pytest.approx(((1 - 0.999**3) / 0.001) ** 0.5, rel=1e-6)
+    assert late_first_step(shared) == pytest.approx(1.731, abs=1e-3)
+    alone = late_first_step(lambda p: optim.predictor_adam(p, 0.01, TextureConfig()))
+    assert alone == pytest.approx(1.0, rel=1e-6)
+
+
+def test_updates_without_any_gradient_count_too():
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = shared([parameter])
+    for gradient in (None, torch.ones(2), None, torch.ones(2)):
+        parameter.grad = gradient
+        optimizer.step()
+    assert optimizer.param_groups[0]["shared_step"] == 4
+    assert float(optimizer.state[parameter]["step"]) == 4
+
+
+def test_the_shared_count_survives_saving_bit_by_bit():
+    torch.manual_seed(0)
+    first = [torch.nn.Parameter(torch.randn(3)) for _ in range(2)]
+    optimizer = shared(first)
+
+    def step(parameters: list[torch.nn.Parameter], optimizer: torch.optim.Adam, both: bool) -> None:
+        for k, p in enumerate(parameters):
+            p.grad = p.detach().sin() if both or k == 0 else None
+        optimizer.step()
+
+    step(first, optimizer, both=False)
+    second = [torch.nn.Parameter(p.detach().clone()) for p in first]
+    other = shared(second)
+    buffer = io.BytesIO()
+    torch.save(optimizer.state_dict(), buffer)
+    buffer.seek(0)
+    other.load_state_dict(torch.load(buffer, weights_only=True))
+    for both in (True, False, True):
+        step(first, optimizer, both)
+        step(second, other, both)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))

@@ -1,0 +1,125 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from na_ray.config import Vid2vidConfig
+from na_ray.models.vid2vid.blocks import folded
+from na_ray.models.vid2vid.generator import Generated, Generator
+from tests.models.vid2vid.tiny import CONFIG, enliven, window
+
+
+def generator(**changes: object) -> Generator:
+    torch.manual_seed(0)
+    made = enliven(Generator(replace(CONFIG, **changes)))
+    assert isinstance(made, Generator)
+    return made.double()
+
+
+def roll(network: Generator, labels: torch.Tensor, reuse: bool = False) -> list[Generated]:
+    frames: list[Generated] = []
+    for t in range(labels.shape[1]):
+        recent = slice(max(0, t - 2), t)
+        past = torch.stack([f.image.detach() for f in frames[recent]], dim=1) if t else None
+        previous = frames[-1].embedding if reuse and frames else None
+        frames.append(network(labels[:, t], labels[:, recent], past, previous))
+    return frames
+
+
+def test_the_first_two_frames_have_no_flow_and_later_ones_do():
+    frames = roll(generator().eval(), window(4))
+    assert [f.flow is None and f.mask is None and f.warped is None for f in frames] == [True, True, False, False]
+    assert all(f.image.shape == (1, 3, 32, 64) and float(f.image.detach().abs().max()) <= 1 for f in frames)
+
+
+def test_a_frame_depends_on_what_it_is_given_and_on_nothing_older():
+    network, labels = generator().eval(), window(3)
+    images = window(2, seed=1)
+    with torch.no_grad():
+        base = network(labels[:, 2], labels[:, :2], images).image
+        for k in range(2):
+            for which in ("label", "image"):
+                past_labels, past_images = labels[:, :2].clone(), images.clone()
+                (past_labels if which == "label" else past_images)[:, k] *= -1
+                assert not torch.equal(network(labels[:, 2], past_labels, past_images).image, base), (k, which)
+        longer = network(labels[:, 2], torch.cat([labels[:, :1], labels[:, :2]], 1), torch.cat([-images[:, :1], images], 1))
+    assert torch.equal(longer.image, base)
+
+
+def test_a_kept_embedding_gives_the_same_frames():
+    network, labels = generator().eval(), window(4)
+    for a, b in zip(roll(network, labels), roll(network, labels, reuse=True), strict=True):
+        assert torch.equal(a.image, b.image)
+
+
+def test_training_uses_the_embedder_once_for_each_label():
+    network = generator().train()
+    before = network.label_embedder.stem.u.clone()
+    stem = network.label_embedder.stem
+    network(window(1)[:, 0])
+    once = stem.u.clone()
+    stem.u.copy_(before)
+    labels = window(2)
+    network(labels[:, 1], labels[:, :1], window(1, seed=1))
+    twice = stem.u.clone()
+    stem.u.copy_(once)
+    stem.scaled_weight()
+    assert not torch.equal(once, before) and torch.equal(stem.u, twice)
+
+
+def test_the_folded_generator_predicts_the_same():
+    network = generator().eval()
+    plain = Generator(CONFIG, spectral=False).double()
+    plain.load_state_dict(folded(network))
+    with torch.no_grad():
+        for a, b in zip(roll(network, window(3)), roll(plain.eval(), window(3)), strict=True):
+            np.testing.assert_allclose(a.image, b.image, atol=1e-9)
+
+
+def test_recomputing_activations_changes_no_gradient():
+    gradients = []
+    for recompute in (False, True):
+        network = generator(activation_checkpointing=recompute).train()
+        network(window(3)[:, 2], window(2), window(2, seed=1)).image.square().sum().backward()
+        gradients.append([p.grad for p in network.parameters()])
+    for a, b in zip(*gradients, strict=True):
+        assert (a is None) == (b is None) and (a is None or torch.equal(a, b))
+
+
+def test_published_sizes_have_the_published_number_of_parameters():
+    with FakeTensorMode():
+        network = Generator(Vid2vidConfig())
+    assert sum(p.numel() for p in network.parameters()) == 226_920_294
+    assert sum(b.numel() for b in network.buffers()) == 307_302
+
+
+def test_a_map_of_another_size_is_one_line():
+    with pytest.raises(ValueError, match="maps of 16x64 pixels: the generator works at 32x64") as error:
+        generator()(torch.zeros(1, 3, 16, 64, dtype=torch.float64))
+    assert "\n" not in str(error.value)
+
+
+def test_residuals_start_from_the_mean_texture():
+    torch.manual_seed(0)
+    network = Generator(replace(CONFIG, mean_residual=True), spectral=False).eval()
+    mean = torch.rand(3, *CONFIG.resolution) * 1.8 - 0.9
+    network.start_from(mean)
+    with torch.no_grad():
+        # Start values are small: the picture is nearly the mean.
+        np.testing.assert_allclose(network(window(1, dtype=torch.float32)[:, 0]).image[0], mean, atol=0.02)
+
+
+def test_bfloat16_gives_finite_frames_near_those_of_float32():
+    network, labels = generator().float().train(), window(3, dtype=torch.float32)
+    past = window(2, seed=1, dtype=torch.float32)
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    exact = network(labels[:, 2], labels[:, :2], past)
+    network.load_state_dict(state)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = network(labels[:, 2], labels[:, :2], past)
+    rough.image.float().square().mean().backward()
+    assert rough.flow is not None and exact.flow is not None and torch.isfinite(rough.flow).all()
+    assert float((rough.image - exact.image).detach().abs().mean()) < 0.1
+    assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
