@@ -11,5 +11,10 @@ for resource in CPU GPU MEMORY OBJECT_STORE_MEMORY; do
     export "RAY_DATA_DEFAULT_CLUSTER_SCALING_UP_${resource}_UTIL_THRESHOLD=2"
 done
 unset resource
+# CPU workers of several machines reach each other by the address that Ray uses too. Left alone, they would take what
+# the host's name resolves to, which is a loopback address on Debian and Ubuntu.
+interface=$(ip -o route get 192.0.2.1 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p')
+[ -z "$interface" ] || export GLOO_SOCKET_IFNAME="$interface"
+unset interface
 # Relative paths of an experiment (its captures and its runs) lie on the shared storage.
 cd "$1" || true
