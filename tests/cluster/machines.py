@@ -14,7 +14,13 @@ from pathlib import Path
 
 import psutil
 
-NEEDED = {"sshd": "openssh-server", "ssh": "openssh-client", "rsync": "rsync", "ip": "iproute2", "unshare": "util-linux"}
+NEEDED = {
+    "sshd": "openssh-server",
+    "ssh": "openssh-client",
+    "rsync": "rsync",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # What the first process of a machine does: its own home folder for the user, its own /tmp/ray, its own sshd.
@@ -115,7 +121,7 @@ class Machine:
         """Run a command that changes this machine's network."""
         subprocess.run(["nsenter", "--target", str(self.pid), "--net", *command], check=True)
 
-    def run(self, *command: str, cwd: Path | None = None, path: str = PATH, timeout: float = 540) -> subprocess.CompletedProcess:
+    def run(self, *command: str, cwd: Path | None = None, path: str = PATH) -> subprocess.CompletedProcess:
         """Run a command on this machine as its user. Output and errors come as one text."""
         environment = {
             "HOME": str(self.home),
@@ -126,7 +132,8 @@ class Machine:
             "TMPDIR": str(self.folder / "tmp"),
             "RAY_USAGE_STATS_ENABLED": "0",
         }
-        enter = ["nsenter", "--target", str(self.pid), "--mount", "--net", "--uts", "--pid", "--wdns=" + str(cwd or self.home)]
+        namespaces = ["--mount", "--net", "--uts", "--pid"]
+        enter = ["nsenter", "--target", str(self.pid), *namespaces, f"--wdns={cwd or self.home}"]
         return subprocess.run(
             [*enter, *command],
             env=environment,
@@ -134,7 +141,7 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
+            timeout=540,
             check=False,
         )
 

@@ -1,4 +1,4 @@
-"""A cluster of two machines, as its users bring it up: ray up, ray submit, ray job submit, ray down (make test-cluster).
+"""A cluster of two machines, as its users bring it up: ray up, submit, job submit and down (make test-cluster).
 
 What runs is clusters/onprem.yaml with its five lines changed, two CPUs a machine, and packages that need no download.
 """
@@ -10,18 +10,20 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from tests.cluster.machines import PATH, Machine, missing
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-SMALL = "--train.steps 20 --train.validate-every 20 --train.validation-frames 1 --report.frames 1 --report.film-frames 0"
+QUICK = "--train.steps 20 --train.validate-every 20 --train.validation-frames 1 --report.frames 1 --report.film-frames"
+SMALL = f"{QUICK} 0 --train.cpus-per-worker 1"
 
 pytestmark = pytest.mark.cluster
 
@@ -61,20 +63,20 @@ def configuration(head: Machine, workers: list[Machine], shared: Path, key: Path
 
 @dataclass
 class Cluster:
-    """The machines, the cluster's file, and how long each command took."""
+    """The machines, the cluster's file and key, and the storage that all share."""
 
     laptop: Machine
     head: Machine
     workers: list[Machine]
     file: Path
+    key: Path
     shared: Path
     say: Callable[[str], None]
-    times: dict[str, float] = field(default_factory=dict)
 
     def ray(self, command: str, *arguments: str) -> subprocess.CompletedProcess:
-        """`ray COMMAND FILE ARGUMENTS...` on the laptop, in the repository's folder."""
+        """`ray COMMAND ARGUMENTS...` on the laptop, in the repository's folder."""
         started = time.monotonic()
-        done = self.laptop.run(str(BIN / "ray"), command, *arguments, cwd=ROOT, path=f"{BIN}:{PATH}")
+        done = self.laptop.run(str(BIN / "ray"), *command.split(), *arguments, cwd=ROOT, path=f"{BIN}:{PATH}")
         self.say(f"ray {command}: {time.monotonic() - started:.0f} s, exit code {done.returncode}")
         return done
 
@@ -118,7 +120,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         shared.mkdir()
         file = folder / "cluster.yaml"
         file.write_text(yaml.safe_dump(configuration(machines[0], machines[1:], shared, key), width=10_000))
-        made = Cluster(laptop, machines[0], machines[1:], file, shared, say)
+        made = Cluster(laptop, machines[0], machines[1:], file, key, shared, say)
         up = made.ray("up", "-y", str(file))
         assert up.returncode == 0, up.stdout
         yield made
@@ -136,26 +138,46 @@ def test_up_brings_every_machine_into_the_cluster(cluster: Cluster) -> None:
     cluster.say(f"the second machine joined {time.monotonic() - started:.0f} s after ray up")
     assert {n["NodeManagerAddress"] for n in nodes} == {"10.77.0.2", "10.77.0.3"}
     for machine in (cluster.head, *cluster.workers):
-        where = machine.run("bash", "--login", "-c", "source ~/.bashrc; python -c 'import na_ray; print(na_ray.__file__)'; pwd")
+        script = "source ~/.bashrc; python -c 'import na_ray; print(na_ray.__file__)'; pwd"
+        where = machine.run("bash", "--login", "-c", script)
         assert where.stdout.split() == [f"{machine.home}/na_ray/na_ray/__init__.py", str(cluster.shared)]
+
+
+def finished(cluster: Cluster, name: str) -> dict[str, Run]:
+    """The MLflow runs of a training that went well, by name, read from the server's database."""
+    client = MlflowClient(f"sqlite:///{cluster.shared}/mlflow/mlflow.db")
+    experiment = client.get_experiment_by_name(name)
+    assert experiment is not None
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    assert {r.info.status for r in runs.values()} == {"FINISHED"} and {name, "renderer"} <= set(runs)
+    assert [m.step for m in client.get_metric_history(runs["renderer"].info.run_id, "loss")] == [10, 20]
+    return runs
 
 
 def test_submit_trains_on_both_machines_and_mlflow_has_it(cluster: Cluster) -> None:
     # Three workers of a CPU each and one that decodes: no machine of two CPUs holds them all.
-    options = f"{SMALL} --train.num-workers 3 --train.cpus-per-worker 1".split()
+    options = f"{SMALL} --train.num-workers 3".split()
     done = cluster.ray("submit", str(cluster.file), "experiments/demo.py", "--", *options)
     cluster.say(done.stdout)
     assert done.returncode == 0 and "best checkpoint: " in done.stdout
     run = cluster.shared / "demo" / "runs" / "demo"
     assert (run / "renderer" / "checkpoints" / "step_000020").is_dir()
-    client = MlflowClient(f"sqlite:///{cluster.shared}/mlflow/mlflow.db")
-    experiment = client.get_experiment_by_name("demo")
-    assert experiment is not None
-    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
-    assert {r.info.status for r in runs.values()} == {"FINISHED"} and {"demo", "renderer"} <= set(runs)
-    assert [m.step for m in client.get_metric_history(runs["renderer"].info.run_id, "loss")] == [10, 20]
-    assert {"psnr", "validation/psnr", "cameras/renderer/box/psnr"} <= set(runs["renderer"].data.metrics)
+    metrics = finished(cluster, "demo")["renderer"].data.metrics
+    assert {"psnr", "validation/psnr", "cameras/renderer/box/psnr"} <= set(metrics)
     assert list((cluster.shared / "mlflow" / "artifacts").rglob("validation/step_000020/*.png"))
+
+
+def test_job_submit_trains_through_a_tunnel_to_the_dashboard(cluster: Cluster) -> None:
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    tunnel = ["-f", "-N", "-L", "8265:127.0.0.1:8265", f"root@{cluster.head.address}"]
+    opened = cluster.laptop.run(
+        "sh", "-c", 'exec "$@" >/dev/null 2>&1', "-", "ssh", "-i", str(cluster.key), *options, *tunnel
+    )
+    assert opened.returncode == 0
+    script = f"cd {cluster.shared} && python ~/na_ray/experiments/demo.py --name job {SMALL} --train.num-workers 1"
+    done = cluster.ray("job submit", "--address", "http://127.0.0.1:8265", "--", "sh", "-c", script)
+    assert done.returncode == 0 and "best checkpoint: " in done.stdout, done.stdout
+    finished(cluster, "job")
 
 
 def test_a_script_that_fails_fails_submit_with_its_one_line(cluster: Cluster) -> None:
@@ -169,7 +191,10 @@ def test_a_script_that_fails_fails_submit_with_its_one_line(cluster: Cluster) ->
 def test_down_leaves_no_process_and_keeps_the_runs(cluster: Cluster) -> None:
     done = cluster.ray("down", "-y", str(cluster.file))
     assert done.returncode == 0, done.stdout
-    for machine in (cluster.head, *cluster.workers):
-        left = machine.run("sh", "-c", "ps -eo args").stdout
-        assert "raylet" not in left and "gcs_server" not in left, left
+    # Workers stop by themselves: a minute after they lost the head.
+    started = time.monotonic()
+    while left := [m.name for m in (cluster.head, *cluster.workers) if "raylet" in m.run("ps", "-eo", "args").stdout]:
+        assert time.monotonic() - started < 240, left
+        time.sleep(2)
+    cluster.say(f"no Ray process is left {time.monotonic() - started:.0f} s after ray down")
     assert (cluster.shared / "demo" / "runs" / "demo" / "experiment.json").exists()
