@@ -134,6 +134,11 @@ def to_add(demands: list[dict[str, float]], tracker: NodeProviderAvailabilityTra
 def test_spot_comes_first_and_on_demand_when_it_is_refused() -> None:
     tracker, demand = NodeProviderAvailabilityTracker(), [{"CPU": 1.0, "GPU": 1.0}] * 3
     assert to_add(demand, tracker) == {"spot_gpu": 3}
+    fits = [
+        score({"CPU": 16, "GPU": 1}, demand, name, node_availability_summary=tracker.summary())
+        for name in ("spot_gpu", "on_demand_gpu")
+    ]
+    assert fits[0] > fits[1], "by rule, not by the order of the names"
     refusal = NodeLaunchException("InsufficientInstanceCapacity", "no capacity", None)
     tracker.update_node_availability("spot_gpu", int(time.time()), refusal)
     assert to_add(demand, tracker) == {"on_demand_gpu": 3}
