@@ -13,12 +13,13 @@ DEMO := experiments/demo.py
 BENCHMARKS := $(filter-out benchmarks/parity%,$(wildcard benchmarks/*.py))
 SOURCES := na_ray $(wildcard tests experiments benchmarks)
 
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test test-cluster lint format bench clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    an actor made from nothing, trained, filmed and scored: minutes on two cores"
 	@echo "make test    lint, types and tests: what CI runs"
+	@echo "make test-cluster  a cluster of two machines, made of this one, by ray up and ray submit: minutes, as root"
 	@echo "make lint    lint and types alone"
 	@echo "make format  rewrite the sources in the house style"
 	@echo "make bench   speed and memory, as ratios to what this machine can do"
@@ -42,6 +43,10 @@ lint: $(STAMP)
 
 test: lint
 	$(if $(filter-out 0,$(JOBS)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS)
+
+# It says what is missing: openssh-server and rsync, as a rule.
+test-cluster: $(STAMP)
+	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)

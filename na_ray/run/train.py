@@ -15,6 +15,7 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.run import feed, tracking
+from na_ray.run.capacity import reachable
 from na_ray.run.folder import RunFolder, begin, open_run
 from na_ray.run.follow import following
 from na_ray.run.loop import Setting, Worker, train_stage
@@ -128,7 +129,7 @@ def _train_on_ray(experiment: Experiment, run: RunFolder) -> None:
     """Train on Ray's workers; those that die are started again and go on from the latest checkpoint."""
     connect(experiment)
     train_config = experiment.train
-    available = ray.cluster_resources()
+    available = reachable()
     use_gpu = train_config.device == "cuda" or (train_config.device == "auto" and available.get("GPU", 0) > 0)
     _check_room(experiment, available, use_gpu)
     resources = {"CPU": train_config.cpus_per_worker} | ({"GPU": 1} if use_gpu else {})

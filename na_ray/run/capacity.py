@@ -1,0 +1,43 @@
+"""What the cluster can offer: what is there now, and what its autoscaler may add."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ray
+
+BOOTSTRAP = Path("ray_bootstrap_config.yaml")
+"""Where `ray up` leaves the cluster's configuration, in the home folder of the head."""
+
+
+def reachable(home: Path | None = None) -> dict[str, float]:
+    """Resources (CPU, GPU, ...) of the cluster that this process is connected to, at its largest.
+
+    On the head of an autoscaling cluster, that counts machines which are not started yet: training asks for them and
+    waits. Elsewhere it is what the cluster has now.
+    """
+    present = dict(ray.cluster_resources())
+    config = (home or Path.home()) / BOOTSTRAP
+    if not config.exists():
+        return present
+    promised = largest(json.loads(config.read_text()))
+    return {name: max(present.get(name, 0.0), promised.get(name, 0.0)) for name in present.keys() | promised.keys()}
+
+
+def largest(cluster: dict[str, Any]) -> dict[str, float]:
+    """Resources of a cluster's configuration when all the workers it allows are up.
+
+    Types of nodes share the limit on all workers; one resource at a time, the richest type fills it first.
+    """
+    types = cluster["available_node_types"]
+    head = types[cluster["head_node_type"]]["resources"]
+    workers = [node for name, node in types.items() if name != cluster["head_node_type"]]
+    totals = {}
+    for name in {r for node in types.values() for r in node["resources"]}:
+        left, total = cluster["max_workers"], float(head.get(name, 0))
+        for node in sorted(workers, key=lambda n: n["resources"].get(name, 0), reverse=True):
+            count = min(left, node["max_workers"])
+            total += count * node["resources"].get(name, 0)
+            left -= count
+        totals[name] = total
+    return totals
