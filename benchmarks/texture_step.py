@@ -27,7 +27,7 @@ from na_ray.models.cost import gemm_rate
 from na_ray.models.vid2vid.blocks import folded
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
-from na_ray.models.vid2vid.iteration import Players, iterate
+from na_ray.models.vid2vid.iteration import Players, _play_frame, iterate
 from na_ray.models.vid2vid.perceptual import Vgg19
 from na_ray.optim import predictor_adam
 
@@ -88,13 +88,15 @@ def report(name: str, options: argparse.Namespace) -> None:
     """One frame's update and one frame's prediction, each beside its floor."""
     config, device = SIZES[name], options.device
     players, labels, images = game(config, options), *(maps(config, 3, device) for _ in range(2))
-    third = {"frame": lambda: iterate(players, labels, images)}
-    # The third frame's cost: a window of three less one of two.
-    work = counted(third["frame"]) - counted(lambda: iterate(players, labels[:, :2], images[:, :2]))
+    fakes = list(maps(config, 2, device).unbind(1))
+
+    def frame() -> None:
+        _play_frame(players, 2, labels, images, fakes, None)
+
+    work = counted(frame)
     rates, times = [gemm_rate(device)], []
     for _ in range(options.repeats if name == "demo" else 1):
-        longer = timed(third["frame"], device)
-        times.append(longer - timed(lambda: iterate(players, labels[:, :2], images[:, :2]), device))
+        times.append(timed(frame, device))
         rates.append(gemm_rate(device))
     line(f"{name}: training, a frame", work, max(rates), min(times))
     predict(name, config, players, options)
@@ -111,12 +113,11 @@ def predict(name: str, config: Vid2vidConfig, players: Players, options: argpars
     bfloat16 = options.precision == "bfloat16"
 
     def frame() -> None:
-        with torch.inference_mode(), torch.autocast(options.device, torch.bfloat16, enabled=bfloat16):
-            generator(label, past, past, kept)
+        with torch.no_grad(), torch.autocast(options.device, torch.bfloat16, enabled=bfloat16):
+            generator(label, past, past, embedding)
 
-    kept = None
-    with torch.inference_mode(), torch.autocast(options.device, torch.bfloat16, enabled=bfloat16):
-        kept = generator(label).embedding
+    with torch.no_grad(), torch.autocast(options.device, torch.bfloat16, enabled=bfloat16):
+        embedding = generator(label).embedding
     work = counted(frame)
     rates, times = [gemm_rate(options.device)], []
     for _ in range(options.repeats):

@@ -19,7 +19,7 @@ from na_ray.config import Experiment
 from na_ray.run.stream import Row
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends.
-SEGMENT = 4096
+SEGMENT = 1024
 # Most shards, and bytes of them, that a task decodes: its cost beside decoding (15 ms here) is shared by them.
 TASK_SHARDS = 16
 TASK_BYTES = 32 * 2**20
