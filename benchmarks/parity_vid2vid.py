@@ -10,6 +10,7 @@ has a stated tolerance, gradients away from kinks. `--skip generator_full` leave
 
 import argparse
 import gc
+import json
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,8 @@ from typing import Any, cast
 
 import torch
 from parity_vid2vid_fixture import TINY, Numbers, Summary, roll
-from parity_vid2vid_losses import confidence, flows, full_vgg, gan, iterations, matching, perceptual
+from parity_vid2vid_iteration import iterations
+from parity_vid2vid_losses import confidence, flows, full_vgg, gan, matching, perceptual
 from parity_vid2vid_networks import (
     discriminator,
     discriminator_full,
@@ -25,7 +27,6 @@ from parity_vid2vid_networks import (
     generator_eval,
     generator_full,
     generator_train,
-    meta,
     names_and_shapes,
     outputs,
     resample,
@@ -40,7 +41,12 @@ from na_ray.models.vid2vid.names import to_original
 from na_ray.original_vid2vid import ImportedPredictor, import_predictor
 from na_ray.run.windows import WindowPlan, epoch_steps, window_length
 
-FLOAT64_ONLY = ("one_iteration/seq4/fused64/it", "one_iteration/seq4/adam64/it", "one_iteration/seq8/fused64/it", "one_iteration/seq8/adam64/it")
+FLOAT64_ONLY = (
+    "one_iteration/seq4/fused64/it",
+    "one_iteration/seq4/adam64/it",
+    "one_iteration/seq8/fused64/it",
+    "one_iteration/seq8/adam64/it",
+)
 """Arrays that section 3 of the fixtures' page gives no float32 tolerance, or only a loose one."""
 
 
@@ -96,6 +102,12 @@ def schedule(numbers: Numbers, table: Summary) -> None:
     for epoch, length, lr_generator, lr_discriminator in numbers.json("schedule")["rows"]:
         found = [window_length(plan, epoch * epoch_steps(plan)), texture.lr_generator, texture.lr_discriminator]
         table.check("schedule", f"epoch {epoch}", found, [length, lr_generator, lr_discriminator], 0)
+
+
+def meta(numbers: Numbers) -> None:
+    """Read what says how noisy the original is in float32: it is no output."""
+    for file in ("generator", "generator_deep", "generator_full", "discriminator", "discriminator_full"):
+        json.loads(str(numbers.load(file)["meta_noise_f32_json"]))
 
 
 STEPS = [names_and_shapes, generator_eval, generator_train, generator_deep, discriminator, discriminator_full]

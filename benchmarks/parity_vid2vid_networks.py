@@ -1,6 +1,6 @@
 """Generator, discriminators and warp beside those of the original vid2vid."""
 
-import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -111,13 +111,18 @@ def vectors(numbers: Numbers, table: Summary, prefix: str, network: Any, data: A
     """u and v of all layers that the file has."""
     state = network.state_dict()
     for key in data.under(prefix):
-        table.check(group, key, state[from_original(key)], data[prefix + key], 1e-6 if numbers.double else 1e-5)
+        table.check(group, key, state[str(from_original(key))], data[prefix + key], 1e-6 if numbers.double else 1e-5)
 
 
 def sampled(numbers: Numbers, table: Summary, file: str, generator: Generator, step: int) -> None:
     """Samples, means and statistics of a larger generator's outputs."""
     data, full = numbers.load(file), file == "generator_full"
-    theirs = {"fake_images": "image", "fake_flow_maps": "flow", "fake_occlusion_masks": "mask", "warped_images": "warped"}
+    theirs = {
+        "fake_images": "image",
+        "fake_flow_maps": "flow",
+        "fake_occlusion_masks": "mask",
+        "warped_images": "warped",
+    }
     for t, frame in enumerate(roll(generator, numbers.bytes(data["label_u8"]))):
         found = {"image": frame.image, "flow": frame.flow, "mask": frame.mask, "warped": frame.warped}
         for name, ours in theirs.items():
@@ -141,7 +146,7 @@ def generator_deep(numbers: Numbers, table: Summary) -> None:
     data = numbers.load("generator_deep")
     generator = Generator(DEEP).to(numbers.dtype)
     keys = data.under("weights/")
-    generator.load_state_dict({from_original(key): numbers.tensor(data[f"weights/{key}"]) for key in keys})
+    generator.load_state_dict({str(from_original(key)): numbers.tensor(data[f"weights/{key}"]) for key in keys})
     sampled(numbers, table, "generator_deep", generator.eval(), 4)
 
 
@@ -155,7 +160,7 @@ def generator_full(numbers: Numbers, table: Summary) -> None:
         weights[key] = recipe(seed, key, tuple(value.shape))
     checksums(table, "generator_full checksums (relative)", numbers.load("generator_full"), weights)
     generator = generator.to_empty(device="cpu").to(numbers.dtype)
-    state = {from_original(key): torch.from_numpy(weights.pop(key)) for key in list(weights)}
+    state = {str(from_original(key)): torch.from_numpy(weights.pop(key)) for key in list(weights)}
     generator.load_state_dict(state)
     del state
     sampled(numbers, table, "generator_full", generator.eval(), 8)
@@ -175,8 +180,9 @@ def recipe(seed: int, key: str, shape: tuple[int, ...]) -> Any:
     return n.astype(np.float32)
 
 
-def judge(network: Discriminator, label: Tensor, real: Tensor, fake: Tensor, t: int) -> Verdicts:
-    """The verdicts on frame t of sequences (b, t, 3, h, w)."""
+def judge(network: Discriminator, sequences: Sequence[Tensor], t: int) -> Verdicts:
+    """The verdicts on frame t of label, real and fake, (b, t, 3, h, w) each."""
+    label, real, fake = sequences
     past = slice(max(0, t - history_length(network.config)), t)
     return network(label[:, t], real[:, t], fake[:, t], real[:, past], fake[:, past])
 
@@ -184,7 +190,7 @@ def judge(network: Discriminator, label: Tensor, real: Tensor, fake: Tensor, t: 
 def patches(verdicts: Verdicts) -> dict[str, Patches]:
     """By their names in the files."""
     parts = {"indv": verdicts.image} | {f"temporal_{s}": v for s, v in verdicts.temporal.items()}
-    found = {}
+    found: dict[str, Patches] = {}
     for part, verdict in parts.items():
         found |= {f"{part}/pred_real": verdict.real, f"{part}/pred_fake": verdict.fake}
     return found
@@ -192,7 +198,8 @@ def patches(verdicts: Verdicts) -> dict[str, Patches]:
 
 def check_verdicts(numbers: Numbers, table: Summary, data: Arrays, key: str, verdicts: Verdicts, group: str) -> None:
     """Logits and features of one frame; each that the file has must be ours too."""
-    allowed, found = 1e-6 if numbers.double else 5e-5, {}
+    allowed = 1e-6 if numbers.double else 5e-5
+    found: dict[str, Tensor] = {}
     for part, patch in patches(verdicts).items():
         for k, logits in enumerate(patch.logits):
             found[f"{part}/output/d{k}"] = logits
@@ -205,7 +212,9 @@ def check_verdicts(numbers: Numbers, table: Summary, data: Arrays, key: str, ver
         kind = name.split("/")[2]
         table.check(f"{group} {kind}", f"{key}/{name}", found[name], data[f"{key}/{name}"], allowed)
     outputs = {name for name in found if "/output/" in name}
-    table.check(f"{group} active scales", key, len(outputs ^ {n for n in data.under(f"{key}/") if "/output/" in n}), 0, 0)
+    table.check(
+        f"{group} active scales", key, len(outputs ^ {n for n in data.under(f"{key}/") if "/output/" in n}), 0, 0
+    )
 
 
 def discriminator(numbers: Numbers, table: Summary) -> None:
@@ -215,12 +224,12 @@ def discriminator(numbers: Numbers, table: Summary) -> None:
     for mode in ("eval", "train"):
         network = numbers.discriminator().train(mode == "train")
         for t in range(7):
-            verdicts = judge(network, *sequences, t)
+            verdicts = judge(network, sequences, t)
             check_verdicts(numbers, table, data, f"short/{mode}/t{t}", verdicts, f"discriminator {mode}")
             vectors(numbers, table, f"short/{mode}/uv_after_t{t}/", network, data, "discriminator u, v")
     longer = [x[:1, [5 * i % 7 for i in range(19)]] for x in sequences]
     for t in (2, 6, 17, 18):
-        verdicts = judge(numbers.discriminator(), *longer, t)
+        verdicts = judge(numbers.discriminator(), longer, t)
         check_verdicts(numbers, table, data, f"long/eval/t{t}", verdicts, "discriminator, 19 frames")
 
 
@@ -245,10 +254,10 @@ def discriminator_full(numbers: Numbers, table: Summary) -> None:
         weights[key.replace("weight_orig", "weight_v")] = v.astype(np.float32)
     data = numbers.load("discriminator_full")
     checksums(table, "discriminator_full checksums (relative)", data, weights)
-    network.load_state_dict({from_original(key): torch.from_numpy(value) for key, value in weights.items()})
+    network.load_state_dict({str(from_original(key)): torch.from_numpy(value) for key, value in weights.items()})
     labels = numbers.bytes(numbers.load("generator_full")["label_u8"][:, :3])
     real, fake = labels.flip(4), (0.5 * labels)[:, :, [2, 0, 1]].flip(3)
-    check_verdicts(numbers, table, data, "t2", judge(network.eval(), labels, real, fake, 2), "discriminator_full")
+    check_verdicts(numbers, table, data, "t2", judge(network.eval(), (labels, real, fake), 2), "discriminator_full")
 
 
 def unit(x: Any) -> Any:
@@ -275,19 +284,14 @@ def temporal_skip(numbers: Numbers, table: Summary) -> None:
     seen: dict[int, list[float]] = {}
     network = Discriminator(TINY).eval()
     for scale, discriminators in enumerate(network.temporal):
-        discriminators[0].register_forward_pre_hook(lambda _, x, s=scale: seen.update({s: x[0][0, ::3, 0, 0].tolist()}))
+        first = next(discriminators.children())
+        first.register_forward_pre_hook(lambda _, x, s=scale: seen.update({s: x[0][0, ::3, 0, 0].tolist()}))
     for text, expected in numbers.json("temporal_skip").items():
         t = int(text)
         frames = torch.arange(t + 1.0)[None, :, None, None, None].expand(1, t + 1, 3, *TINY.resolution)
         seen.clear()
-        judge(network, frames, frames, frames, t)
+        judge(network, [frames] * 3, t)
         found = [seen.get(s) for s in range(3)]
         table.check("temporal_skip", f"t{t}", int(found != expected["scales"]), 0, 0)
         kept = [max(0, t + 1 - history_length(TINY)), t]
         table.check("temporal_skip history", f"t{t}", kept, expected["kept_after"], 0)
-
-
-def meta(numbers: Numbers) -> None:
-    """Read what says how noisy the original is in float32: it is no output."""
-    for file in ("generator", "generator_deep", "generator_full", "discriminator", "discriminator_full"):
-        json.loads(str(numbers.load(file)["meta_noise_f32_json"]))

@@ -1,13 +1,14 @@
 """The texture predictor's training step and its inference beside what their multiply-adds cost at the speed of this
 machine's matrix products, and the memory of a step beside its window's length.
 
-    python benchmarks/texture_step.py [--sizes demo full] [--threads 2] [--device cpu] [--precision float32]
+    python benchmarks/texture_step.py [--sizes demo full] [--threads 1] [--device cpu] [--precision float32]
 
 A step is one frame with flow and one temporal scale: an update of the discriminators, then one of the generator, with
 the perceptual loss of VGG-19 (random weights), batch 1. Its multiply-adds are counted while it runs, forward and
-backward, matrix products and convolutions alone. The GEMM rate is measured before and after, the better one counts.
+backward, matrix products and convolutions alone. Matrix products and the call are timed alternately.
 Memory: peaks of processes of their own that train one window of 4, 8 and 16 frames, with and without
-`activation_checkpointing`; on the CPU the process' peak less what it took before the first frame.
+`activation_checkpointing`; on the CPU (Linux) the process' peak
+less what it took before the first frame.
 """
 
 import argparse
@@ -17,13 +18,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from na_ray.allocator import keep_freed_memory
 from na_ray.config import TextureConfig, Vid2vidConfig
-from na_ray.models.cost import gemm_rate
 from na_ray.models.vid2vid.blocks import folded
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
@@ -56,11 +57,9 @@ def game(config: Vid2vidConfig, options: argparse.Namespace) -> Players:
     torch.manual_seed(0)
     texture, device = TextureConfig(), options.device
     generator, discriminator = Generator(config).to(device).train(), Discriminator(config).to(device).train()
-    optimizers = [
-        predictor_adam(network.parameters(), 1e-6, texture) for network in (generator, discriminator)
-    ]
+    first, second = (predictor_adam(network.parameters(), 1e-6, texture) for network in (generator, discriminator))
     bfloat16 = options.precision == "bfloat16"
-    return Players(generator, discriminator, Vgg19().to(device), *optimizers, texture, bfloat16)
+    return Players(generator, discriminator, Vgg19().to(device), first, second, texture, bfloat16)
 
 
 def maps(config: Vid2vidConfig, frames: int, device: str) -> torch.Tensor:
@@ -69,19 +68,25 @@ def maps(config: Vid2vidConfig, frames: int, device: str) -> torch.Tensor:
 
 
 def timed(function: Callable[[], object], device: str) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
+    """Seconds of one call; of this process' CPU time with one thread, so that other work does not count."""
+    clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     function()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def counted(function: Callable[[], object]) -> int:
-    """Multiply-adds of one call."""
+def compare(name: str, function: Callable[[], object], device: str, repeats: int) -> None:
+    """Print a call's time beside its floor: matrix products and the call measured alternately, the best of each."""
     with FlopCounterMode(display=False) as counter:
         function()
-    return counter.get_total_flops() // 2
+    work = counter.get_total_flops() // 2
+    a = torch.randn(2048, 2048, device=device)
+    pairs = [(timed(lambda: a @ a, device), timed(function, device)) for _ in range(repeats)]
+    rate, seconds = 2048**3 / min(gemm for gemm, _ in pairs), min(call for _, call in pairs)
+    print(f"{name}: {work / 1e9:.1f} G multiply-adds, GEMM {rate / 1e9:.1f} G/s, {1 / seconds:.3g} frames/s")
+    print(f"  floor {work / rate:.3f} s, measured {seconds:.3f} s, ratio {seconds * rate / work:.2f}")
 
 
 def report(name: str, options: argparse.Namespace) -> None:
@@ -93,12 +98,7 @@ def report(name: str, options: argparse.Namespace) -> None:
     def frame() -> None:
         _play_frame(players, 2, labels, images, fakes, None)
 
-    work = counted(frame)
-    rates, times = [gemm_rate(device)], []
-    for _ in range(options.repeats if name == "demo" else 1):
-        times.append(timed(frame, device))
-        rates.append(gemm_rate(device))
-    line(f"{name}: training, a frame", work, max(rates), min(times))
+    compare(f"{name}: training, a frame", frame, device, 3 if name == "demo" else 1)
     predict(name, config, players, options)
 
 
@@ -118,25 +118,15 @@ def predict(name: str, config: Vid2vidConfig, players: Players, options: argpars
 
     with torch.no_grad(), torch.autocast(options.device, torch.bfloat16, enabled=bfloat16):
         embedding = generator(label).embedding
-    work = counted(frame)
-    rates, times = [gemm_rate(options.device)], []
-    for _ in range(options.repeats):
-        times.append(timed(frame, options.device))
-        rates.append(gemm_rate(options.device))
-    line(f"{name}: inference, a frame", work, max(rates), min(times))
-
-
-def line(name: str, work: int, rate: float, seconds: float) -> None:
-    """Print one measurement."""
-    print(f"{name}: {work / 1e9:.1f} G multiply-adds, GEMM {rate / 1e9:.1f} G/s")
-    print(f"  floor {work / rate:.3f} s, measured {seconds:.3f} s ({1 / seconds:.2f}/s), ratio {seconds * rate / work:.2f}")
+    compare(f"{name}: inference, a frame", frame, options.device, 3)
 
 
 def peak(options: argparse.Namespace) -> None:
     """Print the MiB that training one window took at most (in a process of its own)."""
-    config = replace(SIZES["demo"], activation_checkpointing=options.recompute)
+    config = replace(SIZES["demo"], resolution=(256, 256), activation_checkpointing=options.recompute)
     players, labels, images = game(config, options), *(maps(config, options.frames, options.device) for _ in range(2))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if options.device == "cpu" else 0
+    before = pages * resource.getpagesize() / 2**20
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() / 2**20
@@ -147,10 +137,10 @@ def peak(options: argparse.Namespace) -> None:
 
 def memory(options: argparse.Namespace) -> None:
     """The table of peaks."""
-    print("demo: peak of a window above the networks, MiB, by its frames")
-    for recompute in (False, True):
+    print("demo at 256x256: peak of a window above the networks, MiB, by its frames")
+    for recompute, lengths in ((False, (4, 8, 16)), (True, (4,))):
         cells = []
-        for frames in (4, 8, 16):
+        for frames in lengths:
             command = [sys.executable, __file__, "--frames", str(frames), "--device", options.device]
             command += ["--threads", str(options.threads), *(["--recompute"] if recompute else [])]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -162,10 +152,9 @@ def main() -> None:
     """Print all measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--frames", type=int, default=0, help="measure the memory of one window of so many frames")
     parser.add_argument("--recompute", action="store_true", help="with --frames: recompute activations")
     options = parser.parse_args()

@@ -8,9 +8,7 @@ from typing import Any
 from torch import Tensor
 
 
-def generator_sizes(
-    state: Mapping[str, Tensor], resolution: tuple[int, int] | None, path: str
-) -> dict[str, Any]:
+def generator_sizes(state: Mapping[str, Tensor], resolution: tuple[int, int] | None, path: str) -> dict[str, Any]:
     """The generator's knobs of `Vid2vidConfig`, from the state dict of one without spectral norms.
 
     `resolution` (height, width): needed where the maps are no squares. Raises ValueError with one line.

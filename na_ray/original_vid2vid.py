@@ -139,7 +139,7 @@ def _check_state(state: Mapping[str, Tensor], network: nn.Module, where: str) ->
 
 def _training_knobs(contents: Mapping[str, Any], texture: TextureConfig, path: str) -> TextureConfig:
     groups = {name: _group(contents, name, path) for name in ("opt_G", "opt_D")}
-    rates = {name: group.get("lr") for name, group in groups.items()}
+    rates: dict[str, Any] = {name: group.get("lr") for name, group in groups.items()}
     betas = {tuple(group.get("betas", ())) for group in groups.values()}
     settings = {(group.get("eps"), group.get("weight_decay", 0)) for group in groups.values()}
     if len(betas) != 1 or settings != {(1e-8, 0)} or not all(isinstance(rate, float) for rate in rates.values()):

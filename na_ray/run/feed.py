@@ -18,7 +18,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from na_ray.config import Experiment
 from na_ray.run.stream import Row
 
-# Shards that one Ray Data execution reads; the next one is planned when it ends.
+# Shards that one Ray Data execution reads; the next one is planned when it ends. Each is a task's entry in the store.
 SEGMENT = 1024
 # Most shards, and bytes of them, that a task decodes: its cost beside decoding (15 ms here) is shared by them.
 TASK_SHARDS = 16
@@ -132,8 +132,8 @@ def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[
     dataset = ray.data.range(len(shards), override_num_blocks=-(-len(shards) // size)).map_batches(
         _decode_blocks, batch_size=None, fn_kwargs={"shipped": Shipped(ray.put((plan, shards)), uuid.uuid4().hex)}
     )
-    # Blocks on their way to the consumer are not counted by Ray: some six, as measured.
-    _bound(dataset, max(2 * shard, room - 6 * size * shard))
+    # Blocks on their way to the consumer are not counted by Ray.
+    _bound(dataset, max(2 * shard, room - 3 * size * shard))
     blocks = dataset.iter_batches(batch_size=None, prefetch_batches=1)
     item, collected = 0, list[Row]()
     for block in blocks:

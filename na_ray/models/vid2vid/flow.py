@@ -20,7 +20,7 @@ def warp(image: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]) -> Flo
     height, width = image.shape[2:]
     # Positions in the image's precision: a bfloat16 counts whole pixels from 256 on.
     flow = flow.to(image.dtype)
-    # In this order of operations as in the original: at whole pixels, rounding decides which side's slope is the gradient.
+    # The original's order of operations: at whole pixels, rounding decides which side's slope is the gradient.
     x = torch.linspace(-1, 1, width, dtype=image.dtype, device=image.device) + flow[:, 0] / (max(width - 1, 1) / 2)
     y = torch.linspace(-1, 1, height, dtype=image.dtype, device=image.device)
     grid = torch.stack([x, y[:, None] + flow[:, 1] / (max(height - 1, 1) / 2)], dim=-1)

@@ -50,7 +50,9 @@ def test_embedders_are_the_naive_ones_with_and_without_skips(skips):
     e1 = layer(embedder.down[0], e0, 2)
     e2 = layer(embedder.down[1], e1, 2)
     d1 = layer(embedder.up[1], e2.repeat_interleave(2, 2).repeat_interleave(2, 3))
-    d0 = layer(embedder.up[0], (torch.cat([d1, e1], 1) if skips else d1).repeat_interleave(2, 2).repeat_interleave(2, 3))
+    d0 = layer(
+        embedder.up[0], (torch.cat([d1, e1], 1) if skips else d1).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    )
     for found, expected in zip(embedder(x), (d0, d1, e2), strict=True):
         np.testing.assert_allclose(found.detach(), expected.detach(), atol=1e-12)
 

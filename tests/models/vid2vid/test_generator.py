@@ -44,7 +44,9 @@ def test_a_frame_depends_on_what_it_is_given_and_on_nothing_older():
                 past_labels, past_images = labels[:, :2].clone(), images.clone()
                 (past_labels if which == "label" else past_images)[:, k] *= -1
                 assert not torch.equal(network(labels[:, 2], past_labels, past_images).image, base), (k, which)
-        longer = network(labels[:, 2], torch.cat([labels[:, :1], labels[:, :2]], 1), torch.cat([-images[:, :1], images], 1))
+        longer = network(
+            labels[:, 2], torch.cat([labels[:, :1], labels[:, :2]], 1), torch.cat([-images[:, :1], images], 1)
+        )
     assert torch.equal(longer.image, base)
 
 

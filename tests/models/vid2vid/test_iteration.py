@@ -111,7 +111,10 @@ def test_the_discriminator_learns_only_in_its_own_update():
 
 def test_flow_targets_from_files_are_those_of_the_frame():
     labels, images = window(3), window(3, seed=1)
-    flow, confidence = torch.randn(1, 3, 2, *CONFIG.resolution).double(), torch.rand(1, 3, 1, *CONFIG.resolution).double()
+    flow, confidence = (
+        torch.randn(1, 3, 2, *CONFIG.resolution).double(),
+        torch.rand(1, 3, 1, *CONFIG.resolution).double(),
+    )
     kept = {}
     game = players(replace(TEXTURE, flow_target="file", flow_folder="given"))
     game.generator.register_forward_hook(lambda _, __, made: kept.update(made=made))

@@ -59,19 +59,22 @@ def generated(seed: int = 0) -> tuple[Generated, torch.Tensor]:
 
 def test_flow_losses_are_the_naive_ones():
     made, image = generated()
-    target = losses.FlowTarget(torch.randn(1, 2, 6, 8, dtype=torch.float64), torch.rand(1, 1, 6, 8, dtype=torch.float64))
+    target = losses.FlowTarget(
+        torch.randn(1, 2, 6, 8, dtype=torch.float64), torch.rand(1, 1, 6, 8, dtype=torch.float64)
+    )
     found = losses.flow_losses(made, image, target)
     l1 = warped = masked = 0.0
     assert made.flow is not None and made.mask is not None and made.warped is not None
+    flow, mask, picture = (x.detach() for x in (made.flow, made.mask, made.warped))
     for y in range(6):
         for x in range(8):
             for c in range(2):
-                off = abs(float(made.flow[0, c, y, x]) - float(target.flow[0, c, y, x]))
+                off = abs(float(flow[0, c, y, x]) - float(target.flow[0, c, y, x]))
                 l1 += float(target.confidence[0, 0, y, x]) * off / 96
-            off = sum(abs(float(made.warped[0, c, y, x]) - float(image[0, c, y, x])) for c in range(3))
+            off = sum(abs(float(picture[0, c, y, x]) - float(image[0, c, y, x])) for c in range(3))
             warped += off / 144
-            right, mask = min(max(1 - off, 0), 1), float(made.mask[0, 0, y, x])
-            masked += (mask * right + (1 - mask) * (1 - right)) / 48
+            right, m = min(max(1 - off, 0), 1), float(mask[0, 0, y, x])
+            masked += (m * right + (1 - m) * (1 - right)) / 48
     assert {k: float(v.detach()) for k, v in found.items()} == pytest.approx(
         {"flow_l1": l1, "flow_warp": warped, "flow_mask": masked}, rel=1e-9
     )
