@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
@@ -24,6 +24,7 @@ PATIENCE = 300.0
 QUIET = 15.0
 
 
+@runtime_checkable
 class Shows(Protocol):
     """What tells the user of a run's progress."""
 

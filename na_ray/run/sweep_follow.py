@@ -85,7 +85,8 @@ class SweepFollower:
         kept = [RunTag(name, value[:5000]) for name, value in tags.items() if value]
         tracker.client.log_batch(tracker.stage, tags=kept)
         if trial.state in ENDED:
-            tracker.client.set_terminated(tracker.stage, STATUS[trial.state])
+            ended = int(1000 * trial.attempts[-1][1])
+            tracker.client.set_terminated(tracker.stage, STATUS[trial.state], end_time=ended)
         else:
             tracker.client.update_run(tracker.stage, status="RUNNING")
 

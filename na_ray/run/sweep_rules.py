@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
@@ -38,6 +38,7 @@ SCHEDULES = {
 """Knobs that may change during training: neither the model's shape nor the optimizer's state depends on them."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """Decides after each validation of a trial."""
 

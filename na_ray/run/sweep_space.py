@@ -56,9 +56,10 @@ def parse_space(specs: tuple[str, ...], experiment: Experiment) -> Space:
             raise ValueError(f"--space {spec}: write NAME=VALUE,VALUE,... or NAME=LOW..HIGH or NAME=LOW..HIGH:log")
         if name in space:
             raise ValueError(f"--space {spec}: {name} is given twice")
+        if any(knob.startswith(f"{name}.") for knob in knobs):
+            raise ValueError(f"--space {spec}: {name} is a section: name one of its knobs")
         if name not in knobs:
             override(experiment, {name: None})  # says which names there are
-            raise ValueError(f"--space {spec}: {name} is a section: name one of its knobs")
         text = isinstance(knobs[name], str)
         space[name] = _range(spec, values) if ".." in values and not text else _choice(values, text)
     return space

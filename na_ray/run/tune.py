@@ -9,6 +9,7 @@ goes on. A trial is a Ray Train run nested under Tune, or with `train.num_worker
 import functools
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ def sweep(
     stage = stage_of(space, experiment)
     named = override(experiment, {"name": f"{experiment.name}-sweep", "stages": (stage,)})
     root, settled = open_run(named, resume)
-    pace = STAGES[stage].pace(preflight(settled, root)[stage])
+    plan = preflight(settled, root)[stage]
+    pace = STAGES[stage].pace(plan)
+    total = len(grid(space)) if config.search == "grid" else config.trials
+    _check_disk(settled, STAGES[stage].outlook(plan)[2], total, root)
     board = Board(root, override(settled, {"name": experiment.name}), stage)
     rule = make_rule(config.scheduler, board, pace, space, config.seed)
     terms = _terms(space, config, pace)
@@ -60,9 +64,14 @@ def sweep(
     share = _share(settled, config)
     begin(root, settled)
     write_json(root / "sweep.json", terms)
-    total = len(grid(space)) if config.search == "grid" else config.trials
     proposals = functools.partial(propose, space, config.search, config.seed, total)
     course = Course(board, rule, Budget.parse(config.budget), share.gpus_in_all, total, proposals)
+    knobs = " ".join(f"{name}={values}" for name, values in describe(space).items())
+    print(
+        f"sweep     {total} trials of the {stage} stage, {share.concurrent} side by side, {config.search} search, "
+        f"scheduler {config.scheduler}: {knobs}",
+        flush=True,
+    )
     _run(course, share, space, settled.name)
     best = board.best()
     if best is None:
@@ -108,6 +117,18 @@ def _terms(space: Space, config: SweepConfig, pace: Pace) -> dict[str, Any]:
         "steps": pace.steps,
         "validate_every": pace.validate_every,
     }
+
+
+def _check_disk(experiment: Experiment, checkpoint: int, trials: int, root: Path) -> None:
+    """Refuse a sweep whose checkpoints (bytes each) do not fit on the disk."""
+    need = trials * (experiment.train.keep_last + 2) * checkpoint
+    there = sum(f.stat().st_size for f in root.glob("trials/*/*/checkpoints/*/*.pt"))
+    free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
+    if free + there < need:
+        raise ValueError(
+            f"{root} has {free / 1e9:.1f} GB free and the checkpoints of {trials} trials need up to {need / 1e9:.1f} "
+            "GB: free some, choose another --storage, lower train.keep_last or --trials"
+        )
 
 
 def _check_same(path: Path, now: dict[str, Any]) -> None:
