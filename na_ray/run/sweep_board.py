@@ -49,7 +49,7 @@ class Trial:
     @property
     def seconds(self) -> float:
         """Time that it ran, all attempts together."""
-        return sum(end - begin for begin, end in self.attempts)
+        return sum((end - begin for begin, end in self.attempts), 0.0)
 
 
 class Board:
@@ -138,7 +138,7 @@ class Board:
     def seconds(self) -> float:
         """Time of all trials together, those that run included."""
         running = [time.time() - t.attempts[-1][1] for t in self.trials if t.state == "running"]
-        return sum(t.seconds for t in self.trials) + sum(running)
+        return sum((t.seconds for t in self.trials), 0.0) + sum(running)
 
     def _last_sign(self, trial: Trial) -> float:
         lines, _ = self.run(trial).record(0)

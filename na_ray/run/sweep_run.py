@@ -100,14 +100,14 @@ class Proposals(Searcher):
         self.course = course
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The configuration of the next trial: its folder."""
+        """The configuration of the next trial: its folder and stage."""
         if self.course.is_spent() or self.course.is_over():
             return Searcher.FINISHED
         trial = self.course.next()
         if trial is None:
             return Searcher.FINISHED if self.course.is_over() else None
         self.course.active[trial_id] = trial.number
-        return {"trial": str(self.course.board.folder(trial))}
+        return {"trial": str(self.course.board.folder(trial)), "stage": self.course.board.stage}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The board knows already."""
@@ -196,7 +196,7 @@ def run(course: Course, share: Share) -> None:
     board = course.board
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are told by the bookkeeper, a line each
     tuner = tune.Tuner(
-        make_trainable(board.stage, share),
+        make_trainable(share),
         tune_config=tune.TuneConfig(
             search_alg=Proposals(course),
             scheduler=Verdicts(course),

@@ -50,13 +50,14 @@ class TellScores(TuneReportCallback):
             super().after_report(run_context, metrics, checkpoint)
 
 
-def make_trainable(stage: Stage, share: Share) -> Callable[[dict[str, Any]], None]:
+def make_trainable(share: Share) -> Callable[[dict[str, Any]], None]:
     """The function that Tune runs, with what it reserves for it."""
-
-    def trial(config: dict[str, Any]) -> None:
-        train_trial(Path(config["trial"]), stage)
-
     return tune.with_resources(trial, {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {}))
+
+
+def trial(config: dict[str, Any]) -> None:
+    """What Tune runs: `trial` is the trial's folder, `stage` the stage to train."""
+    train_trial(Path(config["trial"]), config["stage"])
 
 
 def train_trial(root: Path, stage: Stage) -> None:
