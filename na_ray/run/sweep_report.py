@@ -98,12 +98,12 @@ def parallel_coordinates(table: list[Row], space: Space) -> str:
         stroke = f'fill="none" stroke="hsl(215 80% {light:.0f}%)" stroke-width="{3 if i == len(scored) - 1 else 1.5}"'
         drawn.append(f'<polyline points="{points}" {stroke}><title>{title}</title></polyline>')
     for k, (name, (_, ticks)) in enumerate(zip([*space, "PSNR (dB)"], axes, strict=True)):
-        x = gap // 2 + gap * k
+        x, halo = gap // 2 + gap * k, 'stroke="#fff" stroke-width="3" paint-order="stroke"'
         drawn.append(f'<line x1="{x}" x2="{x}" y1="{top}" y2="{height - 50}" stroke="#333"/>')
         drawn.append(f'<text x="{x}" y="{top - 20}" text-anchor="middle" font-weight="bold">{html.escape(name)}</text>')
         for place, label in ticks:
             y = top + (1 - place) * (height - 100)
-            drawn.append(f'<text x="{x + 6}" y="{y + 4:.1f}" fill="#555">{html.escape(label)}</text>')
+            drawn.append(f'<text x="{x + 6}" y="{y + 4:.1f}" fill="#333" {halo}>{html.escape(label)}</text>')
     return (
         '<!doctype html><meta charset="utf-8"><title>Sweep</title>\n'
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '

@@ -4,6 +4,8 @@ A trial writes its record and its checkpoints alone; what comes of them in MLflo
 """
 
 import contextlib
+import errno
+import fcntl
 import io
 import json
 import traceback
@@ -63,10 +65,9 @@ def trial(config: dict[str, Any]) -> None:
 def train_trial(root: Path, stage: Stage) -> None:
     """Train the trial of a folder from its latest checkpoint to its end, or until Tune ends the process."""
     experiment = from_dict(Experiment, json.loads((root / "experiment.json").read_text()))
-    clear_leftovers(root)
-    (root / "error.txt").unlink(missing_ok=True)
     run = RunFolder(root, stage, experiment.train.keep_last)
-    with _errors_kept(root):
+    with _alone(root), _errors_kept(root):
+        clear_leftovers(root)
         if experiment.train.num_workers == 0:
             plan = STAGES[stage].make_plan(Capture.open(experiment.capture), experiment)
             torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
@@ -82,8 +83,21 @@ def _tell(metrics: dict[str, float]) -> None:
 
 
 @contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Wait until an earlier process of the same trial is gone: it may outlive its driver by some seconds."""
+    with open(root / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+                raise  # else a file system that cannot lock: Ray alone sees to it
+        yield
+
+
+@contextlib.contextmanager
 def _errors_kept(root: Path) -> Iterator[None]:
     """Leave what went wrong in `error.txt`: the traceback, then the error in its last line."""
+    (root / "error.txt").unlink(missing_ok=True)
     try:
         yield
     except Exception as error:
