@@ -33,7 +33,7 @@ def board_of(experiment: Experiment) -> Board:
 
 
 def runs_of(experiment: Experiment) -> dict[str, Run]:
-    client = MlflowClient()
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])  # this process may still hold that of another test
     found = client.get_experiment_by_name(experiment.name)
     assert found is not None
     runs = client.search_runs([found.experiment_id])
