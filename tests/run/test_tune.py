@@ -45,7 +45,7 @@ def test_a_sweep_compares_trials_and_registers_the_best_actor(
     tiny: Experiment, ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = override(tiny, {"train.steps": 4, "train.validate_every": 2, "train.checkpoint_every": 2})
-    best = sweep(short, LEARNING_RATES, SweepConfig(search="grid", concurrent=2, scheduler="none"))
+    best = sweep(short, LEARNING_RATES, SweepConfig(search="grid", concurrent=1, scheduler="none"))
     board = board_of(short)
     assert [t.state for t in board.trials] == ["finished", "failed", "finished"]
     assert board.trials[1].error.startswith("the loss is nan before step 2: lower optim.lr")
@@ -97,7 +97,7 @@ def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(
             from na_ray.run.tune import SweepConfig, sweep
             space = {"optim.lr": tune.loguniform(1e-4, 1e-2)}
             experiment = from_dict(Experiment, json.loads(sys.argv[1]))
-            sweep(experiment, space, SweepConfig(trials=3, concurrent=2, search="random", scheduler="none"))
+            sweep(experiment, space, SweepConfig(trials=3, concurrent=1, search="random", scheduler="none"))
             """
         )
     )
@@ -118,7 +118,7 @@ def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(
     records = {f: (f / "renderer" / "metrics.jsonl").read_bytes() for f in ended + under_way}
     runs = {name: run.info.run_id for name, run in runs_of(long).items()}
 
-    config = SweepConfig(trials=3, concurrent=2, search="random", scheduler="none")
+    config = SweepConfig(trials=3, concurrent=1, search="random", scheduler="none")
     sweep(long, SPACE, dataclasses.replace(config, budget="0.01m"), resume=True)  # spent before the kill
     assert all(len(trial.attempts) <= 1 for trial in board_of(long).trials)  # nothing was started
     sweep(long, SPACE, config, resume=True)
@@ -181,7 +181,7 @@ def test_a_population_trains_to_the_end(tiny: Experiment, ray_cluster: None) -> 
     short = override(
         tiny, {"train.steps": 6, "train.validate_every": 3, "train.checkpoint_every": 3, "report.frames": 0}
     )
-    sweep(short, SPACE, SweepConfig(trials=3, concurrent=3, scheduler="pbt"))
+    sweep(short, SPACE, SweepConfig(trials=3, concurrent=1, scheduler="pbt"))
     board = board_of(short)
     assert [(t.state, t.generation, board.steps(t)) for t in board.trials] == [("finished", 1, 6)] * 3
     copied = [t for t in board.trials if t.lineage]
