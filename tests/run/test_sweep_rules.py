@@ -145,7 +145,9 @@ def test_asha_stops_the_worse_two_thirds_and_decides_the_same_after_a_restart(tm
     assert again.verdict(board.trials[0], 20, 0.0) is None  # 20 is no rung
     assert again.verdict(board.trials[2], 30, 25.0) is None
     assert again.verdict(board.trials[0], 30, 24.0) == "stopped"
-    assert again.verdict(board.trials[4], 90, 1.0) is None  # trained to its end
+    ends_here = Asha(board, Pace(steps=30, checkpoint_every=10, validate_every=10))
+    assert ends_here.verdict(board.trials[2], 30, 25.0) is None
+    assert ends_here.verdict(board.trials[4], 30, 1.0) is None  # worse, and trained to its end
 
 
 def test_a_rule_that_cannot_work_is_refused(tmp_path: Path) -> None:
