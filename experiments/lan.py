@@ -1,4 +1,4 @@
-"""The recipe of the paper: python experiments/lan.py [train] --capture PATH [--optim.lr 2e-4 ...]."""
+"""The recipe of the paper: python experiments/lan.py [train|sweep] --capture PATH [--optim.lr 2e-4 ...]."""
 
 from na_ray.config import (
     DataConfig,

@@ -1,24 +1,43 @@
-"""The command line of an experiment, `python experiments/NAME.py [train] [--KNOB VALUE ...]`; what commands share."""
+"""The command line of an experiment, `python experiments/NAME.py [train|sweep] [--KNOB VALUE ...]`, and what commands
+share.
+"""
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import tyro
 from tqdm import tqdm
 
 from na_ray.config import Experiment
+from na_ray.run.sweep_config import SweepConfig
 from na_ray.values import MISTAKES
 
 
 @dataclass(frozen=True)
 class TrainCommand:
-    """Train the experiment's stages."""
+    """Train the experiment's stages. (`sweep` as the first word searches over knobs: `sweep --help`.)"""
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     resume: Literal["never", "auto"] = "never"
     """auto: go on with the run of this name, if there is one, from its latest checkpoint."""
+
+
+@dataclass(frozen=True)
+class SweepCommand:
+    """Train the experiment with many settings of some knobs, and compare them by their validation PSNR.
+
+    Trials are child runs in MLflow; the sweep's own run holds the table, the parallel coordinates and the best actor.
+    Without --space: renderer.samples_per_ray=32,64,96 and optim.lr=1e-5..1e-3:log.
+    """
+
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    config: Annotated[SweepConfig, tyro.conf.arg(name="")] = field(default_factory=SweepConfig)
+    space: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A knob to vary, as often as wanted: NAME=32,64,96 (values), NAME=1e-5..1e-3 or NAME=1e-5..1e-3:log (ranges)."""
+    resume: Literal["never", "auto"] = "never"
+    """auto: go on with the sweep of this name, if there is one: what has ended is not repeated."""
 
 
 def guarded(action: Callable[[], int]) -> int:
@@ -56,11 +75,24 @@ class ProgressBar:
 
 def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> None:
     """Run an experiment from the command line; without a command, it trains. `resume` is the default of `--resume`."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["train"]:
-        arguments = arguments[1:]
-    default = TrainCommand(experiment, resume)
-    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=default))))
+    command, arguments = "train", sys.argv[1:]
+    if arguments[:1] in (["train"], ["sweep"]):
+        command, arguments = arguments[0], arguments[1:]
+    if command == "sweep":
+        default = SweepCommand(experiment, resume=resume)
+        sys.exit(guarded(lambda: _sweep(tyro.cli(SweepCommand, args=arguments, default=default))))
+    train = TrainCommand(experiment, resume)
+    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=train))))
+
+
+def _sweep(command: SweepCommand) -> int:
+    from na_ray.run.sweep_space import DEFAULT, parse_space
+    from na_ray.run.tune import sweep  # Ray takes seconds to import: --help need not wait
+
+    space = parse_space(command.space, command.experiment) if command.space else DEFAULT
+    sweep(command.experiment, space, command.config, resume=command.resume == "auto")
+    print("compare trials:  mlflow ui")
+    return 0
 
 
 def _train(command: TrainCommand) -> int:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
@@ -22,6 +22,14 @@ PERIOD = 1.0
 PATIENCE = 300.0
 # Seconds between two plain lines where there is no terminal.
 QUIET = 15.0
+
+
+@runtime_checkable
+class Shows(Protocol):
+    """What tells the user of a run's progress."""
+
+    def show(self, line: dict[str, Any]) -> None:
+        """Tell of one line of the record."""
 
 
 class Progress:
@@ -66,7 +74,7 @@ def _clock(seconds: float) -> str:
 class Follower:
     """Reads the record to its end, again and again, until it is told that training is over."""
 
-    def __init__(self, run: RunFolder, tracker: Tracker, progress: Progress) -> None:
+    def __init__(self, run: RunFolder, tracker: Tracker, progress: Shows) -> None:
         self.run, self.tracker, self.progress = run, tracker, progress
         self.delivered = self._ask()
         self.waiting, self.offset = run.record(0)  # of an earlier attempt: perhaps not all of it was delivered

@@ -188,9 +188,10 @@ def look_and_save(trainer: Trainer, setting: Setting, step: int) -> None:
     scores: dict[str, float] = {}
     if validating:
         scores = trainer.validate(step)
-        worker.report({"step": step} | scores)
     folder = run.checkpoints.folder(step)
     if worker.rank == 0 and not folder.exists():
         weights, training = trainer.weights(), trainer.training()
         checkpoint.save(folder, run.stage, weights, setting.rig, setting.experiment, step, training, scores)
         run.checkpoints.prune()
+    if validating:  # told when it is saved: who hears of a score may stop the training, and find its checkpoint
+        worker.report({"step": step} | scores)

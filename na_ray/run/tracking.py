@@ -91,8 +91,7 @@ class Tracker:
 def start(experiment: Experiment, root: Path, stage: str) -> Tracker:
     """Open the runs of an experiment: those that `tracking.json` names, or new ones with all knobs as parameters."""
     client = connect()
-    found = client.get_experiment_by_name(experiment.name)
-    experiment_id = found.experiment_id if found else client.create_experiment(experiment.name)
+    experiment_id = _experiment_id(client, experiment.name)
     record = root / "tracking.json"
     ids = _recorded(client, record)
     if "parent" not in ids:
@@ -103,6 +102,36 @@ def start(experiment: Experiment, root: Path, stage: str) -> Tracker:
     for run_id in (ids["parent"], ids[stage]):
         client.update_run(run_id, status="RUNNING")
     return Tracker(client, experiment_id, ids["parent"], ids[stage])
+
+
+def start_parent(experiment: Experiment, root: Path, name: str) -> Tracker:
+    """Open the run of a sweep: the one that `tracking.json` names, or a new one. It is its own stage."""
+    client = connect()
+    experiment_id = _experiment_id(client, experiment.name)
+    record = root / "tracking.json"
+    ids = _recorded(client, record)
+    if "parent" not in ids:
+        ids["parent"] = _create(client, experiment_id, name, experiment, {})
+    write_json(record, {"uri": tracking_uri(), **ids})
+    client.update_run(ids["parent"], status="RUNNING")
+    return Tracker(client, experiment_id, ids["parent"], ids["parent"])
+
+
+def child(parent: Tracker, experiment: Experiment, name: str, tags: dict[str, str]) -> Tracker:
+    """The child run of that name, found again or new, with all knobs as parameters and the tags."""
+    wanted = f"tags.`mlflow.parentRunId` = '{parent.parent}' and tags.`mlflow.runName` = '{name}'"
+    found = parent.client.search_runs([parent.experiment_id], filter_string=wanted, max_results=1)
+    if found:
+        run_id = found[0].info.run_id
+    else:
+        owned = tags | {"mlflow.parentRunId": parent.parent}
+        run_id = _create(parent.client, parent.experiment_id, name, experiment, owned)
+    return Tracker(parent.client, parent.experiment_id, parent.parent, run_id)
+
+
+def _experiment_id(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    return found.experiment_id if found else client.create_experiment(name)
 
 
 def _recorded(client: MlflowClient, record: Path) -> dict[str, str]:
@@ -118,7 +147,7 @@ def _recorded(client: MlflowClient, record: Path) -> dict[str, str]:
 def _create(client: MlflowClient, experiment_id: str, name: str, experiment: Experiment, tags: dict[str, str]) -> str:
     run = client.create_run(experiment_id, run_name=name, tags=tags)
     params = [Param(k, str(v)) for k, v in flatten(experiment).items()]
-    client.log_batch(run.info.run_id, params=params, tags=[RunTag("stage", name)])
+    client.log_batch(run.info.run_id, params=params, tags=[RunTag("stage", tags.get("stage", name))])
     return run.info.run_id
 
 

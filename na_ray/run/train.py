@@ -2,13 +2,14 @@
 
 import os
 import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import WorkerGroupError
 
@@ -73,9 +74,9 @@ def _train_stage(experiment: Experiment, plan: AnyPlan, run: RunFolder, steps: i
         monitor.start()
         with following(run, tracker, steps):
             if experiment.train.num_workers == 0:
-                _train_here(experiment, plan, run)
+                train_here(experiment, plan, run)
             else:
-                _train_on_ray(experiment, run)
+                train_on_ray(experiment, run)
         best = run.checkpoints.best()
         assert best is not None, "training ends with a checkpoint"
         log_actor(tracker, best, parts.served, experiment.name + parts.suffix)
@@ -90,10 +91,12 @@ def _train_stage(experiment: Experiment, plan: AnyPlan, run: RunFolder, steps: i
         tracker.finish(status)
 
 
-def _train_here(experiment: Experiment, plan: AnyPlan, run: RunFolder) -> None:
+def train_here(
+    experiment: Experiment, plan: AnyPlan, run: RunFolder, report: Callable[[dict[str, float]], None] = lambda _: None
+) -> None:
     """Train in this process, without Ray: for debugging, and for machines that are too small for it."""
     cuda = experiment.train.device == "cuda" or (experiment.train.device == "auto" and torch.cuda.is_available())
-    worker = Worker(0, 1, torch.device("cuda:0" if cuda else "cpu"), report=lambda metrics: None)
+    worker = Worker(0, 1, torch.device("cuda:0" if cuda else "cpu"), report)
     _train_worker(experiment, plan, run, worker)
 
 
@@ -111,8 +114,11 @@ def _train_worker(experiment: Experiment, plan: AnyPlan, run: RunFolder, worker:
     )
 
 
-def connect(experiment: Experiment) -> None:
-    """Join the cluster that is there (RAY_ADDRESS, or one started on this machine), else start one here."""
+def connect(experiment: Experiment, at_once: int = 1) -> None:
+    """Join the cluster that is there (RAY_ADDRESS, or one started on this machine), else start one here.
+
+    `at_once`: how many such trainings will run side by side.
+    """
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     if ray.is_initialized():
         return
@@ -123,11 +129,11 @@ def connect(experiment: Experiment) -> None:
     except ConnectionError:
         # Logical CPUs: the workers' share beside one for each decoder; the machine's cores are shared by all.
         needed = experiment.train.num_workers * experiment.train.cpus_per_worker
-        ray.init(num_cpus=int(needed) + max(2, os.cpu_count() or 1), **options)
+        ray.init(num_cpus=int(at_once * needed) + max(2 * at_once, os.cpu_count() or 1), **options)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
 
-def _train_on_ray(experiment: Experiment, run: RunFolder) -> None:
+def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[UserCallback] = ()) -> None:
     """Train on Ray's workers; those that die are started again and go on from the latest checkpoint."""
     connect(experiment)
     train_config = experiment.train
@@ -148,6 +154,7 @@ def _train_on_ray(experiment: Experiment, run: RunFolder) -> None:
             storage_path=str(run.root / "ray"),
             failure_config=FailureConfig(max_failures=train_config.max_failures, controller_failure_limit=1),
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+            callbacks=list(callbacks),
         ),
     )
     try:
