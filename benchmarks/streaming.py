@@ -5,9 +5,9 @@
 1. What Ray Data delivers to a training worker (decoded, drawn, shuffled) over what PyAV decodes of the same frames of
    the same files, in the same order and ranges, to RGB. Both sides have the whole machine: plain decoding runs in as
    many processes as there are cores; the stream's decoders share them with Ray and with the process that receives.
-   The ratio of frames a second says what training gets. The ratio of CPU seconds (of the decoding alone on one
-   side, of every process on the other, Ray's own included) is hardly moved by other programs on the machine. Plain decoding is measured before
-   and after the stream, and the stream behind its first quarter, which pays for starting.
+   The ratio of frames a second says what training gets. The ratio of CPU seconds (of the decoding alone on one side, of
+   every process on the other, Ray's own included) is hardly moved by other programs on the machine. Plain decoding is
+   measured before and after the stream, and the stream behind its first quarter, which pays for starting.
 2. Peak of what the object store holds, and growth of the consuming process, while at least four times `--memory-mb`
    pass through.
 
@@ -92,6 +92,8 @@ def store_mb() -> float:
 
 def peak_memory(plan: Plan, streamed_mb: float) -> tuple[float, float]:
     """Most MB in the object store, and by which this process grew, while `streamed_mb` passed through."""
+    rows = iter(Feed(Order(plan, (0,), 1, 0), distributed=True))
+    next(rows)  # Ray Data is loaded
     before = psutil.Process().memory_info().rss
     peaks = {"process": 0.0, "store": 0.0}
     over = threading.Event()
@@ -103,7 +105,7 @@ def peak_memory(plan: Plan, streamed_mb: float) -> tuple[float, float]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    passed, rows = 0, iter(Feed(Order(plan, (0,), 1, 0), distributed=True))
+    passed = 0
     while passed < streamed_mb * 2**20:
         passed += sum(array.nbytes for row in next(rows) for array in row.values())
     over.set()

@@ -89,8 +89,8 @@ def test_an_interrupted_training_ends_where_an_unbroken_one_does(tiny_texture: E
 
 def test_two_workers_average_the_gradients_that_one_computes(tiny_texture: Experiment, ray_cluster: None) -> None:
     """After one frame, with a generator that hardly hears the discriminators: Adam with beta1 = 0 turns the rounding of
-    their tiny gradients into whole updates. And in the generator's last block: the first frame starts from features that
-    are constant over the map, and instance norms make rounding errors of what is constant large."""
+    their tiny gradients into whole updates. And in the generator's last block: the first frame starts from features
+    that are constant over the map, and instance norms make rounding errors of what is constant large."""
     short = {"texture.first_window": 1, "texture.max_window": 1, "texture.steps": 1, "report.frames": 0}
     deaf = {"texture.gan_weight": 1e-9, "texture.feature_weight": 0.0}
     once = override(tiny_texture, short | deaf | {"texture.checkpoint_every": 1, "train.cpus_per_worker": 0.5})
