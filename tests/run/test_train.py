@@ -100,10 +100,10 @@ def test_mistakes_are_told_before_training(tiny: Experiment, tmp_path: Path) -> 
 
 
 def test_two_workers_learn_what_one_does(tiny: Experiment, ray_cluster: None) -> None:
-    both = override(tiny, {"train.frames_per_step": 2, "train.steps": 6, "report.frames": 0})
+    both = override(tiny, {"train.frames_per_step": 2, "train.steps": 20, "report.frames": 0})
     one = train(override(both, {"name": "one", "train.num_workers": 1, "train.cpus_per_worker": 0.5}))
     two = train(override(both, {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5}))
-    a, b = trained(one.parent / "step_000006"), trained(two.parent / "step_000006")
+    a, b = trained(one.parent / "step_000020"), trained(two.parent / "step_000020")
     assert max(float((a[name] - b[name]).abs().max()) for name in a) < 2e-5
 
 
