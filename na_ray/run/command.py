@@ -11,7 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from na_ray.config import Experiment
-from na_ray.run.sweep_config import SweepConfig
+from na_ray.run.sweep.config import SweepConfig
 from na_ray.values import MISTAKES
 
 
@@ -86,7 +86,7 @@ def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> 
 
 
 def _sweep(command: SweepCommand) -> int:
-    from na_ray.run.sweep_space import DEFAULT, parse_space
+    from na_ray.run.sweep.space import DEFAULT, parse_space
     from na_ray.run.tune import sweep  # Ray takes seconds to import: --help need not wait
 
     space = parse_space(command.space, command.experiment) if command.space else DEFAULT

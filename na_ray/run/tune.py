@@ -2,7 +2,7 @@
 
     sweep(LAN, {"renderer.samples_per_ray": tune.choice([32, 64, 96]), "optim.lr": tune.loguniform(1e-5, 1e-3)})
 
-Ray Tune starts and stops the trials; what is known of them lies on the board (`sweep_board`), from which a killed sweep
+Ray Tune starts and stops the trials; what is known of them lies on the board (`sweep.board`), from which a killed sweep
 goes on. A trial is a Ray Train run nested under Tune, or with `train.num_workers` 0 a plain task.
 """
 
@@ -17,18 +17,19 @@ import ray
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, override
-from na_ray.run import sweep_report, tracking
+from na_ray.run import tracking
 from na_ray.run.folder import begin, open_run
 from na_ray.run.loop import Pace
 from na_ray.run.preflight import preflight
 from na_ray.run.stages import STAGES
-from na_ray.run.sweep_board import Board
-from na_ray.run.sweep_config import Budget, SweepConfig
-from na_ray.run.sweep_follow import following, say
-from na_ray.run.sweep_rules import make_rule
-from na_ray.run.sweep_run import Course, run
-from na_ray.run.sweep_space import DEFAULT, Space, check_space, describe, grid, propose, stage_of
-from na_ray.run.sweep_trial import DRIVER_CPUS, Share
+from na_ray.run.sweep import report
+from na_ray.run.sweep.board import Board
+from na_ray.run.sweep.config import Budget, SweepConfig
+from na_ray.run.sweep.follow import following, say
+from na_ray.run.sweep.rules import make_rule
+from na_ray.run.sweep.run import Course, run
+from na_ray.run.sweep.space import DEFAULT, Space, check_space, describe, grid, propose, stage_of
+from na_ray.run.sweep.trial import DRIVER_CPUS, Share
 from na_ray.run.train import connect
 
 # Read by Ray Tune: no files of its own beside the trials', Ctrl-C ends the sweep, no warnings about slow disks.
@@ -90,7 +91,7 @@ def _run(course: Course, share: Share, space: Space, name: str) -> None:
         monitor.start()
         with following(board, parent):
             run(course, share)
-        print(f"{sweep_report.close(board, space, parent)}\n{_account(course)}", flush=True)
+        print(f"{report.close(board, space, parent)}\n{_account(course)}", flush=True)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"

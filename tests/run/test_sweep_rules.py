@@ -9,11 +9,11 @@ from ray import tune
 
 from na_ray.config import Experiment, override
 from na_ray.run.loop import Pace
-from na_ray.run.sweep_board import SCORE, Board, Trial
-from na_ray.run.sweep_config import Budget, SweepConfig
-from na_ray.run.sweep_report import parallel_coordinates, rows, write_report
-from na_ray.run.sweep_rules import Asha, Population, make_rule
-from na_ray.run.sweep_space import DEFAULT, check_space, describe, grid, parse_space, propose, stage_of
+from na_ray.run.sweep.board import SCORE, Board, Trial
+from na_ray.run.sweep.config import Budget, SweepConfig
+from na_ray.run.sweep.report import parallel_coordinates, rows, write_report
+from na_ray.run.sweep.rules import Asha, Population, make_rule
+from na_ray.run.sweep.space import DEFAULT, check_space, describe, grid, parse_space, propose, stage_of
 
 SPECS = (
     "renderer.samples-per-ray=32,64,96",

@@ -21,7 +21,7 @@ from ray import tune
 
 from na_ray.config import Experiment, override, to_dict
 from na_ray.run.command import main
-from na_ray.run.sweep_board import ENDED, SCORE, Board
+from na_ray.run.sweep.board import ENDED, SCORE, Board
 from na_ray.run.tune import SweepConfig, sweep
 
 SPACE = {"optim.lr": tune.loguniform(1e-4, 1e-2)}

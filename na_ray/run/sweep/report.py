@@ -12,8 +12,8 @@ from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
 from na_ray.run.model import log_actor
 from na_ray.run.stages import STAGES
-from na_ray.run.sweep_board import SCORE, Board, Trial
-from na_ray.run.sweep_space import Space, is_log
+from na_ray.run.sweep.board import SCORE, Board, Trial
+from na_ray.run.sweep.space import Space, is_log
 from na_ray.run.tracking import Tracker
 
 Row = dict[str, Any]

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from na_ray.run import tracking
 from na_ray.run.follow import PATIENCE, PERIOD, Follower
-from na_ray.run.sweep_board import ENDED, SCORE, Board, State, Trial
+from na_ray.run.sweep.board import ENDED, SCORE, Board, State, Trial
 from na_ray.run.tracking import Tracker
 
 STATUS: dict[State, str] = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}

@@ -16,9 +16,9 @@ from ray.tune.search.sample import Categorical, Domain
 
 from na_ray.checkpoint import write_json
 from na_ray.run.loop import Pace
-from na_ray.run.sweep_board import SCORE, Board, State, Trial
-from na_ray.run.sweep_config import Scheduler
-from na_ray.run.sweep_space import Knobs, Space
+from na_ray.run.sweep.board import SCORE, Board, State, Trial
+from na_ray.run.sweep.config import Scheduler
+from na_ray.run.sweep.space import Knobs, Space
 
 SCHEDULES = {
     "optim.lr",

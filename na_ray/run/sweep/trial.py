@@ -23,7 +23,7 @@ from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, Stage, from_dict
 from na_ray.run.folder import RunFolder, clear_leftovers
 from na_ray.run.stages import STAGES
-from na_ray.run.sweep_board import SCORE
+from na_ray.run.sweep.board import SCORE
 from na_ray.run.train import train_here, train_on_ray
 
 DRIVER_CPUS = 0.1

@@ -16,7 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform
 
 from na_ray.config import Experiment, Stage, flatten, override
-from na_ray.run.sweep_config import Search
+from na_ray.run.sweep.config import Search
 
 Space = Mapping[str, Domain]
 Knobs = dict[str, Any]

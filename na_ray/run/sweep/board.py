@@ -17,7 +17,7 @@ from typing import Any, Literal
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, Stage, override, to_dict
 from na_ray.run.folder import RunFolder
-from na_ray.run.sweep_space import Knobs
+from na_ray.run.sweep.space import Knobs
 
 State = Literal["waiting", "running", "resting", "finished", "stopped", "failed"]
 """waiting: to be started, or to be gone on with. resting: at a generation's end. stopped: early, by the scheduler."""

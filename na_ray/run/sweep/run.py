@@ -12,12 +12,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from na_ray.checkpoint import write_json
-from na_ray.run.sweep_board import ENDED, SCORE, Board, State, Trial
-from na_ray.run.sweep_config import Budget
-from na_ray.run.sweep_follow import say
-from na_ray.run.sweep_rules import Rule
-from na_ray.run.sweep_space import Knobs
-from na_ray.run.sweep_trial import Share, make_trainable
+from na_ray.run.sweep.board import ENDED, SCORE, Board, State, Trial
+from na_ray.run.sweep.config import Budget
+from na_ray.run.sweep.follow import say
+from na_ray.run.sweep.rules import Rule
+from na_ray.run.sweep.space import Knobs
+from na_ray.run.sweep.trial import Share, make_trainable
 
 # Seconds between two notes of the wall time spent: what a kill forgets of it.
 NOTE = 2.0
