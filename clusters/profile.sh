@@ -16,5 +16,7 @@ unset resource
 interface=$(ip -o route get 192.0.2.1 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p')
 [ -z "$interface" ] || export GLOO_SOCKET_IFNAME="$interface"
 unset interface
+# Frames that were read leave the object store at once: what data.memory_mb bounds is what it holds.
+export RAY_free_objects_period_milliseconds=100
 # Relative paths of an experiment (its captures and its runs) lie on the shared storage.
 cd "$1" || true
