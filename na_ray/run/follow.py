@@ -8,7 +8,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from mlflow.exceptions import MlflowException
@@ -117,15 +117,13 @@ class Follower:
 
 
 @contextlib.contextmanager
-def following(run: RunFolder, tracker: Tracker, steps: int) -> Iterator[None]:
-    """Follow the record in a thread while the body of the `with` trains for `steps`; deliver the rest at its end."""
-    progress = Progress(steps, run.stage)
-    follower = Follower(run, tracker, progress)
+def repeating(look: Callable[[], object]) -> Iterator[None]:
+    """Call `look` every `PERIOD` in a thread while the body of the `with` runs; it no longer runs behind it."""
     over = threading.Event()
 
     def loop() -> None:
         while not over.wait(PERIOD):
-            follower.look()
+            look()
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()
@@ -134,6 +132,17 @@ def following(run: RunFolder, tracker: Tracker, steps: int) -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+@contextlib.contextmanager
+def following(run: RunFolder, tracker: Tracker, steps: int) -> Iterator[None]:
+    """Follow the record in a thread while the body of the `with` trains for `steps`; deliver the rest at its end."""
+    progress = Progress(steps, run.stage)
+    follower = Follower(run, tracker, progress)
+    try:
+        with repeating(follower.look):
+            yield
+    finally:
         until = time.monotonic() + PATIENCE
         follower.look()
         while follower.waiting and time.monotonic() < until:

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from na_ray.run import tracking
-from na_ray.run.follow import PATIENCE, PERIOD, Follower
+from na_ray.run.follow import PATIENCE, PERIOD, Follower, repeating
 from na_ray.run.sweep.board import ENDED, SCORE, Board, State, Trial
 from na_ray.run.tracking import Tracker
 
@@ -102,19 +101,10 @@ class SweepFollower:
 def following(board: Board, parent: Tracker) -> Iterator[None]:
     """Follow the trials in a thread while the body of the `with` runs them; deliver the rest at its end."""
     follower = SweepFollower(board, parent)
-    over = threading.Event()
-
-    def loop() -> None:
-        while not over.wait(PERIOD):
-            follower.look()
-
-    thread = threading.Thread(target=loop, daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating(follower.look):
+            yield
     finally:
-        over.set()
-        thread.join()
         until = time.monotonic() + PATIENCE
         while not follower.look():
             if time.monotonic() > until:
