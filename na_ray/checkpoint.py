@@ -73,7 +73,8 @@ def save(
 ) -> None:
     """Write a checkpoint of a stage to `folder`, all of it or nothing. Raises FileExistsError if the folder is there.
 
-    `weights` is the state dict of the stage's model, `training` what going on needs beside it and the step.
+    `weights` is the state dict of the stage's model, `training` what going on needs beside it and the step. Raises
+    OSError when the disk is full.
     """
     if folder.exists():
         raise FileExistsError(f"{folder} exists: name another folder, or remove it")
@@ -81,15 +82,25 @@ def save(
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         np.savez(aside / "body.npz", allow_pickle=False, **{k: v for k, v in vars(rig).items() if v is not None})
-        torch.save(weights, aside / WEIGHTS[stage])
+        _save_tensors(weights, aside / WEIGHTS[stage])
         if training is not None:
-            torch.save(training | {"step": step}, aside / "training.pt")
+            _save_tensors(training | {"step": step}, aside / "training.pt")
         write_json(aside / "experiment.json", to_dict(config))
         write_json(aside / "metrics.json", {"step": step} | (metrics or {}))
         aside.chmod(0o755)
         os.replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _save_tensors(value: dict[str, Any], path: Path) -> None:
+    with open(path, "wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:  # torch complains of its position in the file; the file said why
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _existing(folder: Path, name: str) -> Path:

@@ -158,6 +158,9 @@ class TrainConfig:
     """Seed of the initialisation, the data's order and the samples."""
     num_workers: int = 1
     """Ray Train workers. 0: train in this process, without Ray."""
+    min_workers: int | None = None
+    """Fewest workers to go on with while machines are missing; they become more again when machines come. None: always
+    `num_workers`."""
     frames_per_step: int | None = None
     """Frames in one optimiser step over all workers (a multiple of them). None: one a worker."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -181,7 +184,7 @@ class TrainConfig:
     validation_size: int = 256
     """Longer side of the validation pictures."""
     max_failures: int = 3
-    """Times that Ray restarts the workers after one of them died."""
+    """Times in a row, without a new checkpoint in between, that the workers are started again after one of them died."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "checkpoint_every", "keep_last", "validation_frames", "validation_size"):
@@ -190,6 +193,8 @@ class TrainConfig:
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "cpus_per_worker", self.cpus_per_worker > 0, "positive")
         workers = max(1, self.num_workers)
+        fewest = self.min_workers is None or 1 <= self.min_workers <= self.num_workers
+        check(self, "min_workers", fewest, f"between 1 and num_workers, which is {self.num_workers}")
         rule = self.frames_per_step is None or (self.frames_per_step >= 1 and self.frames_per_step % workers == 0)
         check(self, "frames_per_step", rule, f"a multiple of the {workers} workers")
 

@@ -20,6 +20,7 @@ from typing import Any
 from na_ray.capture.storage import is_url
 from na_ray.checkpoint import Checkpoints, write_json
 from na_ray.config import Experiment, Stage, flatten, from_dict, override, to_dict
+from na_ray.run import space
 from na_ray.run.windows import num_windows
 
 # Knobs that a resumed run may change: they decide where and how long it runs, not what it computes.
@@ -29,6 +30,7 @@ FREE = {
     "stages",
     "train.steps",
     "train.num_workers",
+    "train.min_workers",
     "train.device",
     "train.cpus_per_worker",
     "train.compile",
@@ -85,10 +87,19 @@ class RunFolder:
         write_json(self.folder / "closed.json", {"steps": steps, "told": told})
 
     def append(self, step: int, metrics: dict[str, float], pictures: str | None = None) -> None:
-        """Add a line to the record of metrics: one write, so that a reader never sees half a line for long."""
-        line = {"step": step, "time": time.time(), "metrics": metrics} | ({"pictures": pictures} if pictures else {})
-        with open(self.folder / "metrics.jsonl", "a") as record:
-            record.write(json.dumps(line) + "\n")
+        """Add a line to the record of metrics: one write, so that a reader never sees half a line for long.
+
+        Waits where the disk is full.
+        """
+        self._add({"step": step, "metrics": metrics} | ({"pictures": pictures} if pictures else {}))
+
+    def note(self, step: int, text: str) -> None:
+        """Add a line that tells the user of something and has no metrics."""
+        self._add({"step": step, "metrics": {}, "note": text})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        text = json.dumps(line | {"time": time.time()}) + "\n"
+        space.patiently(lambda: space.append(self.folder / "metrics.jsonl", text.encode()), self.folder)
 
     def record(self, offset: int) -> tuple[list[dict[str, Any]], int]:
         """The complete lines of the record from a byte offset on, and the offset behind them."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
+from na_ray.run import space
 from na_ray.run.folder import RunFolder
 from na_ray.run.tracking import Tracker
 
@@ -31,6 +32,9 @@ class Shows(Protocol):
     def show(self, line: dict[str, Any]) -> None:
         """Tell of one line of the record."""
 
+    def tell(self, text: str | None) -> None:
+        """Tell of something else, if there is something."""
+
 
 class Progress:
     """A bar on a terminal, a line now and then elsewhere."""
@@ -43,6 +47,7 @@ class Progress:
     def show(self, line: dict[str, Any]) -> None:
         """Tell of one line of the record."""
         step, metrics = line["step"], line["metrics"]
+        self.tell(line.get("note"))
         if "validation/psnr" in metrics:
             text = "validation PSNR {validation/psnr:.2f} dB, SSIM {validation/ssim:.3f}".format(**metrics)
             self._write(f"{self.stage} step {step}: {text}")
@@ -55,6 +60,11 @@ class Progress:
                 rate = metrics["steps_per_second"]
                 left = (self.total - step) / rate
                 self._write(f"{self.stage} step {step}/{self.total}: {text}, {rate:.2f} steps/s, {_clock(left)} left")
+
+    def tell(self, text: str | None) -> None:
+        """Tell of something else, if there is something."""
+        if text:
+            self._write(f"{self.stage}: {text}")
 
     def _write(self, text: str) -> None:
         self.said = time.monotonic()
@@ -77,7 +87,9 @@ class Follower:
     def __init__(self, run: RunFolder, tracker: Tracker, progress: Shows) -> None:
         self.run, self.tracker, self.progress = run, tracker, progress
         self.delivered = self._ask()
-        self.waiting, self.offset = run.record(0)  # of an earlier attempt: perhaps not all of it was delivered
+        lines, self.offset = run.record(0)  # of an earlier attempt: perhaps not all of it was delivered
+        self.waiting = [line for line in lines if line["metrics"]]
+        self.gauge = space.Gauge(run.folder, run.checkpoints.root)
         self.away = False
 
     def _ask(self) -> dict[str, int]:
@@ -89,7 +101,8 @@ class Follower:
         lines, self.offset = self.run.record(self.offset)
         for line in lines:
             self.progress.show(line)
-        self.waiting += lines
+        self.waiting += [line for line in lines if line["metrics"]]
+        self.progress.tell(self.gauge.look())
         if not self.waiting:
             return
         try:

@@ -15,8 +15,10 @@ from na_ray import checkpoint
 from na_ray.allocator import keep_freed_memory
 from na_ray.capture.rig import Rig
 from na_ray.config import Experiment
+from na_ray.run import space
 from na_ray.run.feed import Feed
 from na_ray.run.folder import RunFolder
+from na_ray.run.notice import Notice
 from na_ray.run.stream import Row
 
 
@@ -29,6 +31,8 @@ class Worker:
     device: torch.device
     report: Callable[[dict[str, float]], None]
     """Called by every worker at the same steps (Ray Train's report is a barrier)."""
+    time_left: Callable[[], float | None] = lambda: None
+    """Seconds until a machine is taken, if one will be; asked by every worker at the same steps."""
 
     def mean(self, values: dict[str, float]) -> dict[str, float]:
         """Average over the workers."""
@@ -142,7 +146,9 @@ def train_stage(trainer: Trainer, setting: Setting, open_feed: Callable[[int], F
     """
     keep_freed_memory()
     step = restore(trainer, setting.run)
-    feed = open_feed(step)
+    if step and setting.worker.rank == 0:
+        setting.run.note(step, f"going on from step {step}, with {max(1, setting.worker.world)} workers")
+    feed, notice = open_feed(step), Notice(setting.worker.time_left)
     rows = iter(feed)
     meter = Meter()
     while step < trainer.pace.steps:
@@ -150,11 +156,13 @@ def train_stage(trainer: Trainer, setting: Setting, open_feed: Callable[[int], F
         step += 1
         meter.add(losses, work)
         if step % setting.experiment.train.log_every == 0 or step == trainer.pace.steps:
-            metrics = trainer.describe(meter.means(), step) | meter.rates(trainer.unit, setting.worker.world)
-            report(setting, step, metrics | {"skipped_shards": float(feed.skipped)}, trainer.remedy)
+            worker = setting.worker
+            metrics = trainer.describe(worker.mean(meter.means()), step) | meter.rates(trainer.unit, worker.world)
+            told = report(setting, step, metrics | {"skipped_shards": float(feed.skipped)}, trainer.remedy)
+            notice.pace(told["steps_per_second"])
             meter = Meter()
         with meter.paused():
-            look_and_save(trainer, setting, step)
+            look_and_save(trainer, setting, step, notice)
 
 
 def restore(trainer: Trainer, run: RunFolder) -> int:
@@ -167,8 +175,8 @@ def restore(trainer: Trainer, run: RunFolder) -> int:
     return int(training["step"])
 
 
-def report(setting: Setting, step: int, metrics: dict[str, float], remedy: str) -> None:
-    """Tell of the steps since the last report. Every worker comes here at the same steps."""
+def report(setting: Setting, step: int, metrics: dict[str, float], remedy: str) -> dict[str, float]:
+    """Tell of the steps since the last report, and return the workers' mean. All of them come here at the same steps."""
     worker = setting.worker
     metrics = worker.mean(metrics)
     if not np.isfinite(metrics["loss"]):
@@ -176,14 +184,20 @@ def report(setting: Setting, step: int, metrics: dict[str, float], remedy: str) 
     if worker.rank == 0:
         setting.run.append(step, metrics)
     worker.report({"step": step} | metrics)
+    return metrics
 
 
-def look_and_save(trainer: Trainer, setting: Setting, step: int) -> None:
+def look_and_save(trainer: Trainer, setting: Setting, step: int, notice: Notice) -> None:
     """Validate and write a checkpoint when it is time. Every worker comes here at the same steps."""
     pace, run, worker = trainer.pace, setting.run, setting.worker
     validating = step == pace.steps or (pace.validate_every > 0 and step % pace.validate_every == 0)
-    if not (validating or step % pace.checkpoint_every == 0):
+    warned = notice.due(step)
+    if not (validating or warned or step % pace.checkpoint_every == 0):
         return
+    if worker.rank == 0:
+        if warned:
+            run.note(step, f"a machine will be taken in {notice.left:.0f} s: saving a checkpoint")
+        space.patiently(lambda: None, run.folder, space.checkpoint_bytes(run.checkpoints.root))
     trainer.settle()
     scores: dict[str, float] = {}
     if validating:
@@ -191,7 +205,10 @@ def look_and_save(trainer: Trainer, setting: Setting, step: int) -> None:
     folder = run.checkpoints.folder(step)
     if worker.rank == 0 and not folder.exists():
         weights, training = trainer.weights(), trainer.training()
-        checkpoint.save(folder, run.stage, weights, setting.rig, setting.experiment, step, training, scores)
+        rig, experiment = setting.rig, setting.experiment
+        space.patiently(
+            lambda: checkpoint.save(folder, run.stage, weights, rig, experiment, step, training, scores), run.folder
+        )
         run.checkpoints.prune()
     if validating:  # told when it is saved: who hears of a score may stop the training, and find its checkpoint
         worker.report({"step": step} | scores)

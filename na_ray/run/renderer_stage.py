@@ -55,6 +55,7 @@ class RendererTrainer:
         several = self.worker.world > 1
         self.model = DistributedDataParallel(self.renderer, broadcast_buffers=False) if several else self.renderer
         lanes = self.experiment.train.frames_per_step or self.worker.world
+        self.weight = self.worker.world / lanes
         self.lanes = range(self.worker.rank, lanes, self.worker.world)
         self.renderer.train()
 
@@ -65,7 +66,7 @@ class RendererTrainer:
         optim.set_learning_rate(self.optimizer, self._learning_rate(step))
         noises = [noise_source(experiment, step, lane, self.worker.device) for lane in self.lanes]
         self.optimizer.zero_grad(set_to_none=True)
-        loss, squared = train_step(self.model, batches, experiment, noises)
+        loss, squared = train_step(self.model, batches, experiment, noises, self.weight)
         if experiment.optim.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.renderer.parameters(), experiment.optim.clip_norm)
         self.optimizer.step()
@@ -115,7 +116,7 @@ def outlook(plan: Plan) -> tuple[list[str], float, int]:
     experiment = plan.experiment
     train, data = experiment.train, experiment.data
     frames = train.frames_per_step or max(1, train.num_workers)
-    plan.room(frames // max(1, train.num_workers))
+    plan.room(-(-frames // max(1, train.min_workers or train.num_workers)))
     side = data.texture_size or plan.split.texture(0).shape[0]
     parameters = sum(p.numel() for p in Renderer(experiment.renderer, Body.from_rig(plan.rig)).parameters())
     operations = 3.0 * frames * step_multiply_adds(experiment.renderer, data, side)  # backward costs two forwards

@@ -64,10 +64,13 @@ def train_step(
     batches: list[Batch],
     experiment: Experiment,
     noises: list[torch.Generator],
+    weight: float,
 ) -> tuple[Tensor, Tensor]:
-    """Forward and backward over the worker's rows. Returns the mean loss and the mean squared error in [0, 1] colors.
+    """Forward and backward over the worker's rows. Returns the sums over them of `weight` times the loss and the squared
+    error in [0, 1] colors.
 
-    Gradients are averaged over rows here and over workers by DDP, once, in the last row's backward pass.
+    `weight` is workers / rows of a step over all workers: DDP averages over workers, once, in the last row's backward
+    pass, so that each row of the step counts the same, also where the workers have unlike numbers of them.
     """
     total, squared = torch.zeros((), device=batches[0].colors.device), torch.zeros((), device=batches[0].colors.device)
     for i, (batch, noise) in enumerate(zip(batches, noises, strict=True)):
@@ -84,10 +87,10 @@ def train_step(
                     far=batch.far,
                     generator=noise,
                 )
-            loss = losses.total(rendering.colors, rendering.missed, batch.colors, experiment.optim) / len(batches)
+            loss = losses.total(rendering.colors, rendering.missed, batch.colors, experiment.optim) * weight
             loss.backward()
         total += loss.detach()
-        squared += ((rendering.colors.detach() - batch.colors) / 2).square().mean() / len(batches)
+        squared += ((rendering.colors.detach() - batch.colors) / 2).square().mean() * weight
     return total, squared
 
 

@@ -73,6 +73,7 @@ class TextureTrainer:
         self.discriminator = Discriminator(experiment.vid2vid).to(device)
         self.average = Average(self.generator, texture.average_beta, texture.average_start)
         perceptual, _ = load_perceptual(texture)
+        windows, rank, world = num_windows(experiment), setting.worker.rank, setting.worker.world
         self.players = Players(
             self._shared(self.generator),
             self._shared(self.discriminator),
@@ -81,6 +82,7 @@ class TextureTrainer:
             predictor_adam(self.discriminator.parameters(), texture.lr_discriminator, texture),
             texture,
             bfloat16=experiment.train.precision == "bfloat16",
+            weight=len(range(rank, windows, world)) * world / windows,
         )
 
     def _shared(self, network: Any) -> Any:
@@ -98,6 +100,7 @@ class TextureTrainer:
         names = dict.fromkeys(name for frame in frames for name in frame)
         means = {name: torch.stack([frame[name] for frame in frames if name in frame]).mean() for name in names}
         means["squared"] = ((fakes - images) / 2).square().mean()
+        means = {name: self.players.weight * value for name, value in means.items()}
         return means, fakes.shape[0] * fakes.shape[1]
 
     def describe(self, means: dict[str, float], step: int) -> dict[str, float]:
@@ -177,7 +180,7 @@ def outlook(plan: WindowPlan) -> tuple[list[str], float, int]:
     """
     experiment = plan.experiment
     windows, steps = num_windows(experiment), num_steps(plan)
-    plan.room(windows // max(1, experiment.train.num_workers))
+    plan.room(-(-windows // max(1, experiment.train.min_workers or experiment.train.num_workers)))
     perceptual, told = load_perceptual(experiment.texture)
     generator, discriminator, cost = frame_cost(experiment.vid2vid, perceptual)
     frames = windows * sum(window_length(plan, step) for step in range(steps))

@@ -11,19 +11,20 @@ import ray.train
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.train.v2.api.exceptions import TrainingFailedError
 
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.run import feed, tracking
-from na_ray.run.capacity import reachable
+from na_ray.run.capacity import check_room, reachable
+from na_ray.run.failures import Persistence, mistake_in
 from na_ray.run.folder import RunFolder, begin, open_run
 from na_ray.run.follow import following
 from na_ray.run.loop import Setting, Worker, train_stage
 from na_ray.run.model import log_actor
+from na_ray.run.notice import time_left
 from na_ray.run.preflight import preflight
 from na_ray.run.stages import STAGES, AnyPlan
-from na_ray.values import MISTAKES
 
 # Read by Ray when it starts: quiet logs, no usage reports, dead workers noticed within half a second, objects that
 # nobody needs removed ten times a second (by default once: 60 MB of read frames stayed in the store meanwhile).
@@ -36,6 +37,9 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+
+# Minutes to wait for machines that are missing: Ray tries to start the workers once a minute.
+MACHINES_MINUTES = 24 * 60
 
 
 def train(experiment: Experiment, resume: bool = False) -> Path:
@@ -139,50 +143,32 @@ def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[Use
     train_config = experiment.train
     available = reachable()
     use_gpu = train_config.device == "cuda" or (train_config.device == "auto" and available.get("GPU", 0) > 0)
-    _check_room(experiment, available, use_gpu)
+    check_room(train_config, available, use_gpu)
     resources = {"CPU": train_config.cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
+    most = train_config.num_workers
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"experiment": to_dict(experiment), "root": str(run.root), "stage": run.stage},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=train_config.num_workers, use_gpu=use_gpu, resources_per_worker=resources
+            num_workers=(train_config.min_workers, most) if train_config.min_workers else most,
+            use_gpu=use_gpu,
+            resources_per_worker=resources,
         ),
         # Checkpoints are the run's own: Ray keeps only its records here, under a new name each time.
         run_config=RunConfig(
             name=f"{run.stage}-{uuid.uuid4().hex[:8]}",
             storage_path=str(run.root / "ray"),
-            failure_config=FailureConfig(max_failures=train_config.max_failures, controller_failure_limit=1),
+            failure_config=FailureConfig(max_failures=-1, controller_failure_limit=MACHINES_MINUTES),
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
-            callbacks=list(callbacks),
+            callbacks=[Persistence(run.checkpoints, train_config.max_failures), *callbacks],
         ),
     )
     try:
         trainer.fit()
-    except WorkerGroupError as error:
-        # A mistake that only training could find (a video that turned unreadable): told as any other.
-        causes = [c for failure in error.worker_failures.values() for c in (failure, failure.__cause__)]
-        mistake = next((c for c in causes if isinstance(c, MISTAKES)), None)
-        if mistake is None:
-            raise
-        raise ValueError(str(mistake).strip().splitlines()[-1]) from error
-
-
-def _check_room(experiment: Experiment, available: dict[str, float], use_gpu: bool) -> None:
-    """Refuse what would wait for ever: workers that take all CPUs leave none to decode the videos."""
-    train_config = experiment.train
-    needed = train_config.num_workers * train_config.cpus_per_worker + 1
-    if available.get("CPU", 0) < needed:
-        raise ValueError(
-            f"{train_config.num_workers} workers of {train_config.cpus_per_worker:g} CPUs and a decoder need "
-            f"{needed:g} CPUs, the cluster has {available.get('CPU', 0):g}: lower train.num_workers or "
-            "train.cpus_per_worker"
-        )
-    if use_gpu and available.get("GPU", 0) < train_config.num_workers:
-        raise ValueError(
-            f"{train_config.num_workers} workers need as many GPUs, the cluster has {available.get('GPU', 0):g}: "
-            "lower train.num_workers, or choose --train.device cpu"
-        )
+    except TrainingFailedError as error:
+        mistake = mistake_in(error)  # that only training could find, such as a video that turned unreadable
+        raise (mistake or error) from error
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -195,4 +181,4 @@ def _worker(config: dict[str, Any]) -> None:
         torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // context.get_local_world_size()))
     run = RunFolder(Path(config["root"]), config["stage"], experiment.train.keep_last)
     plan = STAGES[run.stage].make_plan(Capture.open(experiment.capture), experiment)
-    _train_worker(experiment, plan, run, Worker(rank, world, device, ray.train.report))
+    _train_worker(experiment, plan, run, Worker(rank, world, device, ray.train.report, time_left))

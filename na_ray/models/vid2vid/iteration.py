@@ -45,6 +45,8 @@ class Players:
     config: TextureConfig
     bfloat16: bool = False
     """Run the networks in bfloat16 where it is safe."""
+    weight: float = 1.0
+    """Of these windows beside those of other workers, whose gradients are averaged with theirs."""
 
     @property
     def judge(self) -> Discriminator:
@@ -83,7 +85,7 @@ def _play_frame(
     fake = generated.image.detach()
     with _autocast(players, image):
         verdicts = players.discriminator(label, image, fake, past_real, past_fake)
-    record = _learn(players.discriminator_optimizer, _discriminator_losses(players.config, verdicts), "D")
+    record = _learn(players, players.discriminator_optimizer, _discriminator_losses(players.config, verdicts), "D")
     with _frozen(players.judge) as judge, _autocast(players, image):
         verdicts = judge(label, image, generated.image, past_real, past_fake)
     terms = _generator_losses(
@@ -93,7 +95,7 @@ def _play_frame(
         with _autocast(players, image):
             distance = players.perceptual(generated.image, image)
         terms["perceptual"] = (distance, players.config.perceptual_weight)
-    return record | _learn(players.generator_optimizer, terms, "G"), fake
+    return record | _learn(players, players.generator_optimizer, terms, "G"), fake
 
 
 Terms = dict[str, tuple[Tensor, float]]
@@ -118,11 +120,11 @@ def _frozen(network: Discriminator) -> Iterator[Discriminator]:
         network.requires_grad_(True)
 
 
-def _learn(optimizer: torch.optim.Optimizer, terms: Terms, side: str) -> dict[str, Tensor]:
+def _learn(players: Players, optimizer: torch.optim.Optimizer, terms: Terms, side: str) -> dict[str, Tensor]:
     """One update. Returns the losses and their weighted total."""
     total = torch.stack([weight * value for value, weight in terms.values()]).sum()
     optimizer.zero_grad(set_to_none=True)
-    total.backward()
+    (players.weight * total).backward()
     optimizer.step()
     return {f"{side}/{name}": value.detach() for name, (value, _) in terms.items()} | {f"{side}/total": total.detach()}
 

@@ -29,6 +29,12 @@ class Line:
         """Tell of one line of the record."""
         if SCORE in line["metrics"]:
             say(f"trial {self.name} step {line['step']}: validation PSNR {line['metrics'][SCORE]:.2f} dB")
+        self.tell(line.get("note"))
+
+    def tell(self, text: str | None) -> None:
+        """Tell of something else, if there is something."""
+        if text:
+            say(f"trial {self.name}: {text}")
 
 
 def say(text: str) -> None:
