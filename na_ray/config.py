@@ -184,7 +184,7 @@ class TrainConfig:
     validation_size: int = 256
     """Longer side of the validation pictures."""
     max_failures: int = 3
-    """Times in a row, without a new checkpoint in between, that the workers are started again after one of them died."""
+    """Times in a row, without a new checkpoint in between, that workers are started again after one of them died."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "log_every", "checkpoint_every", "keep_last", "validation_frames", "validation_size"):

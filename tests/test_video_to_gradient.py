@@ -35,7 +35,8 @@ def test_a_frame_of_a_video_becomes_a_gradient_of_every_parameter(tmp_path: Path
     batch = to_batch(row, body, experiment)
     assert (batch.far > batch.near).sum() >= 10, "training draws rays that meet the shell"
     noise = noise_source(experiment, 0, 0, torch.device("cpu"))
-    loss, _ = train_step(renderer.train(), [batch], experiment, [noise], weight=1.0)  # Renderer.forward, losses, backward
+    # Renderer.forward, losses, backward
+    loss, _ = train_step(renderer.train(), [batch], experiment, [noise], weight=1.0)
     assert torch.isfinite(loss) and loss > 0
     for name, parameter in renderer.named_parameters():
         assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name

@@ -1,6 +1,7 @@
 """What the cluster can offer: what is there now, and what its autoscaler may add."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,25 @@ def largest(cluster: dict[str, Any]) -> dict[str, float]:
             left -= count
         totals[name] = total
     return totals
+
+
+def told() -> str:
+    """What the cluster has free just now, for a user who waits."""
+    if not ray.is_initialized():
+        return ""
+    everything, free = ray.cluster_resources(), ray.available_resources()
+    parts = [f"{free.get(name, 0):g} of {everything[name]:g} {name}s" for name in ("CPU", "GPU") if name in everything]
+    return f"the cluster has {' and '.join(parts)} free"
+
+
+def cpu_share(train: TrainConfig) -> int:
+    """CPUs that one worker's stream may decode on at a time: its part of those that the workers leave.
+
+    Ray Data would plan with all of them, for each worker and each training that shares the cluster.
+    """
+    workers = max(1, train.num_workers)
+    left = ray.cluster_resources().get("CPU", 1.0) - workers * train.cpus_per_worker
+    return max(1, math.ceil(left / workers))
 
 
 def check_room(train: TrainConfig, available: dict[str, float], use_gpu: bool) -> None:

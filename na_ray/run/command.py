@@ -11,6 +11,7 @@ import tyro
 from tqdm import tqdm
 
 from na_ray.config import Experiment
+from na_ray.run.space import FULL
 from na_ray.run.sweep.config import SweepConfig
 from na_ray.values import MISTAKES
 
@@ -46,6 +47,13 @@ def guarded(action: Callable[[], int]) -> int:
         return action()
     except MISTAKES as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(
+            f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print("stopped; what is complete is kept, and a training goes on with --resume auto", file=sys.stderr)

@@ -16,6 +16,7 @@ import ray.data
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from na_ray.config import Experiment
+from na_ray.run.capacity import cpu_share
 from na_ray.run.stream import Row
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends. Each is a task's entry in the store.
@@ -133,7 +134,7 @@ def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[
         _decode_blocks, batch_size=None, fn_kwargs={"shipped": Shipped(ray.put((plan, shards)), uuid.uuid4().hex)}
     )
     # Blocks on their way to the consumer are not counted by Ray.
-    _bound(dataset, max(2 * shard, room - 3 * size * shard))
+    _bound(dataset, max(2 * shard, room - 3 * size * shard), cpu_share(plan.experiment.train))
     blocks = dataset.iter_batches(batch_size=None, prefetch_batches=1)
     item, collected = 0, list[Row]()
     for block in blocks:
@@ -169,13 +170,13 @@ class Breather(ExecutionCallback):
         time.sleep(0.01)
 
 
-def _bound(dataset: ray.data.Dataset, room: int) -> None:
-    """Keep the order and the memory bound of the experiment."""
+def _bound(dataset: ray.data.Dataset, room: int, cpus: int) -> None:
+    """Keep the order, the memory bound of the experiment and its share of the cluster."""
     options = dataset.context.execution_options
     options.preserve_order = True
     dataset.context.print_on_execution_start = False
     dataset.context.custom_execution_callback_classes = [Breather]
-    options.resource_limits = options.resource_limits.copy(object_store_memory=room)
+    options.resource_limits = options.resource_limits.copy(object_store_memory=room, cpu=cpus)
 
 
 def _threaded(plan: Readable, shards: list[Any]) -> Iterator[list[Row]]:

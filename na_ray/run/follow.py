@@ -15,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from na_ray.run import space
+from na_ray.run.capacity import told
 from na_ray.run.folder import RunFolder
 from na_ray.run.tracking import Tracker
 
@@ -23,6 +24,8 @@ PERIOD = 1.0
 PATIENCE = 300.0
 # Seconds between two plain lines where there is no terminal.
 QUIET = 15.0
+# Seconds without a report after which the user is told what the cluster has free.
+SILENCE = 60.0
 
 
 @runtime_checkable
@@ -76,6 +79,23 @@ class Progress:
             self.bar.close()
 
 
+class Silence:
+    """Tells the user, ever more rarely, that nothing has been reported for long, and what the cluster has to offer."""
+
+    def __init__(self) -> None:
+        self.since, self.patience = time.monotonic(), SILENCE
+
+    def look(self, heard: bool) -> str | None:
+        """A line to show, when it is time for one."""
+        if heard:
+            self.since, self.patience = time.monotonic(), SILENCE
+        quiet = time.monotonic() - self.since
+        if quiet < self.patience:
+            return None
+        self.patience *= 2
+        return f"nothing new for {_clock(quiet)}: workers start, wait for machines, or take long; {told()}"
+
+
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
@@ -89,7 +109,7 @@ class Follower:
         self.delivered = self._ask()
         lines, self.offset = run.record(0)  # of an earlier attempt: perhaps not all of it was delivered
         self.waiting = [line for line in lines if line["metrics"]]
-        self.gauge = space.Gauge(run.folder, run.checkpoints.root)
+        self.gauge, self.silence = space.Gauge(run.folder, run.checkpoints.root), Silence()
         self.away = False
 
     def _ask(self) -> dict[str, int]:
@@ -103,6 +123,7 @@ class Follower:
             self.progress.show(line)
         self.waiting += [line for line in lines if line["metrics"]]
         self.progress.tell(self.gauge.look())
+        self.progress.tell(self.silence.look(bool(lines)))
         if not self.waiting:
             return
         try:

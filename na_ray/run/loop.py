@@ -30,7 +30,8 @@ class Worker:
     world: int
     device: torch.device
     report: Callable[[dict[str, float]], None]
-    """Called by every worker at the same steps (Ray Train's report is a barrier)."""
+    """Told of validations, by every worker at the same steps: Ray Train's report holds them all until its controller
+    looks at them next (`RAY_TRAIN_HEALTH_CHECK_INTERVAL_S`). The run's record is for what happens more often."""
     time_left: Callable[[], float | None] = lambda: None
     """Seconds until a machine is taken, if one will be; asked by every worker at the same steps."""
 
@@ -176,14 +177,13 @@ def restore(trainer: Trainer, run: RunFolder) -> int:
 
 
 def report(setting: Setting, step: int, metrics: dict[str, float], remedy: str) -> dict[str, float]:
-    """Tell of the steps since the last report, and return the workers' mean. All of them come here at the same steps."""
+    """Tell of the steps since the last report. Returns the mean over the workers: all come here at the same steps."""
     worker = setting.worker
     metrics = worker.mean(metrics)
     if not np.isfinite(metrics["loss"]):
         raise ValueError(f"the loss is {metrics['loss']} before step {step}: {remedy}")
     if worker.rank == 0:
         setting.run.append(step, metrics)
-    worker.report({"step": step} | metrics)
     return metrics
 
 

@@ -1,8 +1,8 @@
-"""Told ahead that a machine will be taken (a spot machine, a node that is drained): save while there is time.
+"""Told ahead that a machine will be taken (a spot machine, a drained node): save while there is time.
 
-Ray knows of it as a node that drains: KubeRay says so when a pod is to end, `na_ray.run.preemption` when AWS takes a spot
-machine back. Ray Train tells the workers, starts them again elsewhere when the time is over, and does not count that as a
-failure.
+Ray knows of it as a node that drains: it says so itself when a pod is told to end (SIGTERM), `na_ray.run.preemption`
+when AWS takes a spot machine back. Ray Train tells the workers, starts them again elsewhere when the time is over, and
+does not count that as a failure.
 """
 
 import time

@@ -19,7 +19,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def patiently(write: Callable[[], None], folder: Path, need: int = 0) -> None:
     """Write below `folder` when there are `need` bytes of room; wait where there are not, and try again.
 
-    `write` must leave nothing behind when it fails. Raises ValueError, one line, when there is no room after `PATIENCE`.
+    `write` must leave nothing behind when it fails. Raises ValueError, one line, when `PATIENCE` is over.
     """
     until = time.monotonic() + PATIENCE
     while True:
@@ -71,6 +71,6 @@ class Gauge:
 
 
 def checkpoint_bytes(folder: Path) -> int:
-    """Room that the next checkpoint of a folder of checkpoints needs: that of its largest one; 1 MB before the first."""
+    """Room that the next checkpoint needs beside those in `folder`: that of the largest; 1 MB before the first."""
     sizes = [sum(f.stat().st_size for f in made.iterdir()) for made in folder.glob("step_*") if made.is_dir()]
     return max(sizes, default=2**20)

@@ -66,8 +66,8 @@ def train_step(
     noises: list[torch.Generator],
     weight: float,
 ) -> tuple[Tensor, Tensor]:
-    """Forward and backward over the worker's rows. Returns the sums over them of `weight` times the loss and the squared
-    error in [0, 1] colors.
+    """Forward and backward over the worker's rows. Returns the sums of `weight` times their loss and of `weight` times
+    their mean squared error in [0, 1] colors.
 
     `weight` is workers / rows of a step over all workers: DDP averages over workers, once, in the last row's backward
     pass, so that each row of the step counts the same, also where the workers have unlike numbers of them.

@@ -38,6 +38,8 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
 
+# Seconds in which Ray starts the workers of elastic training that it has counted room for, before it counts again.
+ELASTIC_WAIT = "30"
 # Minutes to wait for machines that are missing: Ray tries to start the workers once a minute.
 MACHINES_MINUTES = 24 * 60
 
@@ -146,6 +148,8 @@ def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[Use
     check_room(train_config, available, use_gpu)
     resources = {"CPU": train_config.cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
     most = train_config.num_workers
+    if train_config.min_workers:  # else the time for which Ray waits for all workers before it takes fewer
+        os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = ELASTIC_WAIT
     trainer = TorchTrainer(
         _worker,
         train_loop_config={"experiment": to_dict(experiment), "root": str(run.root), "stage": run.stage},

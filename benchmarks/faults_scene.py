@@ -1,0 +1,370 @@
+"""What `faults.py` breaks: a cluster of several nodes on this machine, a driver, an MLflow server, a disk."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+from mlflow.tracking import MlflowClient
+from ray.cluster_utils import Cluster as RayCluster
+
+from na_ray.config import Experiment, override, to_dict
+from na_ray.synthetic.write import write_capture
+
+DRIVER = """
+import json, sys
+from na_ray.config import Experiment, from_dict
+from na_ray.run.command import guarded
+from na_ray.run.train import train
+experiment = from_dict(Experiment, json.loads(sys.argv[1]))
+sys.exit(guarded(lambda: 0 if train(experiment, resume=sys.argv[2] == "resume") else 1))
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to break."""
+
+    faults: tuple[str, ...] = ()
+    """Names of faults; none: all."""
+    times: int = 3
+    strike_at: int = 47
+    """The step after which a fault strikes; checkpoints are 20 steps apart."""
+    curves: str | None = None
+    """A file to add each training's losses to, a line of JSON each."""
+
+
+@dataclass
+class Outcome:
+    """What became of a training."""
+
+    finished: bool
+    struck: int
+    """The last step before the fault."""
+    recovery: float | None
+    """Seconds from the fault to a step that had not been done before."""
+    redone: int
+    missing: int
+    doubled: int
+    told: str
+    losses: list[tuple[int, float, float]] = field(default_factory=list)
+    """(step, seconds since the start, loss) as they were done."""
+
+
+def prepare(folder: Path) -> Path:
+    """Write a small capture."""
+    capture = folder / "capture"
+    write_capture(str(capture), frames=48, test_frames=2, cameras=4, resolution=96, texture_size=64)
+    return capture
+
+
+def experiment(folder: Path, capture: Path, knobs: dict[str, object]) -> Experiment:
+    """A short training on two workers that no single node of the cluster can hold."""
+    base = Experiment(name="faults", capture=str(capture), storage=str(folder / "storage"))
+    small = {
+        "data.train_views": "all",
+        "data.validation_views": "0",
+        "data.resolution": None,
+        "data.rays_per_view": 256,
+        "data.shard_frames": 4,
+        "data.memory_mb": 64,
+        "renderer.samples_per_ray": 12,
+        "renderer.hidden": 48,
+        "renderer.encoder_width": 8,
+        "train.steps": 300,
+        "train.num_workers": 2,
+        "train.cpus_per_worker": 2.0,
+        "train.device": "cpu",
+        "train.log_every": 1,
+        "train.checkpoint_every": 20,
+        "train.keep_last": 2,
+        "train.validate_every": 0,
+        "train.validation_frames": 1,
+        "train.validation_size": 32,
+        "report.frames": 0,
+        "report.film_frames": 0,
+    }
+    return override(base, small | knobs)
+
+
+class Cluster:
+    """Nodes of three CPUs beside a head of one: a worker takes two, so no node holds both."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """A head and two nodes."""
+        self.ray = RayCluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        for _ in range(2):
+            self.add()
+
+    def add(self) -> None:
+        """Another node."""
+        self.ray.add_node(num_cpus=3, wait=True)
+
+    def processes(self, node: Any) -> list[psutil.Process]:
+        """All of a node."""
+        own = [psutil.Process(p.process.pid) for parts in node.all_processes.values() for p in parts]
+        return [p for process in own for p in (process, *process.children(recursive=True))]
+
+    def training(self) -> Any:
+        """A node on which a worker trains."""
+        for node in self.ray.worker_nodes:
+            if any("RayTrainWorker" in name(p) for p in self.processes(node)):
+                return node
+        raise AssertionError("no node trains")
+
+    def lose(self, node: Any) -> None:
+        """A machine is gone, all at once."""
+        kill(self.processes(node))
+        self.ray.worker_nodes.discard(node)
+
+    def lose_head(self) -> None:
+        """The head is gone, and its nodes cannot live without it."""
+        for node in (self.ray.head_node, *self.ray.worker_nodes):
+            kill(self.processes(node))
+        self.ray.worker_nodes.clear()
+
+    def take(self, node: Any, seconds: float, scene: "Scene") -> None:
+        """Say that a machine will be taken, as `ray drain-node` does, and take it then."""
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", self.ray.address),
+                *("--node-id", node.node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "test"),
+                *("--deadline-remaining-seconds", str(int(seconds))),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        time.sleep(seconds)
+        scene.strike(lambda: self.lose(node))
+
+    def stop(self) -> None:
+        """End all nodes."""
+        for node in (self.ray.head_node, *self.ray.worker_nodes):
+            kill(self.processes(node))
+
+
+def name(process: psutil.Process) -> str:
+    """What a process calls itself; empty when it is gone."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def kill(processes: list[psutil.Process]) -> None:
+    """SIGKILL, to those that are there."""
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Server:
+    """An MLflow server on loopback."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again, and wait until it answers."""
+        command = ["server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        store = ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+        artifacts = ["--artifacts-destination", str(self.folder / "artifacts")]
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        with open(self.folder / "server.log", "a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mlflow", *command, *store, *artifacts],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.2)
+
+    def stop(self) -> None:
+        """End it at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+class Scene:
+    """One training to break. Use as a context manager: everything it started is ended."""
+
+    def __init__(self, folder: Path, capture: Path, knobs: dict[str, object]) -> None:
+        self.folder = folder
+        (folder / "storage").mkdir(parents=True)
+        self.mounted = False
+        shutil.copytree(capture, folder / "capture")
+        self.experiment = experiment(folder, folder / "capture", knobs)
+        self.run = folder / "storage" / self.experiment.name
+        self.struck_at, self.struck = 0.0, 0
+        self.lent: list[threading.Thread] = []
+
+    def __enter__(self) -> "Scene":
+        small = "size=24m"
+        mount = ["mount", "-t", "tmpfs", "-o", small, "none", str(self.folder / "storage")]
+        self.mounted = subprocess.run(mount, check=False, capture_output=True).returncode == 0
+        self.server = Server(self.folder)
+        self.cluster = Cluster()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.driver.poll() is None:
+            self.driver.kill()
+        self.driver.wait()
+        self.cluster.stop()
+        self.server.stop()
+        if self.mounted:
+            subprocess.run(["umount", "--lazy", str(self.folder / "storage")], check=True)
+
+    def start(self, resume: bool = False) -> None:
+        """Start a driver."""
+        environment = os.environ | {
+            "RAY_ADDRESS": self.cluster.ray.address,
+            "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{self.server.port}",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        }
+        arguments = [json.dumps(to_dict(self.experiment)), "resume" if resume else "new"]
+        with open(self.folder / "driver.log", "a") as log:
+            self.driver = subprocess.Popen(
+                [sys.executable, "-c", DRIVER, *arguments], env=environment, stdout=log, stderr=log, cwd=self.folder
+            )
+
+    def record(self) -> list[dict[str, Any]]:
+        """The lines of the run's record that hold losses."""
+        path = self.run / "renderer" / "metrics.jsonl"
+        text = path.read_text() if path.exists() else ""
+        return [line for line in map(json.loads, text.splitlines()) if "loss" in line["metrics"]]
+
+    def wait_for_steps(self, steps: int) -> None:
+        """Wait until so many steps are done."""
+        while not (lines := self.record()) or lines[-1]["step"] < steps:
+            assert self.driver.poll() is None, (self.folder / "driver.log").read_text()
+            time.sleep(0.1)
+
+    def strike(self, blow: Callable[[], None]) -> None:
+        """Do it, and remember when."""
+        self.struck, self.struck_at = self.record()[-1]["step"], time.time()
+        blow()
+
+    def training_processes(self) -> list[psutil.Process]:
+        """Those of the workers."""
+        return self._processes("RayTrainWorker")
+
+    def decoding_processes(self) -> list[psutil.Process]:
+        """Those of Ray Data's tasks, at work or waiting for it."""
+        return self._processes("_decode_blocks") or self._processes("ray::MapBatches") or self._processes("ray::IDLE")
+
+    def _processes(self, wanted: str) -> list[psutil.Process]:
+        nodes = (self.cluster.ray.head_node, *self.cluster.ray.worker_nodes)
+        return [p for node in nodes for p in self.cluster.processes(node) if wanted in name(p)]
+
+    def kill(self, processes: list[psutil.Process]) -> None:
+        """Strike by SIGKILL."""
+        assert processes, "nothing to kill"
+        self.strike(lambda: kill(processes))
+
+    def kill_driver(self) -> None:
+        """Strike the driver by SIGKILL."""
+        self.strike(self.driver.kill)
+        self.driver.wait()
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        def wait() -> None:
+            time.sleep(seconds)
+            action()
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        self.lent.append(thread)
+
+    def fill_disk(self, seconds: float) -> None:
+        """Leave not a byte free for some time."""
+        assert self.mounted, "a disk of its own for the runs needs root"
+        filler = self.folder / "storage" / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            for size in (2**20, 4096, 1):
+                try:
+                    while file.write(bytes(size)) == size:
+                        continue
+                except OSError:
+                    continue
+        self._later(seconds, filler.unlink)
+
+    def server_away(self, seconds: float) -> None:
+        """End MLflow's server, and start it again after some time."""
+        self.server.stop()
+        self._later(seconds, self.server.start)
+
+    def damage_video(self) -> Callable[[], None]:
+        """Overwrite a video's frames, from the middle on. Returns what mends it."""
+        path = next((self.folder / "capture" / "training" / "rgb_video").glob("*.avi"))
+        whole = path.read_bytes()
+
+        def damage() -> None:
+            with open(path, "r+b") as file:
+                file.seek(len(whole) // 2)
+                file.write(bytes(len(whole) // 4))
+
+        self.strike(damage)
+
+        def mend() -> None:
+            path.write_bytes(whole)
+
+        return mend
+
+    def finish(self) -> Outcome:
+        """Wait for the driver's end and see what is there."""
+        code = self.driver.wait()
+        for thread in self.lent:
+            thread.join()
+        lines = self.record()
+        steps = [line["step"] for line in lines]
+        later = [line["time"] for line in lines if line["step"] > self.struck]
+        ids = json.loads((self.run / "tracking.json").read_text())
+        history = [
+            m.step
+            for m in MlflowClient(f"http://127.0.0.1:{self.server.port}").get_metric_history(ids["renderer"], "loss")
+        ]
+        log = (self.folder / "driver.log").read_text().splitlines()
+        told = [text for text in log if text.startswith(("error:", "MLflow", "renderer: "))]
+        wanted = self.experiment.train.steps
+        return Outcome(
+            finished=code == 0 and steps[-1] == wanted,
+            struck=self.struck,
+            recovery=later[0] - self.struck_at if later else None,
+            redone=len(steps) - len(set(steps)),
+            missing=len(set(range(1, wanted + 1)) - set(history)),
+            doubled=len(history) - len(set(history)),
+            told="; ".join(told).replace(str(self.folder), "..."),
+            losses=[(line["step"], line["time"] - lines[0]["time"], line["metrics"]["loss"]) for line in lines],
+        )
