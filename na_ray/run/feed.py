@@ -18,6 +18,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from na_ray.config import Experiment
 from na_ray.run.capacity import cpu_share
 from na_ray.run.stream import Row
+from na_ray.values import MISTAKES
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends. Each is a task's entry in the store.
 SEGMENT = 1024
@@ -138,6 +139,8 @@ def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[
     blocks = dataset.iter_batches(batch_size=None, prefetch_batches=1)
     item, collected = 0, list[Row]()
     for block in blocks:
+        if "mistake" in block:
+            raise ValueError(str(block["mistake"][0]))
         for i, number in enumerate(block["item"]):
             while item < number:
                 yield collected
@@ -149,9 +152,16 @@ def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[
 
 
 def _decode_blocks(batch: dict[str, np.ndarray], shipped: Shipped) -> Iterator[dict[str, np.ndarray]]:
-    """The rows of some shards stacked, with the number of the shard of each."""
+    """The rows of some shards stacked, with the number of the shard of each.
+
+    What is wrong with a file is delivered, not raised: Ray Data would wrap it in messages of its own.
+    """
     plan, shards = shipped.unpack()
-    rows = [row | {"item": item} for item in batch["id"] for row in plan.decode(shards[int(item)])]
+    try:
+        rows = [row | {"item": item} for item in batch["id"] for row in plan.decode(shards[int(item)])]
+    except (*MISTAKES, OSError) as error:
+        yield {"mistake": np.array([str(error)])}
+        return
     # Windows become longer at some steps: rows of one shape make a block.
     for _, alike in itertools.groupby(rows, key=lambda row: [value.shape for value in row.values()]):
         held = list(alike)

@@ -49,17 +49,18 @@ def drain(deadline: datetime.datetime) -> None:
     """Tell Ray that this node will be taken at `deadline`: no new work comes to it, and training saves."""
     ray.init(address="auto", logging_level="error", log_to_driver=False)
     context = ray.get_runtime_context()
+    address, node = context.gcs_address, context.get_node_id()
+    ray.shutdown()  # a node that drains and has nothing to do ends at once, and its drivers with it
     left = (deadline - datetime.datetime.now(datetime.timezone.utc)).total_seconds()
     subprocess.run(
         [
-            *(sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", context.gcs_address),
-            *("--node-id", context.get_node_id(), "--reason", "DRAIN_NODE_REASON_PREEMPTION"),
+            *(sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", address),
+            *("--node-id", node, "--reason", "DRAIN_NODE_REASON_PREEMPTION"),
             *("--reason-message", f"AWS takes this spot machine at {deadline:%H:%M:%S} UTC"),
             *("--deadline-remaining-seconds", str(max(0, int(left)))),
         ],
         check=True,
     )
-    ray.shutdown()
 
 
 def main() -> int:

@@ -1,0 +1,94 @@
+"""AWS's notice reaches Ray: a metadata service on loopback that speaks as AWS documents it, and a real Ray node."""
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from ray.cluster_utils import Cluster
+
+from na_ray.run import preemption
+
+# A node with nothing to do ends as soon as it drains.
+BUSY = """
+import ray, time
+ray.init(address="auto")
+busy = ray.remote(num_cpus=1)(lambda: time.sleep(600)).remote()
+time.sleep(1)
+print("busy", flush=True)
+ray.get(busy)
+"""
+NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+
+
+class Metadata(BaseHTTPRequestHandler):
+    """Version 2 of the service: a token first, then answers to those who show it."""
+
+    action: str | None = None
+
+    def do_PUT(self) -> None:
+        self._answer(200 if self.headers["X-aws-ec2-metadata-token-ttl-seconds"] else 400, "secret")
+
+    def do_GET(self) -> None:
+        if self.headers["X-aws-ec2-metadata-token"] != "secret":
+            self._answer(401, "")
+        elif self.path != "/latest/meta-data/spot/instance-action" or self.action is None:
+            self._answer(404, "")
+        else:
+            self._answer(200, self.action)
+
+    def _answer(self, code: int, text: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Metadata]]:
+    handler = type("Handler", (Metadata,), {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{server.server_port}/")
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_notice_is_read_when_there_is_one(service: type[Metadata]) -> None:
+    assert preemption.notice() is None
+    service.action = json.dumps({"action": "terminate", "time": f"{NOW:%Y-%m-%dT%H:%M:%SZ}"})
+    assert preemption.notice() == NOW
+
+
+def test_a_machine_outside_aws_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(sys, "argv", ["preemption", "--once"])
+    assert preemption.main() == 1
+    assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().out
+
+
+def test_ray_hears_of_the_notice_and_its_deadline(service: type[Metadata]) -> None:
+    taken = NOW + datetime.timedelta(seconds=100)
+    service.action = json.dumps({"action": "terminate", "time": f"{taken:%Y-%m-%dT%H:%M:%SZ}"})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    environment = os.environ | {"RAY_ADDRESS": cluster.address}
+    busy = subprocess.Popen([sys.executable, "-c", BUSY], env=environment, stdout=subprocess.PIPE)
+    try:
+        assert busy.stdout is not None and busy.stdout.readline() == b"busy\n"
+        subprocess.run([sys.executable, "-m", "na_ray.run.preemption"], env=environment, check=True, timeout=120)
+        ((node, deadline),) = cluster.global_state.get_draining_nodes().items()
+        assert node == cluster.head_node.node_id
+        assert abs(deadline / 1000 - taken.timestamp()) < 3
+    finally:
+        busy.kill()
+        busy.communicate()
+        cluster.shutdown()
