@@ -13,6 +13,7 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,7 +42,10 @@ def elastic(scene: Scene) -> None:
 def notice(scene: Scene) -> None:
     """A machine is taken, after a notice."""
     scene.cluster.add()
-    scene.cluster.take(scene.cluster.training(), NOTICE, scene)
+    victim = scene.cluster.training()
+    scene.cluster.announce(victim, NOTICE)
+    time.sleep(NOTICE)
+    scene.strike(lambda: scene.cluster.lose(victim))
 
 
 def decoder(scene: Scene) -> None:
@@ -125,8 +129,8 @@ def main() -> None:
         for name in settings.faults or tuple(FAULTS):
             inject, knobs = FAULTS[name]
             outcomes = []
-            for time in range(settings.times):
-                folder = Path(scratch) / f"{name}{time}"
+            for turn in range(settings.times):
+                folder = Path(scratch) / f"{name}{turn}"
                 with Scene(folder, capture, knobs) as scene:
                     scene.start()
                     scene.wait_for_steps(settings.strike_at)

@@ -1,5 +1,6 @@
 """What goes wrong while training: real processes are killed, a real disk is full, a real video turns unreadable."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from na_ray.run.failures import Persistence
 from na_ray.run.folder import RunFolder
 from na_ray.run.notice import LAST, Notice
 from na_ray.run.train import train
+from tests.make_capture import write_tiny_capture
 
 
 def record(experiment: Experiment) -> list[dict]:
@@ -99,21 +101,28 @@ def test_shards_of_an_unreadable_video_are_skipped_and_counted_on_request(own_ca
     assert lines[-1]["skipped_shards"] > 0 and steps(patient)[-1] == 400
 
 
-def test_killed_decoders_cost_nothing(distributed: Experiment) -> None:
+def test_killed_decoders_cost_nothing(distributed: Experiment, tmp_path: Path) -> None:
     killed: list[int] = []
+    # Pictures so large, and so little memory, that decoding goes on as long as training does.
+    write_tiny_capture(tmp_path / "large", frames=12, cameras=3, resolution=(480, 640))
+    large = {"capture": str(tmp_path / "large"), "data.memory_mb": 1, "train.steps": 200, "train.validation_size": 16}
+    distributed = override(distributed, large)
+    over = threading.Event()
 
     def kill() -> None:
-        while not killed:
+        while not killed and not over.is_set():
             for process in psutil.Process().children(recursive=True):
-                if "MapBatches" in " ".join(process.cmdline()):  # one that is decoding now
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed.append(process.pid)
+                with contextlib.suppress(psutil.Error):
+                    if "MapBatches" in " ".join(process.cmdline()):  # one that is decoding now
+                        os.kill(process.pid, signal.SIGKILL)
+                        killed.append(process.pid)
             time.sleep(0.05)
 
     killing = meanwhile(kill)
     train(distributed)
+    over.set()
     killing.join()
-    assert killed and steps(distributed) == delivered(distributed) == list(range(1, 61))
+    assert killed and steps(distributed) == delivered(distributed) == list(range(1, 201))
 
 
 def test_elastic_training_starts_with_the_workers_that_fit_and_learns_the_same(distributed: Experiment) -> None:
