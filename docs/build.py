@@ -61,7 +61,8 @@ def environment() -> dict[str, str]:
     """The commands' environment: this Python first on the PATH, and a store of their own."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return kept | {"PATH": path, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    own = {"PATH": path, "PYTHONPATH": str(ROOT), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return {"OMP_NUM_THREADS": "1"} | kept | own  # one thread: the same scores on any number of cores
 
 
 def train(folder: Path, script: str) -> None:

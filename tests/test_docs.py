@@ -68,7 +68,7 @@ def test_readme_s_commands_hold(build: ModuleType) -> None:
 
 
 def test_labels_are_what_the_prose_names(build: ModuleType) -> None:
-    text = "\n    python *not this* `nor this`\n\nPress *Compare* beside `a b`, *Show\ndiff*.\n\n![no *this*](docs/x.png)\n"
+    text = "\n    python *not* `nor this`\n\nPress *Compare* beside `a b`, *Show\ndiff*.\n\n![no *this*](x.png)\n"
     assert build.labels(text) == {"Compare", "a b", "Show diff"}
 
 
