@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 # Processes that share the tests (pytest-xdist); 0: one after the other, in pytest's own process.
 JOBS ?= 0
-# Options of the demo, the tests or the benchmarks: make test ARGS="tests/test_config.py -x"
+# Options of the demo, the tests, the benchmarks or the docs: make test ARGS="tests/test_config.py -x"
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -11,9 +11,9 @@ STAMP := $(VENV)/.installed
 DEMO := experiments/demo.py
 # The comparison with the original's numbers needs its fixture: benchmarks/parity.py --data FOLDER.
 BENCHMARKS := $(filter-out benchmarks/parity%,$(wildcard benchmarks/*.py))
-SOURCES := na_ray $(wildcard tests experiments benchmarks)
+SOURCES := na_ray $(wildcard tests experiments benchmarks docs)
 
-.PHONY: help demo test test-cluster lint format bench clean
+.PHONY: help demo test test-cluster lint format bench docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make lint    lint and types alone"
 	@echo "make format  rewrite the sources in the house style"
 	@echo "make bench   speed and memory, as ratios to what this machine can do"
+	@echo "make docs    README's screenshots of MLflow, taken anew: minutes, with a Chromium that is installed"
 	@echo "make clean   remove $(VENV) and the caches"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -54,6 +55,14 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	@for script in $(BENCHMARKS); do $(BIN)/python $$script $(ARGS) || exit 1; done
+
+$(VENV)/.docs: $(STAMP)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input -e '.[docs]' -c constraints.txt
+	@touch $@
+
+# It downloads no browser: Debian's chromium or Google's Chrome does.
+docs: $(VENV)/.docs
+	@$(BIN)/python docs/build.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

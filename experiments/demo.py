@@ -24,6 +24,7 @@ CAPTURE = Path("demo/capture")
 
 DEMO = Experiment(
     name="demo",
+    project="demo",
     capture=str(CAPTURE),
     storage="demo/runs",
     stages=("texture", "renderer"),

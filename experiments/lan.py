@@ -13,6 +13,7 @@ from na_ray.run.command import main
 
 LAN = Experiment(
     name="lan",
+    project="lan",
     stages=("texture", "renderer"),
     data=DataConfig(
         train_views="0..11",

@@ -163,6 +163,12 @@ def load_training(folder: Path) -> dict[str, Any]:
     return torch.load(_existing(folder, "training.pt"), map_location="cpu", weights_only=True)
 
 
+def validation(folder: Path) -> dict[str, float]:
+    """The validation's scores of a checkpoint, `validation/psnr` and so on; empty where it was not validated."""
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return {name: value for name, value in metrics.items() if name.startswith("validation/")}
+
+
 class Checkpoints:
     """The checkpoints of a run: `root/step_NNNNNN`. The last few and the best (highest validation PSNR) are kept."""
 

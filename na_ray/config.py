@@ -225,7 +225,9 @@ class Experiment:
     """Everything that decides a training run's outcome."""
 
     name: str = "actor"
-    """Name of the run: its folder under `storage`, and of the MLflow experiment."""
+    """Name of the run: its folder under `storage`, its MLflow run and its registered model."""
+    project: str = ""
+    """MLflow experiment that holds the run beside those to compare it with; empty: one of the run's own name."""
     capture: str = ""
     """Folder or URL (s3://, gs://, https://) of the capture."""
     storage: str = "runs"
@@ -241,8 +243,9 @@ class Experiment:
     report: ReportConfig = field(default_factory=ReportConfig)
 
     def __post_init__(self) -> None:
-        rule = bool(self.name) and not set(self.name) & set("/\\ '\"()")
-        check(self, "name", rule, "a word without slashes, blanks, quotes or parentheses")
+        odd, expected = set("/\\ '\"()"), "a word without slashes, blanks, quotes or parentheses"
+        check(self, "name", bool(self.name) and not set(self.name) & odd, expected)
+        check(self, "project", not set(self.project) & odd, f"{expected}, or empty")
         check(self, "stages", len(set(self.stages)) == len(self.stages) >= 1, "one or more stages, each once")
         rule = not self.vid2vid.mean_residual or self.texture.max_scale == 1
         check(self.texture, "max_scale", rule, "1 with vid2vid.mean_residual: the mean texture is not cropped")

@@ -18,7 +18,7 @@ from na_ray.models.encoding import PositionalEncoding
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "na_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SOURCES = MODULES + sorted(itertools.chain(ROOT.glob("experiments/**/*.py"), ROOT.glob("benchmarks/**/*.py")))
+SOURCES = MODULES + sorted(itertools.chain(*(ROOT.glob(f"{d}/**/*.py") for d in ("experiments", "benchmarks", "docs"))))
 
 LAYERS = (
     {"values", "allocator"},

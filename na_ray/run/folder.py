@@ -25,6 +25,7 @@ from na_ray.run.windows import num_windows
 
 # Knobs that a resumed run may change: they decide where and how long it runs, not what it computes.
 FREE = {
+    "project",
     "storage",
     "capture",
     "stages",

@@ -1,4 +1,4 @@
-"""MLflow: a parent run an experiment, a child run a stage, written by one process, the driver."""
+"""MLflow: a parent run a training, a child run a stage, written by one process, the driver."""
 
 import json
 import logging
@@ -77,6 +77,11 @@ class Tracker:
         now = int(time.time() * 1000)
         self.client.log_batch(self.stage, metrics=[Metric(name, v, now, step) for name, v in values.items()])
 
+    def headline(self, values: dict[str, float]) -> None:
+        """Log what to compare trainings by in the parent's run: the scores of the stage that was trained last."""
+        now = int(time.time() * 1000)  # MLflow shows the latest of a step: the stages count theirs anew
+        self.client.log_batch(self.parent, metrics=[Metric(name, v, now, 0) for name, v in values.items()])
+
     def last_step(self, name: str) -> int:
         """The last step at which a metric was logged; -1 if it never was."""
         history = self.client.get_metric_history(self.stage, name)
@@ -91,9 +96,9 @@ class Tracker:
 def start(experiment: Experiment, root: Path, stage: str) -> Tracker:
     """Open the runs of an experiment: those that `tracking.json` names, or new ones with all knobs as parameters."""
     client = connect()
-    experiment_id = _experiment_id(client, experiment.name)
     record = root / "tracking.json"
     ids = _recorded(client, record)
+    experiment_id = _experiment_id(client, experiment, ids)
     if "parent" not in ids:
         ids["parent"] = _create(client, experiment_id, experiment.name, experiment, {})
     if stage not in ids:
@@ -107,9 +112,9 @@ def start(experiment: Experiment, root: Path, stage: str) -> Tracker:
 def start_parent(experiment: Experiment, root: Path, name: str) -> Tracker:
     """Open the run of a sweep: the one that `tracking.json` names, or a new one. It is its own stage."""
     client = connect()
-    experiment_id = _experiment_id(client, experiment.name)
     record = root / "tracking.json"
     ids = _recorded(client, record)
+    experiment_id = _experiment_id(client, experiment, ids)
     if "parent" not in ids:
         ids["parent"] = _create(client, experiment_id, name, experiment, {})
     write_json(record, {"uri": tracking_uri(), **ids})
@@ -129,7 +134,11 @@ def child(parent: Tracker, experiment: Experiment, name: str, tags: dict[str, st
     return Tracker(parent.client, parent.experiment_id, parent.parent, run_id)
 
 
-def _experiment_id(client: MlflowClient, name: str) -> str:
+def _experiment_id(client: MlflowClient, experiment: Experiment, ids: dict[str, str]) -> str:
+    """The MLflow experiment that holds the runs, or is to: a resumed run stays where it is."""
+    if "parent" in ids:
+        return client.get_run(ids["parent"]).info.experiment_id
+    name = experiment.project or experiment.name
     found = client.get_experiment_by_name(name)
     return found.experiment_id if found else client.create_experiment(name)
 

@@ -14,6 +14,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from na_ray.capture.dataset import Capture
+from na_ray.checkpoint import validation
 from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.run import feed, tracking
 from na_ray.run.capacity import check_room, reachable
@@ -87,6 +88,7 @@ def _train_stage(experiment: Experiment, plan: AnyPlan, run: RunFolder, steps: i
         assert best is not None, "training ends with a checkpoint"
         log_actor(tracker, best, parts.served, experiment.name + parts.suffix)
         told = parts.close(best, Capture.open(experiment.capture), run.folder, tracker)
+        tracker.headline(validation(best))
         status = "FINISHED"
         return told
     except KeyboardInterrupt:

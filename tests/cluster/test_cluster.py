@@ -146,9 +146,12 @@ def test_up_brings_every_machine_into_the_cluster(cluster: Cluster) -> None:
 def finished(cluster: Cluster, name: str) -> dict[str, Run]:
     """The MLflow runs of a training that went well, by name, read from the server's database."""
     client = MlflowClient(f"sqlite:///{cluster.shared}/mlflow/mlflow.db")
-    experiment = client.get_experiment_by_name(name)
+    experiment = client.get_experiment_by_name("demo")
     assert experiment is not None
-    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    found = client.search_runs([experiment.experiment_id])
+    (parent,) = [r.info.run_id for r in found if r.info.run_name == name]
+    owned = [r for r in found if parent in (r.info.run_id, r.data.tags.get("mlflow.parentRunId"))]
+    runs = {r.info.run_name: r for r in owned}
     assert {r.info.status for r in runs.values()} == {"FINISHED"} and {name, "renderer"} <= set(runs)
     assert [m.step for m in client.get_metric_history(runs["renderer"].info.run_id, "loss")] == [10, 20]
     return runs

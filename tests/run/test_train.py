@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from na_ray import checkpoint
@@ -80,6 +81,31 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(tiny: Experiment, tm
     assert json.loads((tmp_path / "runs" / "tiny" / "tracking.json").read_text()) == ids
     a, b = weights(unbroken.parent / "step_000010"), weights(resumed.parent / "step_000010")
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_runs_of_a_project_stand_side_by_side_and_stay_there(tiny: Experiment, tmp_path: Path) -> None:
+    short = override(tiny, {"project": "column", "train.steps": 1, "report.frames": 0})
+    best = {name: train(override(short, {"name": name})) for name in ("a", "b")}
+    client = MlflowClient()
+
+    def parents() -> dict[str, Run]:
+        runs = client.search_runs([client.get_experiment_by_name("column").experiment_id])
+        return {r.info.run_name: r for r in runs if "mlflow.parentRunId" not in r.data.tags}
+
+    before = parents()
+    assert set(before) == {"a", "b"} and client.get_experiment_by_name("a") is None
+    assert {name: run.data.metrics for name, run in before.items()} == {k: scores(v) for k, v in best.items()}
+    longer = {"name": "a", "project": "elsewhere", "train.steps": 2, "train.validate_every": 1}
+    again = train(override(short, longer), resume=True)
+    after = parents()
+    assert {k: r.info.run_id for k, r in after.items()} == {k: r.info.run_id for k, r in before.items()}
+    assert client.get_experiment_by_name("elsewhere") is None
+    assert after["a"].data.metrics == scores(again) and after["b"].data.metrics == before["b"].data.metrics
+
+
+def scores(checkpoint: Path) -> dict[str, float]:
+    metrics = json.loads((checkpoint / "metrics.json").read_text())
+    return {name: metrics[name] for name in ("validation/psnr", "validation/ssim")}
 
 
 def test_a_run_that_is_there_is_not_overwritten(tiny: Experiment) -> None:

@@ -34,7 +34,7 @@ def board_of(experiment: Experiment) -> Board:
 
 def runs_of(experiment: Experiment) -> dict[str, Run]:
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])  # this process may still hold that of another test
-    found = client.get_experiment_by_name(experiment.name)
+    found = client.get_experiment_by_name(experiment.project or experiment.name)
     assert found is not None
     runs = client.search_runs([found.experiment_id])
     assert len({r.info.run_name for r in runs}) == len(runs)
@@ -44,7 +44,8 @@ def runs_of(experiment: Experiment) -> dict[str, Run]:
 def test_a_sweep_compares_trials_and_registers_the_best_actor(
     tiny: Experiment, ray_cluster: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = override(tiny, {"train.steps": 4, "train.validate_every": 2, "train.checkpoint_every": 2})
+    changes = {"project": "column", "train.steps": 4, "train.validate_every": 2, "train.checkpoint_every": 2}
+    short = override(tiny, changes)
     best = sweep(short, LEARNING_RATES, SweepConfig(search="grid", concurrent=1, scheduler="none"))
     board = board_of(short)
     assert [t.state for t in board.trials] == ["finished", "failed", "finished"]
