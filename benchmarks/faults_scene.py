@@ -1,5 +1,6 @@
 """What `faults.py` breaks: a cluster of several nodes on this machine, a driver, an MLflow server, a disk."""
 
+import itertools
 import json
 import os
 import shutil
@@ -50,8 +51,8 @@ class Outcome:
     finished: bool
     struck: int
     """The last step before the fault."""
-    recovery: float | None
-    """Seconds from the fault to a step that had not been done before."""
+    standstill: float | None
+    """The longest time, from the fault on, without a step that had not been done before, in seconds."""
     redone: int
     missing: int
     doubled: int
@@ -80,7 +81,7 @@ def experiment(folder: Path, capture: Path, knobs: dict[str, object]) -> Experim
         "renderer.samples_per_ray": 12,
         "renderer.hidden": 48,
         "renderer.encoder_width": 8,
-        "train.steps": 300,
+        "train.steps": 200,
         "train.num_workers": 2,
         "train.cpus_per_worker": 2.0,
         "train.device": "cpu",
@@ -231,7 +232,11 @@ class Scene:
             thread.join()
         lines = self.record()
         steps = [line["step"] for line in lines]
-        later = [line["time"] for line in lines if line["step"] > self.struck]
+        fresh = [
+            line["time"]
+            for i, line in enumerate(lines)
+            if line["time"] > self.struck_at and line["step"] > max(steps[:i], default=0)
+        ]
         ids = json.loads((self.run / "tracking.json").read_text())
         history = [
             m.step
@@ -243,10 +248,10 @@ class Scene:
         return Outcome(
             finished=code == 0 and steps[-1] == wanted,
             struck=self.struck,
-            recovery=later[0] - self.struck_at if later else None,
+            standstill=max(b - a for a, b in itertools.pairwise([self.struck_at, *fresh])) if fresh else None,
             redone=len(steps) - len(set(steps)),
             missing=len(set(range(1, wanted + 1)) - set(history)),
             doubled=len(history) - len(set(history)),
-            told="; ".join(told).replace(str(self.folder), "..."),
+            told="; ".join(text[:120] for text in told).replace(str(self.folder), "..."),
             losses=[(line["step"], line["time"] - lines[0]["time"], line["metrics"]["loss"]) for line in lines],
         )

@@ -43,7 +43,7 @@ class Progress:
     """A bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, total: int, stage: str) -> None:
-        self.total, self.stage, self.said = total, stage, 0.0
+        self.total, self.stage, self.said, self.skipped = total, stage, 0.0, 0.0
         terminal = sys.stderr.isatty()
         self.bar = tqdm(total=self.total, desc=stage, unit="step", dynamic_ncols=True) if terminal else None
 
@@ -51,6 +51,9 @@ class Progress:
         """Tell of one line of the record."""
         step, metrics = line["step"], line["metrics"]
         self.tell(line.get("note"))
+        if metrics.get("skipped_shards", 0) > self.skipped:
+            self.skipped = metrics["skipped_shards"]
+            self.tell(f"{self.skipped:g} shards a worker could not be read and were skipped: na-ray inspect names them")
         if "validation/psnr" in metrics:
             text = "validation PSNR {validation/psnr:.2f} dB, SSIM {validation/ssim:.3f}".format(**metrics)
             self._write(f"{self.stage} step {step}: {text}")
