@@ -36,6 +36,7 @@ FIXED = {
     "train.cpus_per_worker",
     "train.device",
     "train.max_failures",
+    "train.min_workers",
 }
 """Where and how trials run: the same for all of them."""
 
