@@ -9,8 +9,8 @@ ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := experiments/demo.py
-# The comparison with the original's numbers needs its fixture: benchmarks/parity.py --data FOLDER.
-BENCHMARKS := $(filter-out benchmarks/parity%,$(wildcard benchmarks/*.py))
+# Not those that need a fixture (benchmarks/parity.py --data FOLDER), nor those that break things (benchmarks/faults.py).
+BENCHMARKS := $(filter-out benchmarks/parity% benchmarks/faults%,$(wildcard benchmarks/*.py))
 SOURCES := na_ray $(wildcard tests experiments benchmarks docs)
 
 .PHONY: help demo test test-cluster lint format bench docs clean

@@ -28,6 +28,7 @@ DEFAULT: Space = {
 """What a sweep varies when it is not told."""
 
 FIXED = {
+    "project",
     "name",
     "capture",
     "storage",
