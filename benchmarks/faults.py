@@ -39,6 +39,13 @@ def elastic(scene: Scene) -> None:
     scene.strike(lambda: scene.cluster.lose(scene.cluster.training()))
 
 
+def growth(scene: Scene) -> None:
+    """A machine is lost, training goes on with the workers that are left, and with more when there is a machine again."""
+    scene.strike(lambda: scene.cluster.lose(scene.cluster.training()))
+    scene.wait_for_steps(scene.struck + 20)
+    scene.cluster.add()
+
+
 def notice(scene: Scene) -> None:
     """A machine is taken, after a notice."""
     scene.cluster.add()
@@ -90,13 +97,15 @@ def skipped(scene: Scene) -> None:
     scene.damage_video()
 
 
+ELASTIC: dict[str, object] = {"train.min_workers": 1, "train.frames_per_step": 2}
 # So long, and with so little memory, that videos are read on after the fault.
 LONG: dict[str, object] = {"train.steps": 600, "data.memory_mb": 4}
 
 FAULTS: dict[str, tuple[Callable[[Scene], None], dict[str, object]]] = {
     "worker": (worker, {}),
     "node": (node, {}),
-    "elastic": (elastic, {"train.min_workers": 1, "train.frames_per_step": 2}),
+    "elastic": (elastic, ELASTIC),
+    "growth": (growth, ELASTIC | {"train.steps": 2500}),
     "notice": (notice, {"train.steps": 600}),
     "decoder": (decoder, LONG),
     "driver": (driver, {}),

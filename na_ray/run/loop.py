@@ -148,7 +148,8 @@ def train_stage(trainer: Trainer, setting: Setting, open_feed: Callable[[int], F
     keep_freed_memory()
     step = restore(trainer, setting.run)
     if step and setting.worker.rank == 0:
-        setting.run.note(step, f"going on from step {step}, with {max(1, setting.worker.world)} workers")
+        world = setting.worker.world
+        setting.run.note(step, f"going on from step {step}, with {world} worker{'s' if world > 1 else ''}")
     feed, notice = open_feed(step), Notice(setting.worker.time_left)
     rows = iter(feed)
     meter = Meter()
