@@ -40,7 +40,7 @@ def elastic(scene: Scene) -> None:
 
 
 def growth(scene: Scene) -> None:
-    """A machine is lost, training goes on with the workers that are left, and with more when there is a machine again."""
+    """A machine is lost; training goes on with the workers that are left, and with more when a machine comes."""
     scene.strike(lambda: scene.cluster.lose(scene.cluster.training()))
     scene.wait_for_steps(scene.struck + 20)
     scene.cluster.add()
