@@ -95,15 +95,17 @@ def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> 
 
 def _sweep(command: SweepCommand) -> int:
     from na_ray.run.sweep.space import DEFAULT, parse_space
+    from na_ray.run.tracking import where_to_look
     from na_ray.run.tune import sweep  # Ray takes seconds to import: --help need not wait
 
     space = parse_space(command.space, command.experiment) if command.space else DEFAULT
     sweep(command.experiment, space, command.config, resume=command.resume == "auto")
-    print("compare trials:  mlflow ui")
+    print(f"compare trials:  {where_to_look()}")
     return 0
 
 
 def _train(command: TrainCommand) -> int:
+    from na_ray.run.tracking import where_to_look
     from na_ray.run.train import train  # Ray takes seconds to import: --help need not wait
 
     experiment = command.experiment
@@ -113,5 +115,5 @@ def _train(command: TrainCommand) -> int:
         print(f"render it:       na-ray render {best} --capture {experiment.capture} --output film")
     else:
         print(f"use it:          na-ray predict-textures {best} --capture {experiment.capture} --output textures")
-    print("compare runs:    mlflow ui")
+    print(f"compare runs:    {where_to_look()}")
     return 0

@@ -26,6 +26,12 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
 
 
+def where_to_look() -> str:
+    """What shows the runs: a command, or the server's address."""
+    uri = tracking_uri()
+    return uri if uri.startswith("http") else "mlflow ui"
+
+
 def connect(uri: str | None = None) -> MlflowClient:
     """A client of the tracking store, which is made and migrated here if it is new.
 
@@ -33,6 +39,7 @@ def connect(uri: str | None = None) -> MlflowClient:
     """
     uri = uri or tracking_uri()
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     mlflow.set_tracking_uri(uri)
