@@ -5,6 +5,8 @@ import logging
 import os
 import sqlite3
 import time
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +37,12 @@ def where_to_look() -> str:
 def connect(uri: str | None = None) -> MlflowClient:
     """A client of the tracking store, which is made and migrated here if it is new.
 
-    A SQLite store is put into write-ahead mode, so that `mlflow ui` may read while training writes.
+    A SQLite store is put into write-ahead mode, so that `mlflow ui` may read while training writes. Raises ValueError,
+    one line, for a server that does not answer: MLflow itself would try for minutes.
     """
     uri = uri or tracking_uri()
+    if uri.startswith("http"):
+        _check_server(uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):
@@ -50,6 +55,15 @@ def connect(uri: str | None = None) -> MlflowClient:
             database.execute("PRAGMA journal_mode=WAL")
         database.close()
     return client
+
+
+def _check_server(uri: str) -> None:
+    try:
+        urllib.request.urlopen(uri, timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # it answers, though not to everyone
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{uri}: no MLflow server answers ({error}): start it, or unset MLFLOW_TRACKING_URI") from None
 
 
 @dataclass(frozen=True)

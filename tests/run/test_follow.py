@@ -98,6 +98,13 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
             process.wait()
 
 
+def test_a_server_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for uri in ("http://127.0.0.1:9", "http://[nonsense"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        with pytest.raises(ValueError, match=r"no MLflow server answers .*: start it, or unset MLFLOW_TRACKING_URI$"):
+            tracking.connect()
+
+
 def test_metrics_wait_for_a_server_that_went_away(tiny: Experiment, tmp_path: Path, server) -> None:  # type: ignore[no-untyped-def]
     process = server()
     run, watch = follower(tiny, tmp_path)
