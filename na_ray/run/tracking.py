@@ -1,20 +1,25 @@
 """MLflow: a parent run a training, a child run a stage, written by one process, the driver."""
 
+import contextlib
 import json
 import logging
 import os
 import sqlite3
+import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
+from requests import RequestException
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
@@ -44,6 +49,8 @@ def connect(uri: str | None = None) -> MlflowClient:
     if uri.startswith("http"):
         _check_server(uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # MLflow would try seven times, for minutes, in which nothing is shown: `follow.py` tries for as long as it takes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -55,6 +62,19 @@ def connect(uri: str | None = None) -> MlflowClient:
             database.execute("PRAGMA journal_mode=WAL")
         database.close()
     return client
+
+
+@contextlib.contextmanager
+def needed(remedy: str) -> Iterator[None]:
+    """What happens in here cannot do without MLflow. Raises ValueError, one line, where MLflow does not answer."""
+    try:
+        yield
+    except (MlflowException, RequestException) as error:
+        raise ValueError(f"{tracking_uri()}: MLflow does not answer ({_reason(error)}): {remedy}") from error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _check_server(uri: str) -> None:
@@ -110,8 +130,11 @@ class Tracker:
 
     def finish(self, status: str) -> None:
         """End both runs: FINISHED, FAILED or KILLED."""
-        for run_id in (self.stage, self.parent):
-            self.client.set_terminated(run_id, status)
+        try:
+            for run_id in (self.stage, self.parent):
+                self.client.set_terminated(run_id, status)
+        except MlflowException as error:
+            print(f"MLflow does not answer, and shows {status} runs as running ({_reason(error)})", file=sys.stderr)
 
 
 def start(experiment: Experiment, root: Path, stage: str) -> Tracker:

@@ -86,9 +86,10 @@ def _train_stage(experiment: Experiment, plan: AnyPlan, run: RunFolder, steps: i
                 train_on_ray(experiment, run)
         best = run.checkpoints.best()
         assert best is not None, "training ends with a checkpoint"
-        log_actor(tracker, best, parts.served, experiment.name + parts.suffix)
-        told = parts.close(best, Capture.open(experiment.capture), run.folder, tracker)
-        tracker.headline(validation(best))
+        with tracking.needed("training is done, and --resume auto scores, films and registers what it left"):
+            log_actor(tracker, best, parts.served, experiment.name + parts.suffix)
+            told = parts.close(best, Capture.open(experiment.capture), run.folder, tracker)
+            tracker.headline(validation(best))
         status = "FINISHED"
         return told
     except KeyboardInterrupt:

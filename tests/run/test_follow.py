@@ -1,19 +1,22 @@
 """Metrics reach MLflow once each, also when it was away or the driver was started again."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from na_ray.config import Experiment
-from na_ray.run import tracking
+from na_ray.config import Experiment, override
+from na_ray.run import follow, tracking
 from na_ray.run.folder import RunFolder
 from na_ray.run.follow import Follower, Progress
+from na_ray.run.train import train
 
 
 def report(run: RunFolder, step: int) -> None:
@@ -96,6 +99,36 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume(
+    tiny: Experiment,
+    server,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(follow, "PATIENCE", 1.0)
+    process = server()
+    short = override(tiny, {"report.frames": 0})
+    killer = threading.Thread(target=lambda: end_after_training(process, short))
+    killer.start()
+    with pytest.raises(ValueError, match=r"MLflow does not answer .*: training is done, and --resume auto"):
+        train(short)
+    killer.join()
+    server()
+    assert train(short, resume=True).name in ("step_000005", "step_000010")
+    ids = json.loads((Path(short.storage) / "tiny" / "tracking.json").read_text())
+    run = tracking.connect().get_run(ids["renderer"])
+    assert run.info.status == "FINISHED"
+    history = tracking.connect().get_metric_history(ids["renderer"], "loss")
+    assert [m.step for m in history] == [2, 4, 6, 8, 10]
+
+
+def end_after_training(process: subprocess.Popen, experiment: Experiment) -> None:
+    """Kill the server when the first checkpoint is there."""
+    while not list((Path(experiment.storage) / "tiny" / "renderer" / "checkpoints").glob("step_*/metrics.json")):
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def test_a_server_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
