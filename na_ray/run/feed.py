@@ -42,6 +42,9 @@ class Readable(Protocol):
     def decode(self, shard: Any) -> list[Row]:
         """The rows of a shard; none for a bad one that may be skipped. A row's `skipped` counts those it stands for."""
 
+    def prefetch(self, shard: Any) -> None:
+        """Begin to fetch what `decode` will read of a storage behind a URL; do not wait for it."""
+
     def shard_bytes(self) -> int:
         """Most bytes that the rows of a shard take."""
 
@@ -150,11 +153,21 @@ def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[
 def _decode_blocks(batch: dict[str, np.ndarray], shipped: Shipped) -> Iterator[dict[str, np.ndarray]]:
     """The rows of some shards stacked, with the number of the shard of each."""
     plan, shards = shipped.unpack()
-    rows = [row | {"item": item} for item in batch["id"] for row in plan.decode(shards[int(item)])]
+    items = [int(i) for i in batch["id"]]
+    decoded = _fetched_ahead(plan, [shards[i] for i in items])
+    rows = [row | {"item": np.int64(item)} for item, rows in zip(items, decoded, strict=True) for row in rows]
     # Windows become longer at some steps: rows of one shape make a block.
     for _, alike in itertools.groupby(rows, key=lambda row: [value.shape for value in row.values()]):
         held = list(alike)
         yield {name: np.stack([row[name] for row in held]) for name in held[0]}
+
+
+def _fetched_ahead(plan: Readable, shards: list[Any]) -> Iterator[list[Row]]:
+    """The rows of each shard; the next one is fetched while one is decoded."""
+    for number, shard in enumerate(shards):
+        for soon in shards[number : number + 2]:
+            plan.prefetch(soon)
+        yield plan.decode(shard)
 
 
 class Breather(ExecutionCallback):
@@ -184,9 +197,10 @@ def _threaded(plan: Readable, shards: list[Any]) -> Iterator[list[Row]]:
     stop = threading.Event()
 
     def produce() -> None:
-        for shard in shards:
+        decoded = _fetched_ahead(plan, shards)
+        for _ in shards:
             try:
-                item: list[Row] | Exception = plan.decode(shard)
+                item: list[Row] | Exception = next(decoded)
             except Exception as error:  # handed over: it must surface in the training loop, not in a thread
                 item = error
             while not stop.is_set():
