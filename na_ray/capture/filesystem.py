@@ -22,7 +22,11 @@ MOST_FACTS = 4096
 Answer = TypeVar("Answer")
 
 
-class MissingBucket(FileNotFoundError):
+class CutShortError(ConnectionError):
+    """An answer ended before its end."""
+
+
+class MissingBucketError(FileNotFoundError):
     """There is no such bucket: unlike a missing file, never a matter of looking elsewhere."""
 
 
@@ -63,7 +67,7 @@ def locate(url: str) -> tuple[Any, str]:
 def ask(url: str, request: Callable[[], Answer]) -> Answer:
     """The answer to a request, which is repeated after passing failures of the network.
 
-    Raises MissingBucket and StorageError, one line that names the URL, where the storage is not reached or refuses;
+    Raises MissingBucketError and StorageError, one line that names the URL, where the storage is not reached or refuses;
     FileNotFoundError, IsADirectoryError and NotADirectoryError as they come.
     """
     for pause in (*PAUSES, None):
@@ -72,12 +76,17 @@ def ask(url: str, request: Callable[[], Answer]) -> Answer:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             if "bucket does not exist" in str(error):
                 todo = "check its name, and AWS_ENDPOINT_URL where the storage is not Amazon's"
-                raise MissingBucket(f"{url}: the bucket does not exist: {todo}") from None
-            raise
+                raise MissingBucketError(f"{url}: the bucket does not exist: {todo}") from None
+            # fsspec's HTTP calls every failure a missing file.
+            if not _is_network(error.__cause__):
+                raise
+            failure: BaseException | None = error.__cause__
         except Exception as error:
-            if pause is None or not _passing(url, error):
-                raise _told(url, error) from None
-            time.sleep(pause)
+            failure = error
+        assert isinstance(failure, Exception)
+        if pause is None or not _passing(url, failure):
+            raise _told(url, failure) from None
+        time.sleep(pause)
     raise AssertionError("the last pause is None")
 
 
@@ -90,7 +99,7 @@ def facts(url: str) -> Facts:
     fs, place = locate(url)
     try:
         info = ask(url, lambda: fs.info(place))
-    except MissingBucket:
+    except MissingBucketError:
         raise
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise FileNotFoundError(f"{url}: no such file") from None
@@ -118,9 +127,18 @@ def mark_of(info: dict[str, Any]) -> str:
     return next((str(info[k]) for k in ("ETag", "etag", "mtime", "created", "LastModified") if info.get(k)), "")
 
 
+def _is_network(error: BaseException | None) -> bool:
+    """Whether something else than a missing file was the matter."""
+    if error is None or isinstance(error, FileNotFoundError):
+        return False
+    return isinstance(error, OSError) or type(error).__module__.startswith("aiohttp")
+
+
 def _passing(url: str, error: Exception) -> bool:
     """Whether the request may succeed a moment later, and nobody has tried that yet."""
-    if url.startswith(("s3://", "s3a://")):
+    if isinstance(error, CutShortError):
+        return True
+    if _is_s3(url):
         return False
     import aiohttp  # only where a request failed: then fsspec has loaded it
 
@@ -143,9 +161,13 @@ def _told(url: str, error: Exception) -> Exception:
         return StorageError(f"{url}: access is denied {why}: check the credentials and what they may read")
     unreached = ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ClientConnectorDNSError")
     if kind in unreached or isinstance(error, ConnectionRefusedError):
-        todo = "check the network, and AWS_ENDPOINT_URL where the storage is not Amazon's"
+        todo = "check the network" + (", and AWS_ENDPOINT_URL where the storage is not Amazon's" if _is_s3(url) else "")
         return StorageError(f"{url}: the storage cannot be reached {why}: {todo}")
     return StorageError(f"{url}: could not be read {why}: try again, and go on with --resume auto")
+
+
+def _is_s3(url: str) -> bool:
+    return url.startswith(("s3://", "s3a://"))
 
 
 def _line(error: Exception) -> str:

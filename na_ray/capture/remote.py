@@ -15,7 +15,7 @@ from typing import Any
 
 from fsspec.spec import AbstractBufferedFile
 
-from na_ray.capture.filesystem import ask, facts, forget, locate, mark_of
+from na_ray.capture.filesystem import CutShortError, ask, facts, forget, locate, mark_of
 from na_ray.values import StorageError
 
 BLOCK = 64 * 2**10
@@ -87,19 +87,19 @@ class Source:
 
         def read() -> bytes:
             self._file.seek(start)
-            return bytes(self._file.read(stop - start))
+            data = bytes(self._file.read(stop - start))
+            if len(data) != stop - start:
+                raise CutShortError(f"{len(data)} of {stop - start} bytes came")
+            return data
 
         try:
-            data = ask(url, read)
+            return ask(url, read)
         except (StorageError, FileNotFoundError):
             forget(url)
             now = facts(url)  # raises what is the matter now, if it is the storage
             if (now.size, now.mark) != self.version[1:]:
                 raise self._changed() from None
             raise
-        if len(data) != stop - start:
-            raise self._changed()
-        return data
 
     def block(self, number: int, run: int) -> bytes:
         """A block; where it is not at hand, it is fetched together with the `run` - 1 blocks behind it."""

@@ -8,7 +8,7 @@ import io
 import os
 from typing import Any
 
-from na_ray.capture.filesystem import MissingBucket, ask, facts, locate
+from na_ray.capture.filesystem import MissingBucketError, ask, facts, locate
 from na_ray.capture.remote import RemoteFile
 
 # Files of fsspec and of Python share no type but this: they can read, seek and close.
@@ -47,7 +47,7 @@ def listing(folder: str) -> list[str]:
         fs, location = locate(folder.rstrip("/") + "/")
         try:
             entries = ask(folder, lambda: fs.ls(location, detail=False))
-        except MissingBucket:
+        except MissingBucketError:
             raise
         except (FileNotFoundError, NotADirectoryError):
             entries = []
@@ -88,7 +88,7 @@ def read_bytes(path: str) -> bytes:
     fs, location = locate(path)
     try:
         return bytes(ask(path, lambda: fs.cat_file(location)))
-    except MissingBucket:
+    except MissingBucketError:
         raise
     except (FileNotFoundError, IsADirectoryError):
         raise FileNotFoundError(f"{path}: no such file") from None
