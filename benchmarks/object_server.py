@@ -1,6 +1,6 @@
 """A real S3 object store on this machine, by moto, that counts what it sends, can be slow, and fails on demand.
 
-    with ObjectServer(delay_ms=20) as server:
+    with ObjectServer() as server:
         server.upload("captures/human", "lab/human")    # s3://lab/human, at server.endpoint
         sent = server.counts()
 
@@ -35,14 +35,17 @@ SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request ra
 class Counted:
     """A WSGI application around moto's: counts, waits, and fails where it was told to."""
 
-    def __init__(self, app: Any, delay: float) -> None:
-        """`delay` in seconds before each answer."""
-        self.app, self.delay = app, delay
+    def __init__(self, app: Any) -> None:
+        """`app` is moto's."""
+        self.app = app
+        self.delay = 0.0
+        """Seconds before each answer."""
         self.sent: dict[str, list[int]] = {}
         self.faults: deque[Fault] = deque()
         self.lock = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         if path.startswith("/_"):
             return self._control(path, environ, start_response)
@@ -75,11 +78,17 @@ class Counted:
         with self.lock:
             if path == "/_reset":
                 self.sent.clear()
+            if path == "/_delay":
+                self.delay = json.loads(_body_of(environ))
             if path == "/_faults":
-                self.faults = deque(json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))))
+                self.faults = deque(json.loads(_body_of(environ)))
             answer = json.dumps([self.sent, len(self.faults)]).encode()
         start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(answer)))])
         return [answer]
+
+
+def _body_of(environ: dict[str, Any]) -> bytes:
+    return bytes(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
 
 
 def hang_up(connection: socket.socket) -> None:
@@ -91,13 +100,13 @@ def hang_up(connection: socket.socket) -> None:
 class ObjectServer:
     """The server's process, and what can be asked of it. Its endpoint is for AWS_ENDPOINT_URL."""
 
-    def __init__(self, delay_ms: float = 0) -> None:
-        """`delay_ms` is waited before each answer."""
+    def __init__(self) -> None:
+        """Raises RuntimeError where it does not start."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.endpoint = f"http://127.0.0.1:{port}"
-        command = [sys.executable, __file__, "--port", str(port), "--delay-ms", str(delay_ms)]
+        command = [sys.executable, __file__, "--port", str(port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for _ in range(600):
             try:
@@ -127,6 +136,10 @@ class ObjectServer:
     def fail(self, *faults: Fault) -> None:
         """Answer the next requests for contents with these faults, one each; none ends it."""
         self._post("/_faults", json.dumps(faults).encode())
+
+    def slow_down(self, delay_ms: float) -> None:
+        """Wait so long before each answer from now on."""
+        self._post("/_delay", json.dumps(delay_ms / 1000).encode())
 
     def faults_left(self) -> int:
         """How many have not happened yet."""
@@ -163,14 +176,13 @@ def main() -> None:
     """Serve until ended."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--delay-ms", type=float, default=0)
     options = parser.parse_args()
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
     from werkzeug.serving import run_simple
 
     # moto finds out by this variable that it is a server.
     os.environ["MOTO_PORT"] = str(options.port)
-    app = Counted(DomainDispatcherApplication(create_backend_app), options.delay_ms / 1000)
+    app = Counted(DomainDispatcherApplication(create_backend_app))
     run_simple("127.0.0.1", options.port, app, threaded=True, request_handler=MotoRequestHandler)
 
 

@@ -1,4 +1,4 @@
-"""A real object store for tests: moto's server, a process of its own on 127.0.0.1, and the environment that finds it."""
+"""A real object store for tests: moto's server in a process on 127.0.0.1, and the environment that finds it."""
 
 import importlib.util
 import sys

@@ -67,8 +67,8 @@ def locate(url: str) -> tuple[Any, str]:
 def ask(url: str, request: Callable[[], Answer]) -> Answer:
     """The answer to a request, which is repeated after passing failures of the network.
 
-    Raises MissingBucketError and StorageError, one line that names the URL, where the storage is not reached or refuses;
-    FileNotFoundError, IsADirectoryError and NotADirectoryError as they come.
+    Raises MissingBucketError and StorageError, one line that names the URL, where the storage is not reached or
+    refuses; FileNotFoundError, IsADirectoryError and NotADirectoryError as they come.
     """
     for pause in (*PAUSES, None):
         try:

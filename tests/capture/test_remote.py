@@ -171,13 +171,13 @@ def test_a_preflight_does_not_fetch_whole_videos(server, tiny: Path, tmp_path: P
 def test_a_cut_video_is_noticed_by_its_index_or_without(server, films: Path, tmp_path: Path) -> None:
     whole = (films / "mjpeg.avi").read_bytes()
     (tmp_path / "cut.avi").write_bytes(whole[: int(0.6 * len(whole))])
-    with av.open(str(films / "h264.mp4")) as source:
-        with av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "faststart"}) as target:
-            stream = target.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(video=0):
-                if packet.size:
-                    packet.stream = stream
-                    target.mux(packet)
+    write = av.open(str(tmp_path / "fast.mp4"), "w", options={"movflags": "faststart"})
+    with av.open(str(films / "h264.mp4")) as source, write as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
     whole = (tmp_path / "fast.mp4").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: int(0.6 * len(whole))])
     for name in ("cut.avi", "cut.mp4"):
