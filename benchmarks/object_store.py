@@ -5,7 +5,8 @@
 A capture is uploaded to moto's S3 server on 127.0.0.1, a process of its own that counts what it sends. Then the same
 shards are delivered by the same `Feed` from local disk, from the store, and from the store with `--delay-ms` before
 each answer, as a distant one has: by a thread of this process, and by Ray Data on the cluster's CPUs. A first pass
-warms the processes (headers, indices and transforms are known), then others are measured in turns, from their first row to their last: medians are printed.
+warms the processes (headers, indices and transforms are known), then others are measured in turns, from their first
+row to their last: medians are printed.
 
 Bytes needed are the packets of the frames of all shards, from the key packet that each range has to start at; on the
 first pass also all else that the videos hold but their packets (headers and indices) once, and the transforms of the
@@ -146,13 +147,11 @@ def compare(server: ObjectServer, local: Plan, remote: Plan, options: argparse.N
     server.slow_down(0)
     print(f"local disk:   {median(disk):.0f} frames/s ({min(disk):.0f} to {max(disk):.0f})")
     for delay, results in found.items():
-        rates, sizes, requests, cpu = zip(*results, strict=True)
-        rate, size = median(rates), median(sizes)
+        rates, sizes, asked, cpu = zip(*results, strict=True)
+        rate, read = median(rates), median(sizes)
         print(f"{delay:.0f} ms a request: {rate:.0f} frames/s ({min(rates):.0f} to {max(rates):.0f}), ", end="")
-        print(f"{rate / median(disk):.2f} of local; {size / 1e6:.2f} MB read over {least / 1e6:.2f} needed = ", end="")
-        print(
-            f"{size / least:.3f}; {median(requests) / count:.2f} requests a shard; the server's CPU {median(cpu):.2f} s"
-        )
+        print(f"{rate / median(disk):.2f} of local; {read / 1e6:.2f} MB read over {least / 1e6:.2f} needed = ", end="")
+        print(f"{read / least:.3f}; {median(asked) / count:.2f} requests a shard; the server's CPU {median(cpu):.2f} s")
 
 
 def main() -> None:

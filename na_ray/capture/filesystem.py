@@ -129,7 +129,7 @@ def mark_of(info: dict[str, Any]) -> str:
 
 def _is_network(error: BaseException | None) -> bool:
     """Whether something else than a missing file was the matter."""
-    if error is None or isinstance(error, FileNotFoundError):
+    if error is None or isinstance(error, FileNotFoundError) or str(error).startswith(("404,", "410,")):
         return False
     return isinstance(error, OSError) or type(error).__module__.startswith("aiohttp")
 
