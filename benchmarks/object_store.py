@@ -28,7 +28,7 @@ from statistics import median
 import av
 import psutil
 from object_server import CREDENTIALS, ObjectServer
-from streaming import peak_memory
+from streaming import cpu_seconds, peak_memory
 
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
@@ -101,26 +101,47 @@ def needed_once(plan: Plan, shards: list[Shard]) -> int:
     return sum(packets(path)[2] for path in paths) + members
 
 
-def deliver(part: Part, distributed: bool) -> float:
-    """Frames per second, of all views and texture maps, between the first row of some windows and the last."""
+@dataclass(frozen=True)
+class Delivery:
+    """What delivering some windows took."""
+
+    rate: float
+    """Frames per second, of all views and texture maps, between the first row and the last."""
+    cpu: float
+    """Frames per CPU second of this process and of all it started, but the server."""
+    size: int = 0
+    """Bytes that the server sent."""
+    requests: int = 0
+    """How often it was asked."""
+    server: float = 0.0
+    """Its CPU seconds."""
+
+
+def deliver(server: ObjectServer, part: Part, distributed: bool) -> Delivery:
+    """Deliver all rows of some windows."""
     rows = sum(s.stop - s.start for s in part.shards())
+    frames = (rows - 1) * (1 + part.plan.experiment.data.views_per_frame)
+    server.reset()
     feed = iter(Feed(part, distributed))
     next(feed)
-    start = time.perf_counter()
+    start, before, served = time.perf_counter(), cpu_seconds(), server_seconds(server)
     for _ in range(rows - 1):
         next(feed)
-    return (rows - 1) * (1 + part.plan.experiment.data.views_per_frame) / (time.perf_counter() - start)
+    passed, served = time.perf_counter() - start, server_seconds(server) - served
+    counts = server.counts().values()
+    return Delivery(
+        frames / passed,
+        frames / (cpu_seconds() - before - served),
+        sum(size for _, size in counts),
+        sum(requests for requests, _ in counts),
+        served,
+    )
 
 
-def from_store(server: ObjectServer, part: Part, distributed: bool) -> tuple[float, int, int, float]:
-    """(frames per second, bytes, requests, the server's CPU seconds) of delivering some windows."""
-    server.reset()
-    before = psutil.Process(server.process.pid).cpu_times()
-    rate = deliver(part, distributed)
-    after = psutil.Process(server.process.pid).cpu_times()
-    sent = server.counts().values()
-    cpu = after.user + after.system - before.user - before.system
-    return rate, sum(size for _, size in sent), sum(requests for requests, _ in sent), cpu
+def server_seconds(server: ObjectServer) -> float:
+    """CPU seconds of the server until now."""
+    times = psutil.Process(server.process.pid).cpu_times()
+    return float(times.user + times.system)
 
 
 def compare(server: ObjectServer, local: Plan, remote: Plan, options: argparse.Namespace, distributed: bool) -> None:
@@ -128,30 +149,36 @@ def compare(server: ObjectServer, local: Plan, remote: Plan, options: argparse.N
     windows = options.shards // local.experiment.data.shuffle_shards
     halves = ((0, windows // 4), (windows // 4, windows))
     here, there = ([Part(Order(plan, (0,), 1, 0), *half) for half in halves] for plan in (local, remote))
-    print(
-        f"\n{'by Ray Data' if distributed else 'by a thread of this process'}, {len(here[1].shards())} shards measured"
-    )
-    _, size, requests, _ = from_store(server, there[0], distributed)
-    least = needed(local, here[0].shards()) + needed_once(local, here[0].shards())
-    first = f"{size / 1e6:.2f} MB read over {least / 1e6:.2f} needed = {size / least:.2f}, {requests} requests"
-    print(f"first pass:   {first} for {len(here[0].shards())} shards, each process knowing nothing")
-    deliver(here[0], distributed)
-    least, count = needed(local, here[1].shards()), len(here[1].shards())
-    disk = [deliver(here[1], distributed)]
-    found: dict[float, list[tuple[float, int, int, float]]] = {0.0: [], options.delay_ms: []}
+    warm, shards = here[0].shards(), here[1].shards()
+    print(f"\n{'by Ray Data' if distributed else 'by a thread of this process'}, {len(shards)} shards measured")
+    first = deliver(server, there[0], distributed)
+    least = needed(local, warm) + needed_once(local, warm)
+    told = f"{first.size / 1e6:.2f} MB read over {least / 1e6:.2f} needed = {first.size / least:.2f}"
+    print(f"first pass: {told}, {first.requests} requests for {len(warm)} shards, each process knowing nothing")
+    deliver(server, here[0], distributed)
+    disk = [deliver(server, here[1], distributed)]
+    found: dict[float, list[Delivery]] = {0.0: [], options.delay_ms: []}
     for _ in range(options.rounds):
         for delay, results in found.items():
             server.slow_down(delay)
-            results.append(from_store(server, there[1], distributed))
-            disk.append(deliver(here[1], distributed))
+            results.append(deliver(server, there[1], distributed))
+            disk.append(deliver(server, here[1], distributed))
     server.slow_down(0)
-    print(f"local disk:   {median(disk):.0f} frames/s ({min(disk):.0f} to {max(disk):.0f})")
+    plain, plain_cpu = median(d.rate for d in disk), median(d.cpu for d in disk)
+    spread = f"{min(d.rate for d in disk):.0f} to {max(d.rate for d in disk):.0f}"
+    print(f"local disk: {plain:.0f} frames/s ({spread}), {plain_cpu:.0f} a CPU second")
+    least = needed(local, shards)
     for delay, results in found.items():
-        rates, sizes, asked, cpu = zip(*results, strict=True)
-        rate, read = median(rates), median(sizes)
-        print(f"{delay:.0f} ms a request: {rate:.0f} frames/s ({min(rates):.0f} to {max(rates):.0f}), ", end="")
-        print(f"{rate / median(disk):.2f} of local; {read / 1e6:.2f} MB read over {least / 1e6:.2f} needed = ", end="")
-        print(f"{read / least:.3f}; {median(asked) / count:.2f} requests a shard; the server's CPU {median(cpu):.2f} s")
+        rate, cpu = median(d.rate for d in results), median(d.cpu for d in results)
+        size, asked = median(d.size for d in results), median(d.requests for d in results)
+        spread = f"{min(d.rate for d in results):.0f} to {max(d.rate for d in results):.0f}"
+        print(
+            f"{delay:.0f} ms a request: {rate:.0f} frames/s ({spread}), {cpu:.0f} a CPU second; over local disk ",
+            end="",
+        )
+        print(f"{rate / plain:.2f} by the clock, {cpu / plain_cpu:.2f} by CPU time;", end=" ")
+        print(f"{size / 1e6:.2f} MB read over {least / 1e6:.2f} needed = {size / least:.3f};", end=" ")
+        print(f"{asked / len(shards):.2f} requests a shard; the server's CPU {median(d.server for d in results):.2f} s")
 
 
 def main() -> None:
