@@ -7,7 +7,20 @@ import types
 import typing
 from typing import Any, Literal
 
-MISTAKES = (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+
+class StorageError(OSError):
+    """A storage behind a URL is not reached, or refuses: the message is one line that names the URL."""
+
+
+MISTAKES = (
+    ValueError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+    StorageError,
+)
 """What a user can mend: commands tell these in one line a defect, without a traceback."""
 
 

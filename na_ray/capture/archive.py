@@ -7,6 +7,7 @@ import zlib
 from functools import lru_cache
 
 from na_ray.capture.storage import is_url, join, open_binary, version
+from na_ray.values import StorageError
 
 
 def leaving_members(path: str) -> list[str]:
@@ -25,6 +26,8 @@ def _open_zip(key: tuple[str, int, str], process: int) -> zipfile.ZipFile:
     # The process is part of the key: a forked child must not move its parent's place in the file.
     try:
         return zipfile.ZipFile(open_binary(key[0]) if is_url(key[0]) else key[0])
+    except StorageError:
+        raise
     except (zipfile.BadZipFile, OSError) as error:
         raise ValueError(f"{key[0]}: no readable zip archive ({error}): copy the file again") from None
 

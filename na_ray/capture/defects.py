@@ -39,7 +39,8 @@ def find_defects(path: str | os.PathLike[str], thorough: bool = False) -> list[s
 def examine(path: str | os.PathLike[str], thorough: bool = False) -> Report:
     """Read a whole capture: every name, matrix and transform, the packets of every video, and some frames of each.
 
-    `thorough` decodes every frame and picture too.
+    Of a video behind a URL, the frames are counted by its own index where that names all of them (AVI, mp4), so that
+    it is not fetched whole. `thorough` decodes every frame and picture too.
     """
     report = Report()
     found = report.attempt(find_splits, os.fspath(path))

@@ -106,7 +106,7 @@ def _streams(split: Split, cameras: Sequence[int]) -> list[tuple[str, str]]:
 def _check_source(split: Split, paths: Iterable[str]) -> None:
     """All videos must have a frame for every transform: a shifted picture is worse than none."""
     for path in paths:
-        info = video.probe(path)
+        info = video.survey(path)
         if info.num_frames < info.declared_frames:
             found = f"truncated: {info.num_frames} of {info.declared_frames} frames are there"
             raise ValueError(f"{path}: {found}; expected all: copy the file again")

@@ -85,7 +85,7 @@ def _report_odd_sizes(report: Report, sizes: dict[str, Size]) -> None:
 
 def _examine_video(report: Report, files: SplitFiles, path: str, thorough: bool) -> video.VideoInfo | None:
     """Count a video's frames and decode some: the first, the middle and the last, or all."""
-    info = report.attempt(video.probe, path)
+    info = report.attempt(video.survey, path)
     if info is None:
         return None
     expected = len(files.frames)

@@ -7,18 +7,18 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from na_ray.capture.storage import BinaryFile, open_binary, read_bytes
+from na_ray.values import StorageError
 
 
 def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:
     """A PNG or JPEG as (h, w, 3) RGB, or (h, w, 4) with alpha. Raises ValueError when it is damaged or none."""
+    data = read_bytes(path)
     try:
-        with Image.open(io.BytesIO(read_bytes(path))) as picture:
+        with Image.open(io.BytesIO(data)) as picture:
             picture.load()
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
             return np.array(picture.convert("RGBA" if has_alpha else "RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
         reason = str(error).split("<")[0].strip()
         raise ValueError(f"{path}: no readable picture ({reason}): extract or copy it again") from None
 
@@ -33,6 +33,8 @@ def _header(path: str, file: BinaryFile) -> tuple[int, int]:
     try:
         with Image.open(file) as picture:
             return picture.height, picture.width
+    except StorageError:
+        raise
     except (UnidentifiedImageError, OSError, SyntaxError):
         raise ValueError(f"{path}: no readable picture; expected a PNG or JPEG: extract or copy it again") from None
 

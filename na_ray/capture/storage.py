@@ -1,10 +1,15 @@
-"""Files of a capture on this machine or behind a URL that fsspec opens (`s3://`, `gs://`, `https://`, `memory://`)."""
+"""Files of a capture on this machine or behind a URL that fsspec opens (`s3://`, `gs://`, `https://`, `memory://`).
+
+Whatever reads a URL raises ValueError where its protocol is unknown or its package missing, and StorageError where the
+storage is not reached or refuses: one line each.
+"""
 
 import io
 import os
 from typing import Any
 
-import fsspec
+from na_ray.capture.filesystem import MissingBucketError, ask, facts, locate
+from na_ray.capture.remote import RemoteFile
 
 # Files of fsspec and of Python share no type but this: they can read, seek and close.
 BinaryFile = Any
@@ -39,9 +44,11 @@ def listing(folder: str) -> list[str]:
     if not is_url(folder):
         names = os.listdir(folder) if os.path.isdir(folder) else []
     else:
-        fs, location = fsspec.url_to_fs(folder.rstrip("/") + "/")
+        fs, location = locate(folder.rstrip("/") + "/")
         try:
-            entries = fs.ls(location, detail=False)
+            entries = ask(folder, lambda: fs.ls(location, detail=False))
+        except MissingBucketError:
+            raise
         except (FileNotFoundError, NotADirectoryError):
             entries = []
         # Object stores list a folder's own marker among its contents.
@@ -50,25 +57,41 @@ def listing(folder: str) -> list[str]:
 
 
 def open_binary(path: str) -> BinaryFile:
-    """Open for reading. Raises FileNotFoundError, naming the file."""
+    """Open for reading; of a URL, little more is fetched than is read. Raises FileNotFoundError, naming the file."""
     if not is_url(path):
         if not os.path.isfile(path):
             raise FileNotFoundError(f"{path}: no such file")
         return open(path, "rb")
-    fs, location = fsspec.url_to_fs(path)
-    try:
-        if "https" in fs.protocol and not fs.info(location).get("partial"):
-            # A plain web server sends a file from its beginning only: hold it in memory to move about in it.
-            return io.BytesIO(fs.cat_file(location))
-        return fs.open(location, "rb")
-    except (FileNotFoundError, IsADirectoryError):
-        raise FileNotFoundError(f"{path}: no such file") from None
+    if not facts(path).ranges:
+        # A plain web server sends a file from its beginning only: hold it in memory to move about in it.
+        return io.BytesIO(read_bytes(path))
+    return io.BufferedReader(RemoteFile(version(path)))
+
+
+def open_span(url: str, start: int, stop: int) -> BinaryFile:
+    """Open a file behind a URL whose bytes start..stop will be read: they are fetched now, by one request.
+
+    A read may give less than asked for.
+    """
+    if not facts(url).ranges:
+        return open_binary(url)
+    file = RemoteFile(version(url))
+    file.want(start, stop)
+    return file
 
 
 def read_bytes(path: str) -> bytes:
     """The whole file. Raises FileNotFoundError, naming the file."""
-    with open_binary(path) as file:
-        return file.read()
+    if not is_url(path):
+        with open_binary(path) as file:
+            return bytes(file.read())
+    fs, location = locate(path)
+    try:
+        return bytes(ask(path, lambda: fs.cat_file(location)))
+    except MissingBucketError:
+        raise
+    except (FileNotFoundError, IsADirectoryError):
+        raise FileNotFoundError(f"{path}: no such file") from None
 
 
 def read_text(path: str) -> str:
@@ -80,19 +103,17 @@ def read_text(path: str) -> str:
 
 
 def version(path: str) -> tuple[str, int, str]:
-    """(path, bytes, a mark that changes when the file does): the key under which its facts may be cached."""
-    if not is_url(path):
-        if not os.path.isfile(path):
-            raise FileNotFoundError(f"{path}: no such file")
-        status = os.stat(path)
-        return path, status.st_size, str(status.st_mtime_ns)
-    fs, location = fsspec.url_to_fs(path)
-    try:
-        info: dict[str, Any] = fs.info(location)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    mark = next((str(info[k]) for k in ("ETag", "etag", "mtime", "created", "LastModified") if info.get(k)), "")
-    return path, int(info.get("size") or 0), mark
+    """(path, bytes, a mark that changes when the file does): the key under which its facts may be cached.
+
+    For URLs it is at most `filesystem.FRESH` seconds old.
+    """
+    if is_url(path):
+        known = facts(path)
+        return path, known.size, known.mark
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: no such file")
+    status = os.stat(path)
+    return path, status.st_size, str(status.st_mtime_ns)
 
 
 def size(path: str) -> int:

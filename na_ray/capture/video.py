@@ -4,10 +4,8 @@ Frames are uint8 RGB of shape (height, width, 3). Timestamps are not trusted (th
 frame's number is found by counting from a key frame.
 """
 
-import bisect
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from types import TracebackType
@@ -23,29 +21,21 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from na_ray.capture import h264
-from na_ray.capture.storage import is_url, open_binary, version
-from na_ray.capture.video_info import VideoHeader, VideoInfo
+from na_ray.capture.remote import ahead
+from na_ray.capture.storage import BinaryFile, is_url, open_binary, open_span, version
+from na_ray.capture.video_info import PacketPlace, VideoHeader, VideoIndex, VideoInfo
+from na_ray.values import StorageError
 
 Codec = Literal["mjpeg", "ffv1", "h264"]
 
 
-@dataclass(frozen=True)
-class _Index:
-    """Where decoding may start."""
-
-    num_frames: int
-    declared_frames: int
-    keys: tuple[int, ...]
-    """Numbers of the key packets, ascending."""
-    dts: tuple[int, ...]
-    """Their decoding timestamps."""
-
-
-def _open(path: str) -> tuple[InputContainer, VideoStream]:
+def _open(path: str, file: BinaryFile | None = None) -> tuple[InputContainer, VideoStream]:
     """Open a video. Raises ValueError when it is none, FileNotFoundError when there is no such file."""
     version(path)
     try:
-        container = av.open(open_binary(path) if is_url(path) else path, mode="r")
+        container = av.open(file or (open_binary(path) if is_url(path) else path), mode="r")
+    except StorageError:
+        raise
     except (av.error.FFmpegError, OSError) as error:
         raise ValueError(f"{path}: no readable video ({_reason(error)}): copy the file again") from None
     if not container.streams.video:
@@ -60,26 +50,26 @@ def _reason(error: av.error.FFmpegError | OSError) -> str:
 
 
 @lru_cache(maxsize=256)
-def _index(key: tuple[str, int, str]) -> _Index:
+def _index(key: tuple[str, int, str]) -> VideoIndex:
     """Packets of a video, from its own index where that is complete, else by reading it through once."""
     container, stream = _open(key[0])
     with container:
         entries = stream.index_entries
-        if stream.frames and len(entries) == stream.frames:
-            packets: list[tuple[int | None, bool]] = [(e.timestamp, e.is_keyframe) for e in entries]
+        complete = bool(stream.frames) and len(entries) == stream.frames
+        if complete:
+            packets = [PacketPlace(e.timestamp, e.is_keyframe, e.pos, e.size) for e in entries]
         else:
             packets = _demux(container, stream)
-    keys = [(n, dts) for n, (dts, is_key) in enumerate(packets) if is_key and dts is not None]
-    return _Index(len(packets), stream.frames, tuple(n for n, _ in keys), tuple(dts for _, dts in keys))
+        return VideoIndex.of(packets, stream.frames, complete, stream.codec_context.name)
 
 
-def _demux(container: InputContainer, stream: VideoStream) -> list[tuple[int | None, bool]]:
-    """(dts, is key frame) of every packet that is really in the file."""
+def _demux(container: InputContainer, stream: VideoStream) -> list[PacketPlace]:
+    """Every packet that is really in the file."""
     packets = []
     try:
         for packet in container.demux(stream):
             if packet.size:
-                packets.append((packet.dts, packet.is_keyframe))
+                packets.append(PacketPlace(packet.dts, packet.is_keyframe, packet.pos, packet.size))
     except av.error.FFmpegError:
         # A cut file ends in the middle of a packet: what came before it is what there is.
         return packets
@@ -128,8 +118,18 @@ def probe(path: str) -> VideoInfo:
     with container:
         declared = stream.frames
         num_frames = len(_demux(container, stream))
-    duration = num_frames / head.fps if head.fps else 0.0
-    return VideoInfo(num_frames, declared, head.width, head.height, head.codec, head.fps, duration, key[1])
+    return head.info(num_frames, declared, key[1])
+
+
+def survey(path: str) -> VideoInfo:
+    """As `probe`; behind a URL by the file's own index, where that is complete: without fetching the whole file.
+
+    Frames that the index places beyond the file's end do not count.
+    """
+    key = version(path)
+    if not is_url(path) or not (index := _index(key)).complete:
+        return probe(path)
+    return _header(key).info(index.within(key[1]), index.declared_frames, key[1])
 
 
 def decode(
@@ -142,12 +142,12 @@ def decode(
     """
     index = _index(version(path))
     stop = index.num_frames if stop is None else stop
-    _check_range(path, index, start, stop)
+    index.check_range(path, start, stop)
     if start == stop:
         return
     reformatter = VideoReformatter()
     number = start
-    for frame in _frames(path, index, start, threads):
+    for frame in _frames(path, index, start, stop, threads):
         yield reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
         number += 1
         if number == stop:
@@ -155,18 +155,16 @@ def decode(
     raise ValueError(f"{path}: frame {number} is missing; expected {index.num_frames} frames: copy the file again")
 
 
-def _check_range(path: str, index: _Index, start: int, stop: int) -> None:
-    if index.num_frames < index.declared_frames:
-        found = f"truncated: {index.num_frames} of {index.declared_frames} frames are there"
-        raise ValueError(f"{path}: {found}: copy the file again")
-    if not 0 <= start <= stop <= index.num_frames:
-        expected = f"expected a range within 0..{index.num_frames}"
-        raise ValueError(f"{path}: frames {start}..{stop} do not exist; {expected}")
+def prefetch(path: str, start: int, stop: int) -> None:
+    """Begin, in a thread, to fetch what `decode` of the same range will read, where the video lies behind a URL."""
+    if is_url(path):
+        ahead.begin((path, start, stop), lambda: open_span(path, *_index(version(path)).span(start, stop)))
 
 
-def _frames(path: str, index: _Index, start: int, threads: int) -> Iterator[av.VideoFrame]:
-    """Decoded frames from number `start` on, not yet converted."""
-    container, stream = _open(path)
+def _frames(path: str, index: VideoIndex, start: int, stop: int, threads: int) -> Iterator[av.VideoFrame]:
+    """Decoded frames from number `start` on, not yet converted; those before `stop` are fetched in one go."""
+    file = ahead.take((path, start, stop), lambda: open_span(path, *index.span(start, stop))) if is_url(path) else None
+    container, stream = _open(path, file)
     with container:
         context = stream.codec_context
         # Damage is to be an error, not a grey picture (FFmpeg's FFV1 decoder patches it up all the same).
@@ -184,9 +182,11 @@ def _frames(path: str, index: _Index, start: int, threads: int) -> Iterator[av.V
             raise ValueError(f"{path}: frame {number} is damaged ({_reason(error)}): copy the file again") from None
 
 
-def _seek(container: InputContainer, stream: VideoStream, index: _Index, start: int) -> tuple[int, Iterator[Packet]]:
+def _seek(
+    container: InputContainer, stream: VideoStream, index: VideoIndex, start: int
+) -> tuple[int, Iterator[Packet]]:
     """Go to the last clean entry at or before frame `start`: (its number, the packets from there on)."""
-    last = bisect.bisect_right(index.keys, start) if _may_seek(stream) else 0
+    last = index.entry(start) if _may_seek(stream) else 0
     for dts in reversed(index.dts[1:last]):
         container.seek(dts, stream=stream)
         packets = container.demux(stream)

@@ -7,14 +7,15 @@ from ray.train import UserCallback
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from na_ray.checkpoint import Checkpoints
-from na_ray.values import MISTAKES
+from na_ray.values import MISTAKES, StorageError
 
 
 class Persistence(UserCallback):
     """Lets Ray start the workers again as long as that leads anywhere: Ray's controller calls it at each failure.
 
     It ends the run for a user's mistake, which another try would only repeat, and at the failure number `limit` + 1
-    without a new checkpoint in between. Machines that were taken with a notice do not count.
+    without a new checkpoint in between. Storage that is away is tried again; machines that were taken with a notice do
+    not count.
     """
 
     def __init__(self, checkpoints: Checkpoints, limit: int) -> None:
@@ -25,13 +26,16 @@ class Persistence(UserCallback):
         """Raises what is to end the run."""
         causes = [c for failure in worker_exceptions.values() for c in (failure, failure.__cause__)]
         for cause in causes:
-            if isinstance(cause, MISTAKES):
+            if isinstance(cause, MISTAKES) and not isinstance(cause, StorageError):
                 raise ValueError(last_line(cause))
         if any(isinstance(cause, RayActorError) and cause.preempted for cause in causes):
             return
         latest = self.checkpoints.latest()
         self.failures, self.latest = (self.failures + 1 if latest == self.latest else 1), latest
         if self.failures > self.limit:
+            for cause in causes:
+                if isinstance(cause, StorageError):
+                    raise StorageError(last_line(cause))
             told = "; ".join(sorted({last_line(failure) for failure in worker_exceptions.values()}))
             raise RuntimeError(f"the workers failed {self.failures} times without a new checkpoint: {told[:2000]}")
 

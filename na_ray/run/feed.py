@@ -18,7 +18,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from na_ray.config import Experiment
 from na_ray.run.capacity import cpu_share
 from na_ray.run.stream import Row
-from na_ray.values import MISTAKES
+from na_ray.values import MISTAKES, StorageError
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends. Each is a task's entry in the store.
 SEGMENT = 1024
@@ -43,6 +43,9 @@ class Readable(Protocol):
 
     def decode(self, shard: Any) -> list[Row]:
         """The rows of a shard; none for a bad one that may be skipped. A row's `skipped` counts those it stands for."""
+
+    def prefetch(self, shard: Any) -> None:
+        """Begin to fetch what `decode` will read of a storage behind a URL; do not wait for it."""
 
     def shard_bytes(self) -> int:
         """Most bytes that the rows of a shard take."""
@@ -140,7 +143,7 @@ def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[
     item, collected = 0, list[Row]()
     for block in blocks:
         if "mistake" in block:
-            raise ValueError(str(block["mistake"][0]))
+            raise (StorageError if block["away"][0] else ValueError)(str(block["mistake"][0]))
         for i, number in enumerate(block["item"]):
             while item < number:
                 yield collected
@@ -157,15 +160,25 @@ def _decode_blocks(batch: dict[str, np.ndarray], shipped: Shipped) -> Iterator[d
     What is wrong with a file is delivered, not raised: Ray Data would wrap it in messages of its own.
     """
     plan, shards = shipped.unpack()
+    items = [int(i) for i in batch["id"]]
     try:
-        rows = [row | {"item": item} for item in batch["id"] for row in plan.decode(shards[int(item)])]
+        decoded = _fetched_ahead(plan, [shards[i] for i in items])
+        rows = [row | {"item": np.int64(item)} for item, rows in zip(items, decoded, strict=True) for row in rows]
     except (*MISTAKES, OSError) as error:
-        yield {"mistake": np.array([str(error)])}
+        yield {"mistake": np.array([str(error)]), "away": np.array([isinstance(error, StorageError)])}
         return
     # Windows become longer at some steps: rows of one shape make a block.
     for _, alike in itertools.groupby(rows, key=lambda row: [value.shape for value in row.values()]):
         held = list(alike)
         yield {name: np.stack([row[name] for row in held]) for name in held[0]}
+
+
+def _fetched_ahead(plan: Readable, shards: list[Any]) -> Iterator[list[Row]]:
+    """The rows of each shard; the next one is fetched while one is decoded."""
+    for number, shard in enumerate(shards):
+        for soon in shards[number : number + 2]:
+            plan.prefetch(soon)
+        yield plan.decode(shard)
 
 
 class Breather(ExecutionCallback):
@@ -195,9 +208,10 @@ def _threaded(plan: Readable, shards: list[Any]) -> Iterator[list[Row]]:
     stop = threading.Event()
 
     def produce() -> None:
-        for shard in shards:
+        decoded = _fetched_ahead(plan, shards)
+        for _ in shards:
             try:
-                item: list[Row] | Exception = plan.decode(shard)
+                item: list[Row] | Exception = next(decoded)
             except Exception as error:  # handed over: it must surface in the training loop, not in a thread
                 item = error
             while not stop.is_set():

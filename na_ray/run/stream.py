@@ -13,12 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from na_ray.capture import video
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.image import over_background, resample_area
 from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices, thin_out
 from na_ray.capture.rig import Pose, Rig
 from na_ray.config import Experiment, parse_indices
+from na_ray.values import StorageError
 
 # The coarse test draws pixels that may miss the shell: this many more than needed are sent, the exact test chooses.
 SPARE_RAYS = 1.3
@@ -66,10 +68,18 @@ class Plan:
         """All rows of a shard (`decode_shard`); none for a bad one that the experiment lets pass."""
         try:
             return list(decode_shard(self, shard))
+        except StorageError:
+            raise  # no fault of the shard
         except (ValueError, OSError):
             if self.experiment.data.on_bad_shard == "fail":
                 raise
             return []
+
+    def prefetch(self, shard: Shard) -> None:
+        """Begin to fetch a shard's packets, where the capture lies behind a URL."""
+        for path in (self.split.texture_video, *(self.split.video(v) for v in shard.views)):
+            if path is not None:
+                video.prefetch(path, shard.start, shard.stop)
 
     def shards(self, epoch: int) -> list[Shard]:
         """All shards of an epoch, in its order: every (frame, view) of the training set is in exactly one."""

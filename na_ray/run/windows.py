@@ -13,12 +13,14 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 from PIL import Image
 
+from na_ray.capture import video
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.rig import Rig
 from na_ray.capture.storage import join
 from na_ray.config import Experiment, parse_indices
 from na_ray.run.stream import Row
 from na_ray.texture_checks import examine_training, flow_name, read_flow
+from na_ray.values import StorageError
 
 WINDOWS_PER_WORKER = 4
 """Windows of a step on each worker, unless `texture.windows_per_step` says otherwise (parity/vid2vid 4.6)."""
@@ -139,10 +141,19 @@ class WindowPlan:
         for attempt in range(MOST_ATTEMPTS):
             try:
                 return [self._read(*self.draw(clip, attempt)) | {"skipped": np.array(attempt)}]
+            except StorageError:
+                raise  # no fault of the window
             except (ValueError, OSError):
                 if self.experiment.data.on_bad_shard == "fail":
                     raise
         raise ValueError(f"{self.where}: none of {MOST_ATTEMPTS} windows could be read: see na-ray inspect")
+
+    def prefetch(self, clip: Clip) -> None:
+        """Begin to fetch a window's packets, where the capture lies behind a URL."""
+        frames, _ = self.draw(clip)
+        for path in (self.split.texture_video, self.split.normal_video):
+            if path is not None:
+                video.prefetch(path, frames.start, frames.stop)
 
     def draw(self, clip: Clip, attempt: int = 0) -> tuple[range, Crop]:
         """The frames of a window, its start drawn uniformly, and its augmentation (parity/vid2vid 4.7)."""

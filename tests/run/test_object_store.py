@@ -1,0 +1,67 @@
+"""Training from an object store: a real server that speaks S3 over HTTP on this machine."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from na_ray import checkpoint
+from na_ray.capture.dataset import Capture
+from na_ray.config import Experiment, override
+from na_ray.run.feed import Feed
+from na_ray.run.stream import Order, Plan, Row
+from na_ray.run.train import train
+from na_ray.run.windows import WindowOrder, WindowPlan
+from tests.object_store import serve
+
+# Another bucket than other tests use: a process remembers what it opened at their server.
+URL = "s3://training/tiny"
+
+
+@pytest.fixture(scope="module")
+def server(tiny_capture: Path) -> Iterator:
+    with serve() as server:
+        server.upload(tiny_capture, "training/tiny")
+        yield server
+
+
+def assert_same(ours: list[list[Row]], theirs: list[list[Row]]) -> None:
+    assert len(ours) == len(theirs) > 0
+    for (a,), (b,) in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        for name in a:
+            np.testing.assert_array_equal(a[name], b[name])
+
+
+def test_rows_are_the_same_as_from_the_local_folder(server, tiny: Experiment) -> None:
+    plans = [Plan.make(Capture.open(place), tiny) for place in (tiny.capture, URL)]
+    assert_same(*(list(islice(Feed(Order(plan, (0,), 1, 0), distributed=False), 30)) for plan in plans))
+
+
+def test_windows_are_the_same_as_from_the_local_folder(server, tiny_texture: Experiment) -> None:
+    plans = [WindowPlan.make(Capture.open(place), tiny_texture) for place in (tiny_texture.capture, URL)]
+    assert_same(*(list(islice(Feed(WindowOrder(plan, (0,), 1, 0), distributed=False), 6)) for plan in plans))
+
+
+def test_training_gives_the_same_weights_bit_for_bit(server, tiny: Experiment) -> None:
+    places = {"local": tiny.capture, "remote": URL}
+    folders = [train(override(tiny, {"capture": place, "name": name})) for name, place in places.items()]
+    local, remote = (checkpoint.load_weights(folder) for folder in folders)
+    assert local.keys() == remote.keys()
+    for name in local:
+        assert torch.equal(local[name], remote[name]), name
+
+
+def test_a_shard_on_a_storage_that_is_away_is_not_skipped(server, tiny: Experiment) -> None:
+    """Unlike a damaged one: what is skipped would be lost from the training, and all the others with it."""
+    plan = Plan.make(Capture.open(URL), override(tiny, {"data.on_bad_shard": "skip"}))
+    shard = plan.shards(0)[0]
+    assert plan.decode(shard)
+    server.fail(*["503"] * 100)
+    with pytest.raises(OSError, match="^s3://training/tiny/training/.*: could not be read"):
+        plan.decode(shard)
+    server.fail()
+    assert plan.decode(shard)
