@@ -106,7 +106,7 @@ FAULTS: dict[str, tuple[Callable[[Scene], None], dict[str, object]]] = {
     "node": (node, {}),
     "elastic": (elastic, ELASTIC),
     "growth": (growth, ELASTIC | {"train.steps": 2500}),
-    "notice": (notice, {"train.steps": 600}),
+    "notice": (notice, {"train.steps": 1500}),
     "decoder": (decoder, LONG),
     "driver": (driver, {}),
     "head": (head, {}),

@@ -130,7 +130,9 @@ def test_elastic_training_starts_with_the_workers_that_fit_and_learns_the_same(d
     train(override(short, {"name": "one"}))
     elastic = {"name": "some", "train.num_workers": 3, "train.min_workers": 1, "train.cpus_per_worker": 1.5}
     train(override(short, elastic))  # two of the three fit: one has two frames of each step, the other one
-    one, some = ([line["metrics"]["loss"] for line in record(override(short, {"name": n}))] for n in ("one", "some"))
+    one, some = (
+        [line["metrics"]["loss"] for line in record(override(short, {"name": n}))[:10]] for n in ("one", "some")
+    )
     # Weights that are not equal would show in the second loss; later ones tell of rounding, which Adam amplifies.
     assert one[:5] == pytest.approx(some[:5], rel=1e-5)
 
