@@ -19,7 +19,7 @@ SOURCES := na_ray $(wildcard tests experiments benchmarks docs)
 help:
 	@echo "make demo    an actor made from nothing, trained, filmed and scored: minutes on two cores"
 	@echo "make test    lint, types and tests: what CI runs"
-	@echo "make test-cluster  a cluster of two machines, made of this one, by ray up and ray submit: minutes, as root"
+	@echo "make test-cluster  clusters made of this machine: ray up, ray submit, lost nodes; ten minutes, as root"
 	@echo "make lint    lint and types alone"
 	@echo "make format  rewrite the sources in the house style"
 	@echo "make bench   speed and memory, as ratios to what this machine can do"
@@ -47,7 +47,7 @@ test: lint
 
 # It says what is missing: openssh-server and rsync, as a rule.
 test-cluster: $(STAMP)
-	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+	$(BIN)/python -m pytest -m cluster tests $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)

@@ -125,6 +125,7 @@ def test_killed_decoders_cost_nothing(distributed: Experiment, tmp_path: Path) -
     assert killed and steps(distributed) == delivered(distributed) == list(range(1, 201))
 
 
+@pytest.mark.cluster  # a minute of Ray; what it costs a step is tested in test_step.py
 def test_elastic_training_starts_with_the_workers_that_fit_and_learns_the_same(distributed: Experiment) -> None:
     short = override(distributed, {"train.steps": 10, "train.frames_per_step": 3})
     train(override(short, {"name": "one"}))
