@@ -23,6 +23,7 @@ from na_ray.models.cost import step_multiply_adds
 from na_ray.models.field import RadianceField
 from na_ray.models.texture import TextureEncoder
 from na_ray.models.vid2vid.perceptual import Vgg19
+from na_ray.run.notice import LAST
 from na_ray.run.texture_stage import frame_cost
 from na_ray.run.windows import WINDOWS_PER_WORKER
 
@@ -95,8 +96,8 @@ class Options:
     """Of one hop of a ring. Assumed."""
     decode_rate: float = 1100.0
     """Frames of 512 x 512 a core-second. Measured: MJPEG 1100, H.264 580 to 870."""
-    delivery: float = 0.43
-    """Share of it that Ray Data delivers. Measured on two busy cores."""
+    delivery: float = 0.63
+    """Share of it that Ray Data delivers. Measured on two quiet cores."""
     cores: int | None = None
     """That decode, for each GPU."""
     row_kb: float | None = None
@@ -110,7 +111,9 @@ class Options:
     losses_per_day: float = 0.2
     """Spot machines that a node's place loses a day. Assumed."""
     restart_s: float = 180.0
-    """To the first step with a new machine. Assumed; measured with a spare one: 8 s (worker) and 23 s (node)."""
+    """To the first step with a new machine. Assumed; measured with a spare one: 14 to 30 s (docs/faults.md)."""
+    notice_s: float = LAST
+    """Before a spot machine is taken, training saves for the last time: that of na_ray. inf: nobody says so before."""
     figure: Path | None = None
     """Draw the efficiencies to this SVG."""
 
@@ -175,6 +178,7 @@ def scenario(options: Options, stage: Stage, card: Card, cost: Cost) -> Scenario
         every=options.every,
         loss_rate=options.losses_per_day / DAY,
         restart=options.restart_s,
+        notice=options.notice_s,
     )
 
 

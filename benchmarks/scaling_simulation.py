@@ -55,6 +55,8 @@ class Scenario:
     """Losses of a node, a second."""
     restart: float = 0.0
     """Seconds from the loss of a node to the first step after it."""
+    notice: float = math.inf
+    """Seconds before the loss of a node at which a checkpoint is written; inf: nobody knows of the loss before."""
 
     def nodes(self, n: int) -> int:
         """Machines of n GPUs."""
@@ -224,6 +226,11 @@ def run_days(s: Scenario, n: int, step: float, seconds: float, seed: int = 0) ->
         if end <= lost_at:
             clock, steps, saving = end, steps + s.every, saving + write
             continue
+        # What an announced loss leaves: the steps before the last checkpoint that there is time for.
+        kept = max(0, int((lost_at - clock - s.notice - write) // step)) if s.notice < math.inf else 0
+        if kept:
+            steps, saving = steps + kept, saving + write
+            clock += kept * step + write
         losing += lost_at - clock + s.restart
         clock, losses = lost_at + s.restart, losses + 1
         lost_at = clock + rng.exponential(1 / rate)

@@ -100,6 +100,15 @@ def test_a_lost_node_costs_its_restart_and_half_an_interval() -> None:
     assert days.seconds == pytest.approx(days.steps * 0.1 + days.saving + days.losing)
 
 
+def test_an_announced_loss_costs_what_is_done_behind_the_last_checkpoint() -> None:
+    spot = replace(FREE, every=10_000, loss_rate=1e-6, restart=30.0, notice=20.0, checkpoint_bytes=1e10, save=1e9)
+    days = simulation.run_days(spot, 80, step=0.1, seconds=2e8)
+    assert days.losing / days.losses == pytest.approx(30 + 20, rel=0.02)
+    assert days.seconds == pytest.approx(days.steps * 0.1 + days.saving + days.losing)
+    unannounced = simulation.run_days(replace(spot, notice=float("inf")), 80, step=0.1, seconds=2e8)
+    assert unannounced.steps < days.steps
+
+
 def test_the_best_interval_loses_least() -> None:
     spot = replace(FREE, checkpoint_bytes=1e10, save=1e9, loss_rate=1e-5, restart=60.0)
     best = simulation.best_interval(spot, 64, 0.1)
@@ -117,7 +126,7 @@ def test_the_costs_are_those_of_the_published_networks() -> None:
     assert cost.multiply_adds == pytest.approx(323e9, rel=0.01)
     s = scaling.scenario(scaling.Options(), "renderer", scaling.CARDS["a10g"], cost)
     assert s.gradient_bytes == 4 * cost.trained and s.checkpoint_bytes == 12 * cost.trained
-    assert s.decode == pytest.approx(5 / (1100 * 0.43))
+    assert s.decode == pytest.approx(5 / (1100 * 0.63))
     several = scaling.scenario(scaling.Options(rows=4), "renderer", scaling.CARDS["a10g"], cost)
     assert several.compute == pytest.approx(4 * s.compute)
     assert several.overlap * several.compute == pytest.approx(s.overlap * s.compute)
