@@ -1,25 +1,10 @@
 """The simulation of many GPUs beside what one can work out by hand."""
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-FOLDER = Path(__file__).parents[1] / "benchmarks"
-
-
-def module(name: str) -> ModuleType:
-    """A benchmark; one imports another as scripts do."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
+from tests.benchmark_modules import module
 
 simulation = module("scaling_simulation")
 scaling = module("scaling")

@@ -1,27 +1,12 @@
 """Machines are lost while two workers train on two of them (make test-cluster): what benchmarks/faults.py injects."""
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "benchmarks"
+from tests.benchmark_modules import module
 
 pytestmark = pytest.mark.cluster
-
-
-def module(name: str) -> ModuleType:
-    """A benchmark; one imports another as scripts do."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
-
-
 machines, scenes, faults = module("faults_machines"), module("faults_scene"), module("faults")
 
 
