@@ -153,3 +153,18 @@ def test_a_window_from_a_saved_state_goes_on_bit_exactly():
         iterate(g, labels, images)
     for a, b in ((game.generator, other.generator), (game.discriminator, other.discriminator)):
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_each_window_of_a_step_counts_the_same_where_workers_have_unlike_numbers():
+    labels, images = (torch.cat([window(1, seed=s + k) for s in range(3)]) for k in (0, 10))
+
+    def gradients(chosen: list[int], weight: float) -> dict[str, torch.Tensor]:
+        game = replace(players(), weight=weight)
+        iterate(game, labels[chosen], images[chosen])
+        return {n: p.grad for n, p in game.discriminator.named_parameters() if p.grad is not None}
+
+    whole = gradients([0, 1, 2], 1.0)
+    # Two workers, whose gradients are averaged: two of the three windows, and one.
+    some, rest = gradients([0, 2], 2 * 2 / 3), gradients([1], 1 * 2 / 3)
+    for name, gradient in whole.items():
+        torch.testing.assert_close((some[name] + rest[name]) / 2, gradient, rtol=1e-9, atol=1e-12)
