@@ -51,9 +51,9 @@ class Progress:
         """Tell of one line of the record."""
         step, metrics = line["step"], line["metrics"]
         self.tell(line.get("note"))
-        if metrics.get("skipped_shards", 0) > self.skipped:
+        if metrics.get("skipped_shards", 0) > 2 * self.skipped:  # not at each of them
             self.skipped = metrics["skipped_shards"]
-            self.tell(f"{self.skipped:g} shards a worker could not be read and were skipped: na-ray inspect names them")
+            self.tell(f"{self.skipped:g} shards could not be read and were skipped: na-ray inspect names them")
         if "validation/psnr" in metrics:
             text = "validation PSNR {validation/psnr:.2f} dB, SSIM {validation/ssim:.3f}".format(**metrics)
             self._write(f"{self.stage} step {step}: {text}")

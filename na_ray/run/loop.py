@@ -160,7 +160,8 @@ def train_stage(trainer: Trainer, setting: Setting, open_feed: Callable[[int], F
         if step % setting.experiment.train.log_every == 0 or step == trainer.pace.steps:
             worker = setting.worker
             metrics = trainer.describe(worker.mean(meter.means()), step) | meter.rates(trainer.unit, worker.world)
-            told = report(setting, step, metrics | {"skipped_shards": float(feed.skipped)}, trainer.remedy)
+            skipped = float(worker.world * feed.skipped)  # of all workers, when it is averaged over them
+            told = report(setting, step, metrics | {"skipped_shards": skipped}, trainer.remedy)
             notice.pace(told["steps_per_second"])
             meter = Meter()
         with meter.paused():
