@@ -5,25 +5,41 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
-from ray.cluster_utils import Cluster
 
 from na_ray.run import preemption
 
-# A node with nothing to do ends as soon as it drains.
-BUSY = """
-import ray, time
-ray.init(address="auto")
+# A node at work (one with nothing to do ends as soon as it drains), which is told of AWS's notice by the watcher.
+NODE = """
+import json, os, subprocess, sys, time
+import ray
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
 busy = ray.remote(num_cpus=1)(lambda: time.sleep(600)).remote()
 time.sleep(1)
-print("busy", flush=True)
-ray.get(busy)
+watcher = [sys.executable, "-m", "na_ray.run.preemption"]
+subprocess.run(watcher, env=os.environ | {"RAY_ADDRESS": cluster.address}, check=True, stdout=sys.stderr)
+print(json.dumps([cluster.head_node.node_id, cluster.global_state.get_draining_nodes()]), flush=True)
+ray.shutdown()
+cluster.shutdown()
 """
-NOW = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+
+
+def soon(seconds: float) -> datetime.datetime:
+    now = datetime.datetime.now(datetime.timezone.utc).replace(microsecond=0)
+    return now + datetime.timedelta(seconds=seconds)
+
+
+def action(taken: datetime.datetime) -> str:
+    """As AWS writes it."""
+    return json.dumps({"action": "terminate", "time": f"{taken:%Y-%m-%dT%H:%M:%SZ}"})
 
 
 class Metadata(BaseHTTPRequestHandler):
@@ -65,8 +81,9 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Metadata]]:
 
 def test_a_notice_is_read_when_there_is_one(service: type[Metadata]) -> None:
     assert preemption.notice() is None
-    service.action = json.dumps({"action": "terminate", "time": f"{NOW:%Y-%m-%dT%H:%M:%SZ}"})
-    assert preemption.notice() == NOW
+    taken = soon(120)
+    service.action = action(taken)
+    assert preemption.notice() == taken
 
 
 def test_a_machine_outside_aws_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,19 +93,13 @@ def test_a_machine_outside_aws_is_told_so(monkeypatch: pytest.MonkeyPatch, capsy
     assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().out
 
 
-def test_ray_hears_of_the_notice_and_its_deadline(service: type[Metadata]) -> None:
-    taken = NOW + datetime.timedelta(seconds=100)
-    service.action = json.dumps({"action": "terminate", "time": f"{taken:%Y-%m-%dT%H:%M:%SZ}"})
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    environment = os.environ | {"RAY_ADDRESS": cluster.address}
-    busy = subprocess.Popen([sys.executable, "-c", BUSY], env=environment, stdout=subprocess.PIPE)
-    try:
-        assert busy.stdout is not None and busy.stdout.readline() == b"busy\n"
-        subprocess.run([sys.executable, "-m", "na_ray.run.preemption"], env=environment, check=True, timeout=120)
-        ((node, deadline),) = cluster.global_state.get_draining_nodes().items()
-        assert node == cluster.head_node.node_id
-        assert abs(deadline / 1000 - taken.timestamp()) < 3
-    finally:
-        busy.kill()
-        busy.communicate()
-        cluster.shutdown()
+def test_ray_hears_of_the_notice_and_its_deadline(service: type[Metadata], tmp_path: Path) -> None:
+    taken = soon(100)
+    service.action = action(taken)
+    with tempfile.TemporaryDirectory(prefix="ray") as own:  # paths of sockets must be short
+        environment = os.environ | {"RAY_TMPDIR": own}
+        node = [sys.executable, "-c", NODE]
+        done = subprocess.run(node, env=environment, check=True, timeout=200, stdout=subprocess.PIPE, cwd=tmp_path)
+    head, draining = json.loads(done.stdout.splitlines()[-1])
+    assert list(draining) == [head]
+    assert abs(draining[head] / 1000 - taken.timestamp()) < 3
