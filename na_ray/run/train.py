@@ -41,8 +41,8 @@ ENVIRONMENT = {
 
 # Seconds in which Ray starts the workers of elastic training that it has counted room for, before it counts again.
 ELASTIC_WAIT = "30"
-# Minutes to wait for machines that are missing: Ray tries to start the workers once a minute.
-MACHINES_MINUTES = 24 * 60
+# How often Ray tries to start workers for which machines are missing; by its default, a try takes a minute.
+MOST_STARTS = 24 * 60
 
 
 def train(experiment: Experiment, resume: bool = False) -> Path:
@@ -166,7 +166,7 @@ def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[Use
         run_config=RunConfig(
             name=f"{run.stage}-{uuid.uuid4().hex[:8]}",
             storage_path=str(run.root / "ray"),
-            failure_config=FailureConfig(max_failures=-1, controller_failure_limit=MACHINES_MINUTES),
+            failure_config=FailureConfig(max_failures=-1, controller_failure_limit=MOST_STARTS),
             logging_config=ray.train.LoggingConfig(log_level="ERROR"),
             callbacks=[Persistence(run.checkpoints, train_config.max_failures), *callbacks],
         ),
