@@ -112,7 +112,7 @@ class Follower:
         self.delivered = self._ask()
         lines, self.offset = run.record(0)  # of an earlier attempt: perhaps not all of it was delivered
         self.waiting = [line for line in lines if line["metrics"]]
-        self.gauge, self.silence = space.Gauge(run.folder, run.checkpoints.root), Silence()
+        self.gauge = space.Gauge(run.folder, run.checkpoints.root)
         self.away = False
 
     def _ask(self) -> dict[str, int]:
@@ -126,7 +126,6 @@ class Follower:
             self.progress.show(line)
         self.waiting += [line for line in lines if line["metrics"]]
         self.progress.tell(self.gauge.look())
-        self.progress.tell(self.silence.look(bool(lines)))
         if not self.waiting:
             return
         try:
@@ -175,9 +174,15 @@ def repeating(look: Callable[[], object]) -> Iterator[None]:
 def following(run: RunFolder, tracker: Tracker, steps: int) -> Iterator[None]:
     """Follow the record in a thread while the body of the `with` trains for `steps`; deliver the rest at its end."""
     progress = Progress(steps, run.stage)
-    follower = Follower(run, tracker, progress)
+    follower, silence = Follower(run, tracker, progress), Silence()
+
+    def look() -> None:
+        before = follower.offset
+        follower.look()
+        progress.tell(silence.look(follower.offset > before))
+
     try:
-        with repeating(follower.look):
+        with repeating(look):
             yield
     finally:
         until = time.monotonic() + PATIENCE
