@@ -27,6 +27,7 @@ from na_ray.body.body import Body
 from na_ray.capture.rig import Rig
 from na_ray.config import Experiment, Stage, from_dict, to_dict
 from na_ray.models.renderer import Renderer
+from na_ray.values import UserError
 
 if TYPE_CHECKING:
     from na_ray.models.vid2vid.generator import Generator
@@ -123,7 +124,7 @@ def load_rig(folder: Path) -> Rig:
 
 
 def load_actor(folder: str | Path, device: torch.device | str = "cpu") -> Actor:
-    """Open a checkpoint for rendering. Raises FileNotFoundError or ValueError, one line, when it is none."""
+    """Open a checkpoint for rendering. Raises FileNotFoundError or UserError, one line, when it is none."""
     folder = Path(folder)
     _expect(folder, "renderer")
     config = load_experiment(folder)
@@ -134,7 +135,7 @@ def load_actor(folder: str | Path, device: torch.device | str = "cpu") -> Actor:
 
 
 def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Predictor:
-    """Open a checkpoint for predicting textures. Raises FileNotFoundError or ValueError, one line, when it is none."""
+    """Open a checkpoint for predicting textures. Raises FileNotFoundError or UserError, one line, when it is none."""
     from na_ray.models.vid2vid.generator import Generator
 
     folder = Path(folder)
@@ -150,7 +151,7 @@ def _expect(folder: Path, stage: Stage) -> None:
     """Tell those who give the checkpoint of one stage where that of the other is due."""
     for other, name in WEIGHTS.items():
         if other != stage and (folder / name).is_file() and not (folder / WEIGHTS[stage]).is_file():
-            raise ValueError(f"{folder} is a checkpoint of the {other} stage: give one of the {stage} stage")
+            raise UserError(f"{folder} is a checkpoint of the {other} stage: give one of the {stage} stage")
 
 
 def load_weights(folder: Path, stage: Stage = "renderer") -> dict[str, Any]:

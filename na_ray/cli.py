@@ -14,6 +14,7 @@ from na_ray.cli_predict import PredictTextures, Prepare
 from na_ray.cli_render import Evaluate, Render
 from na_ray.config import Experiment, override
 from na_ray.run.command import ProgressBar, guarded
+from na_ray.values import UserError
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _pair(text: str | None, option: str) -> tuple[int, int] | None:
         return None
     first, comma, last = text.partition(",")
     if not (comma and first.isdigit() and last.isdigit()):
-        raise ValueError(f"{option} is {text!r}: expected START,END as 20,25 (the end is exclusive)")
+        raise UserError(f"{option} is {text!r}: expected START,END as 20,25 (the end is exclusive)")
     return int(first), int(last)
 
 

@@ -10,6 +10,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.cli_render import chosen_device, fetch
 from na_ray.config import parse_indices
 from na_ray.run.command import ProgressBar
+from na_ray.values import UserError
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class PredictTextures:
         from na_ray.run.inference import motions, predict_motions
 
         if self.workers < 0:
-            raise ValueError(f"--workers is {self.workers}: expected 0, for this process, or more")
+            raise UserError(f"--workers is {self.workers}: expected 0, for this process, or more")
         tasks = motions(self.capture, self.split, self.out)
         here = "cpu" if self.workers else chosen_device(self.device)
         predictor = load_predictor(fetch(self.predictor), here)

@@ -25,6 +25,7 @@ from na_ray.checkpoint import Actor
 from na_ray.metrics import Box, Lpips
 from na_ray.render import background_of, mesh_view, render_view, texture_map
 from na_ray.scores import Crop, ImageScore, Method, Scores
+from na_ray.values import UserError
 
 
 def texture_of(actor: Actor, split: Split, frame: int) -> Float[Tensor, "3 h w"]:
@@ -80,15 +81,15 @@ def evaluate(
 
     Texture maps are the frame's own unless `textures` are given. `resolution` (height, width), if it is smaller than
     the images', is what they are area-averaged to. `baseline` scores the textured mesh, too. `progress` is called with
-    (pictures done, in all). Raises ValueError or FileNotFoundError, one line, when there is nothing to compare with.
+    (pictures done, in all). Raises UserError or FileNotFoundError, one line, when there is nothing to compare with.
     """
     if not len(frames) or not len(cameras):
-        raise ValueError(f"{split}: {len(frames)} frames and {len(cameras)} cameras given: nothing to score")
+        raise UserError(f"{split}: {len(frames)} frames and {len(cameras)} cameras given: nothing to score")
     source = capture.split(split)
     judge = _Judge(actor, capture, source)
     views = [_fit(source.cameras[c], resolution, actor.config.renderer.parity) for c in cameras]
     if len({(v.height, v.width) for v in views}) > 1:
-        raise ValueError(f"{source.files.folder}: the cameras' images differ in size: give a resolution to score at")
+        raise UserError(f"{source.files.folder}: the cameras' images differ in size: give a resolution to score at")
     images: list[ImageScore] = []
     for i, frame in enumerate(frames):
         scene = _Scene(actor, source.pose(frame), (textures or source).texture(frame), baseline)

@@ -11,6 +11,7 @@ from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.defects import examine
 from na_ray.capture.describe import describe, describe_split
 from na_ray.sheets import contact_sheet, overlay
+from na_ray.values import UserError
 
 _T = TypeVar("_T")
 
@@ -65,7 +66,7 @@ def _attempt(make: Callable[[], _T], problems: list[str]) -> _T | None:
     """What `make` returns; None, with the reason among the problems, when the capture does not allow it."""
     try:
         return make()
-    except (ValueError, OSError) as error:
+    except (UserError, OSError) as error:
         problems.append(str(error))
         return None
 

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from na_ray.models.imagenet import find_weights
+from na_ray.values import UserError
 
 SSIM_WINDOW = 7
 """Side (px) of SSIM's window: smaller pictures have no SSIM."""
@@ -72,7 +73,7 @@ def ssim_map(image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> F
     """Structural similarity of every uniform 7x7 window inside the picture: sample covariance, data range 1.
 
     S = (2 mx my + c1)(2 sxy + c2) / ((mx^2 + my^2 + c1)(sxx + syy + c2)); i = h - 6, j = w - 6.
-    Raises ValueError for a picture smaller than the window.
+    Raises UserError for a picture smaller than the window.
     """
     if min(image.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs pictures of at least 7x7 pixels, this one has {tuple(image.shape[:2])}")
@@ -122,7 +123,7 @@ class Lpips(nn.Module):
     def forward(self, image: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"]) -> Float[Tensor, ""]:
         """Distance of two pictures: 0 for equal ones, the larger the less alike.
 
-        Raises ValueError for pictures too small for AlexNet's strides.
+        Raises UserError for pictures too small for AlexNet's strides.
         """
         if min(image.shape[:2]) < LPIPS_MIN_SIDE:
             raise ValueError(f"LPIPS needs pictures of at least 31x31 pixels, this one has {tuple(image.shape[:2])}")
@@ -133,16 +134,16 @@ class Lpips(nn.Module):
 
 def _take(state: dict[str, Tensor], name: str, shape: tuple[int, ...], file: Path) -> Tensor:
     if name not in state:
-        raise ValueError(f"{file}: no tensor {name!r}: these are not the LPIPS weights that na_ray.metrics describes")
+        raise UserError(f"{file}: no tensor {name!r}: these are not the LPIPS weights that na_ray.metrics describes")
     if tuple(state[name].shape) != shape:
-        raise ValueError(f"{file}: {name} has shape {tuple(state[name].shape)}, expected {shape}")
+        raise UserError(f"{file}: {name} has shape {tuple(state[name].shape)}, expected {shape}")
     return state[name]
 
 
 def load_lpips(folder: str | os.PathLike[str] | None = None) -> Lpips:
     """LPIPS with the published weights from `folder` (default: the one that `NA_RAY_WEIGHTS` names).
 
-    Raises FileNotFoundError when a file is absent and ValueError when its contents are not as described above.
+    Raises FileNotFoundError when a file is absent and UserError when its contents are not as described above.
     """
     try:
         alexnet, heads = (find_weights(pattern, folder=folder) for pattern in ("alexnet*.pth", "alex.pth"))

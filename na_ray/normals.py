@@ -18,6 +18,7 @@ from na_ray.capture import video
 from na_ray.capture.dataset import Split
 from na_ray.capture.rig import Pose
 from na_ray.capture.video import VideoWriter
+from na_ray.values import UserError
 
 Map = UInt8[np.ndarray, "h w 3"]
 
@@ -32,7 +33,7 @@ SIZE = 512
 
 
 def draw_normals(atlas: Atlas, split: Split, frames: Sequence[int]) -> Iterator[Map]:
-    """The normal maps of a split's frames (positions). Raises ValueError, one line, for a pose of another body."""
+    """The normal maps of a split's frames (positions). Raises UserError, one line, for a pose of another body."""
     for position in frames:
         yield _draw(atlas, split, split.pose(position), position)
 
@@ -40,8 +41,8 @@ def draw_normals(atlas: Atlas, split: Split, frames: Sequence[int]) -> Iterator[
 def _draw(atlas: Atlas, split: Split, pose: Pose, position: int) -> Map:
     try:
         posed = atlas.body.pose(pose)
-    except ValueError as error:
-        raise ValueError(f"{split.files.transforms.path(split.frames[position])}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{split.files.transforms.path(split.frames[position])}: {error}") from None
     return atlas.normal_map(posed).cpu().numpy()
 
 
@@ -59,7 +60,7 @@ def write_normals(
     or as `out/normal.avi`. Returns the folder or the video.
 
     Poses and body are all that is read. Pictures that are there, or the video, are kept unless `overwrite`; those that
-    show something else raise FileExistsError. Raises ValueError for a video of frames that do not start at the first:
+    show something else raise FileExistsError. Raises UserError for a video of frames that do not start at the first:
     a video's frame i belongs to position i.
     """
     frames = range(split.num_frames) if frames is None else frames
@@ -82,7 +83,7 @@ def write_normals(
 def check_frames(frames: Sequence[int], form: Format) -> None:
     """Refuse a video of frames whose positions in it would be others than in the split."""
     if form == "avi" and list(frames) != list(range(len(frames))):
-        raise ValueError("a video's first frame is the motion's first: choose frames 0..N, or the format png")
+        raise UserError("a video's first frame is the motion's first: choose frames 0..N, or the format png")
 
 
 def _mark(fixed: str, pose: Pose) -> str:

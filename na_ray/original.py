@@ -21,6 +21,7 @@ from na_ray.capture.rig import Rig
 from na_ray.config import OptimConfig, RendererConfig
 from na_ray.models.renderer import Renderer
 from na_ray.original_options import translate
+from na_ray.values import UserError
 
 MODULES = {
     "encoder.texture_encoder.model.": "encoder.",
@@ -72,7 +73,7 @@ def import_checkpoint(path: str, rig: Rig | None = None, tpose: Float32[np.ndarr
     """Read a checkpoint of the original.
 
     `rig`: the capture's; it must be the one in the file. Without it `tpose` (joint first; `rig.read_tpose`) is needed,
-    which the file lacks. Raises ValueError (FileNotFoundError) with one line: not such a file, an option that would
+    which the file lacks. Raises UserError (FileNotFoundError) with one line: not such a file, an option that would
     change the mathematics, a tensor that is missing, unknown or of another shape or type, another rig.
     """
     return from_contents(read_file(path), path, rig, tpose)
@@ -114,7 +115,7 @@ def our_name(name: str) -> str | None:
 def read_file(path: str) -> Mapping[str, Any]:
     """What a checkpoint of the original holds, of either stage: a dict of tensors, containers and `Namespace`.
 
-    Raises FileNotFoundError or ValueError with one line for what is no such file, or holds anything else.
+    Raises FileNotFoundError or UserError with one line for what is no such file, or holds anything else.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file; expected a checkpoint of the original implementation")
@@ -124,9 +125,9 @@ def read_file(path: str) -> Mapping[str, Any]:
     except Exception as error:  # a damaged pickle can raise anything
         reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
         reason = reason or (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: refused: {reason[:200]} (tensors, containers and Namespace only)") from None
+        raise UserError(f"{path}: refused: {reason[:200]} (tensors, containers and Namespace only)") from None
     if not isinstance(checkpoint, Mapping):
-        raise ValueError(f"{path}: holds a {type(checkpoint).__name__}; expected the original's checkpoint, a dict")
+        raise UserError(f"{path}: holds a {type(checkpoint).__name__}; expected the original's checkpoint, a dict")
     return checkpoint
 
 
@@ -134,7 +135,7 @@ def _check_contents(checkpoint: Mapping[str, Any], path: str) -> None:
     for key, kind in (("args", argparse.Namespace), ("model", Mapping)):
         if not isinstance(checkpoint.get(key), kind):
             has = ", ".join(map(str, checkpoint)) or "nothing"
-            raise ValueError(
+            raise UserError(
                 f"{path}: no {key!r} of type {kind.__name__}; expected the original's checkpoint, found {has}"
             )
 
@@ -143,29 +144,29 @@ def _rig(model: Mapping[str, Tensor], rig: Rig | None, tpose: Float32[np.ndarray
     """The capture's rig, once it is seen to be the file's; or the file's."""
     missing = [name for name in RIG if name not in model]
     if missing:
-        raise ValueError(f"{path}: no tensor {missing[0]!r}; expected the rig among the model's buffers")
+        raise UserError(f"{path}: no tensor {missing[0]!r}; expected the rig among the model's buffers")
     vertices, faces, weights, face_uv = (model[name].numpy() for name in RIG)
     if rig is None:
         if tpose is None:
-            raise ValueError(f"{path}: the rest pose is not in the file: give the capture, or its transform_tpose.json")
+            raise UserError(f"{path}: the rest pose is not in the file: give the capture, or its transform_tpose.json")
         uv_faces = np.arange(3 * len(faces)).reshape(-1, 3)
         return Rig(vertices, faces, face_uv.reshape(-1, 2), uv_faces, weights, tpose)
     pairs = (vertices, rig.vertices), (faces, rig.faces), (weights, rig.weights), (face_uv, rig.uv[rig.uv_faces])
     for name, (theirs, ours) in zip(RIG, pairs, strict=True):
         what = f"{path}: {name} is not the capture's"
         if theirs.shape != ours.shape:
-            raise ValueError(
+            raise UserError(
                 f"{what}: shape {theirs.shape}, the capture has {ours.shape}: give the capture it was trained on"
             )
         if (difference := float(np.abs(theirs.astype(np.float64) - ours).max())) > TOLERANCE:
-            raise ValueError(f"{what}: they differ by up to {difference:.3g}: give the capture it was trained on")
+            raise UserError(f"{what}: they differ by up to {difference:.3g}: give the capture it was trained on")
     return rig
 
 
 def _check_background(model: Mapping[str, Tensor], config: RendererConfig, path: str) -> None:
     if BACKGROUND not in model or not np.allclose(model[BACKGROUND].numpy(), config.background):
         found = model[BACKGROUND].tolist() if BACKGROUND in model else "no background"
-        raise ValueError(
+        raise UserError(
             f"{path}: {BACKGROUND} is {found}; expected {config.background}, as --transparent-background says"
         )
 
@@ -178,21 +179,21 @@ def _translate_state(model: Mapping[str, Tensor], own: Mapping[str, Tensor], pat
             continue
         ours = our_name(name)
         if ours is None or ours not in own:
-            raise ValueError(f"{path}: unknown tensor {name!r} {tuple(value.shape)}: not this architecture")
+            raise UserError(f"{path}: unknown tensor {name!r} {tuple(value.shape)}: not this architecture")
         expected = own[ours]
         if value.shape != expected.shape or value.dtype != expected.dtype:
             found = f"{tuple(value.shape)} {value.dtype}, expected {tuple(expected.shape)} {expected.dtype}"
-            raise ValueError(f"{path}: {name!r} is {found}: not what the options in the file describe")
+            raise UserError(f"{path}: {name!r} is {found}: not what the options in the file describe")
         state[ours] = value
     if missing := sorted(set(own) - set(state)):
-        raise ValueError(f"{path}: no tensor for {missing[0]!r}: the file is not complete")
+        raise UserError(f"{path}: no tensor for {missing[0]!r}: the file is not complete")
     return state
 
 
 def _num_updates(checkpoint: Mapping[str, Any], path: str) -> int:
     history = checkpoint.get("optimizer_history")
     if not history or not isinstance(history[-1], Mapping) or not isinstance(history[-1].get("num_updates"), int):
-        raise ValueError(f"{path}: optimizer_history does not end with a number of updates: the file is not complete")
+        raise UserError(f"{path}: optimizer_history does not end with a number of updates: the file is not complete")
     return history[-1]["num_updates"]
 
 
@@ -214,7 +215,7 @@ def _translate_adam(
             continue
         moments = given["state"].get(index)
         if moments is None or any(moments[m].shape != shapes[ours] for m in ("exp_avg", "exp_avg_sq")):
-            raise ValueError(f"{path}: the optimizer's state {index} does not fit {name!r}: the file is not complete")
+            raise UserError(f"{path}: the optimizer's state {index} does not fit {name!r}: the file is not complete")
         state[parameters[ours]] = {
             "step": torch.tensor(float(moments["step"])),
             "exp_avg": moments["exp_avg"].float(),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from na_ray.config import OptimConfig, RendererConfig, parse_indices
+from na_ray.values import UserError
 
 REQUIRED: dict[str, Any] = {
     "arch": "joint_nerf_coarse",
@@ -74,7 +75,7 @@ def flag(name: str) -> str:
 def translate(args: Mapping[str, Any], where: str) -> Options:
     """Our configuration from the `args` of a checkpoint.
 
-    Raises ValueError, one line, naming the flag and its value, for an option that is missing or describes something
+    Raises UserError, one line, naming the flag and its value, for an option that is missing or describes something
     that our networks do not compute. Paths are ignored: they are those of another machine.
     """
     for name, expected in REQUIRED.items():
@@ -89,13 +90,13 @@ def translate(args: Mapping[str, Any], where: str) -> Options:
     return Options(_renderer(args, where), _optim(args, where), _settings(args, where), notes)
 
 
-def _refuse(where: str, name: str, value: Any, expected: str) -> ValueError:
-    return ValueError(f"{where}: {flag(name)} is {value!r}: {expected}; this checkpoint cannot be imported")
+def _refuse(where: str, name: str, value: Any, expected: str) -> UserError:
+    return UserError(f"{where}: {flag(name)} is {value!r}: {expected}; this checkpoint cannot be imported")
 
 
 def _get(args: Mapping[str, Any], name: str, where: str) -> Any:
     if name not in args:
-        raise ValueError(f"{where}: the options have no {flag(name)}: not a checkpoint of joint_nerf_coarse")
+        raise UserError(f"{where}: the options have no {flag(name)}: not a checkpoint of joint_nerf_coarse")
     return args[name]
 
 
@@ -175,7 +176,7 @@ def _settings(args: Mapping[str, Any], where: str) -> dict[str, Any]:
         if name in args:
             try:
                 parse_indices(str(args[name]))
-            except ValueError as error:
+            except UserError as error:
                 raise _refuse(where, name, args[name], str(error)) from None
             settings[ours] = args[name]
     for name, ours in (

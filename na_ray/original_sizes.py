@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from na_ray.values import UserError
+
 
 def generator_sizes(state: Mapping[str, Tensor], resolution: tuple[int, int] | None, path: str) -> dict[str, Any]:
     """The generator's knobs of `Vid2vidConfig`, from the state dict of one without spectral norms.
 
-    `resolution` (height, width): needed where the maps are no squares. Raises ValueError with one line.
+    `resolution` (height, width): needed where the maps are no squares. Raises UserError with one line.
     """
     sizes: dict[str, Any] = {
         "num_filters": _channels(state, "head", 1, path),
@@ -38,11 +40,11 @@ def _resolution(cells: int, num_layers: int, given: tuple[int, int] | None, path
     unit = 2**num_layers
     if given is not None:
         if (given[0] // unit) * (given[1] // unit) != cells:
-            raise ValueError(f"{path}: its maps have {cells * unit**2} pixels; {given[0]}x{given[1]} was asked for")
+            raise UserError(f"{path}: its maps have {cells * unit**2} pixels; {given[0]}x{given[1]} was asked for")
         return given
     side = math.isqrt(cells)
     if side * side != cells:
-        raise ValueError(
+        raise UserError(
             f"{path}: its maps have {cells * unit**2} pixels and are no squares: say --resolution HEIGHT WIDTH"
         )
     return side * unit, side * unit
@@ -74,7 +76,7 @@ def discriminator_sizes(state: Mapping[str, Tensor], path: str) -> dict[str, Any
 def _channels(state: Mapping[str, Tensor], layer: str, axis: int, path: str) -> int:
     weight = state.get(f"{layer}.weight")
     if weight is None or weight.dim() < 2:
-        raise ValueError(f"{path}: no tensor for '{layer}.weight': the file is not complete")
+        raise UserError(f"{path}: no tensor for '{layer}.weight': the file is not complete")
     return weight.shape[axis]
 
 

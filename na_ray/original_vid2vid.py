@@ -19,6 +19,7 @@ from na_ray.models.vid2vid.names import from_original
 from na_ray.optim import predictor_adam
 from na_ray.original import read_file
 from na_ray.original_sizes import discriminator_sizes, generator_sizes
+from na_ray.values import UserError
 
 GENERATOR, AVERAGE, DISCRIMINATOR = "module.module.", "module.averaged_model.", "module."
 """Beginnings of the original's names."""
@@ -54,7 +55,7 @@ def import_predictor(path: str, resolution: tuple[int, int] | None = None) -> Im
     """Read a checkpoint of the original's texture predictor.
 
     `resolution` (height, width) of the maps is needed where they are no squares: the file tells their area alone.
-    Raises ValueError (FileNotFoundError) with one line: not such a file, a tensor that is missing, unknown or of
+    Raises UserError (FileNotFoundError) with one line: not such a file, a tensor that is missing, unknown or of
     another shape or type, sizes that no network of ours has.
     """
     return from_contents(read_file(path), path, resolution)
@@ -67,14 +68,14 @@ def from_contents(
     networks = _part(contents, "net_G", path)
     weights = _renamed(networks, AVERAGE, path)
     if not weights:
-        raise ValueError(f"{path}: net_G has no {AVERAGE}*: expected a training that averages its generator")
+        raise UserError(f"{path}: net_G has no {AVERAGE}*: expected a training that averages its generator")
     sizes = generator_sizes(weights, resolution, path)
     lacking = [name for name in TRAINING if name not in contents]
     judge = {} if "net_D" in lacking else _renamed(_part(contents, "net_D", path), DISCRIMINATOR, path)
     try:
         vid2vid = Vid2vidConfig(**sizes, **discriminator_sizes(judge, path))
-    except ValueError as error:
-        raise ValueError(f"{path}: the shapes of its tensors describe no network of ours: {error}") from None
+    except UserError as error:
+        raise UserError(f"{path}: the shapes of its tensors describe no network of ours: {error}") from None
     with torch.device("meta"):
         averaged = Generator(vid2vid, spectral=False)
     _check_state(weights, averaged, f"{path}: net_G's average")
@@ -95,7 +96,7 @@ def _part(contents: Mapping[str, Any], name: str, path: str) -> Mapping[str, Any
     part = contents.get(name)
     if not isinstance(part, Mapping):
         has = ", ".join(map(str, contents)) or "nothing"
-        raise ValueError(f"{path}: no dict {name!r}; expected the original's vid2vid checkpoint, found {has}")
+        raise UserError(f"{path}: no dict {name!r}; expected the original's vid2vid checkpoint, found {has}")
     return part
 
 
@@ -104,7 +105,7 @@ def _number(contents: Mapping[str, Any], name: str, path: str) -> int:
     if isinstance(value, Tensor) and value.numel() == 1 and not value.is_floating_point():
         value = int(value)
     if type(value) is not int or value < 0:
-        raise ValueError(f"{path}: {name} is {value!r}; expected a count: the file is not complete")
+        raise UserError(f"{path}: {name} is {value!r}; expected a count: the file is not complete")
     return value
 
 
@@ -113,12 +114,12 @@ def _renamed(state: Mapping[str, Any], prefix: str, path: str) -> dict[str, Tens
     found = {}
     for key, value in state.items():
         if not key.startswith((GENERATOR, AVERAGE, DISCRIMINATOR)):
-            raise ValueError(f"{path}: unknown tensor {key!r}: not this architecture")
+            raise UserError(f"{path}: unknown tensor {key!r}: not this architecture")
         if not key.startswith(prefix) or key == UPDATES:
             continue
         name = from_original(key.removeprefix(prefix))
         if name is None or not isinstance(value, Tensor):
-            raise ValueError(f"{path}: unknown tensor {key!r}: not this architecture")
+            raise UserError(f"{path}: unknown tensor {key!r}: not this architecture")
         found[name] = value
     return found
 
@@ -128,13 +129,13 @@ def _check_state(state: Mapping[str, Tensor], network: nn.Module, where: str) ->
     own = network.state_dict()
     for name, value in state.items():
         if name not in own:
-            raise ValueError(f"{where} has {name!r}, which a network of these sizes lacks: not this architecture")
+            raise UserError(f"{where} has {name!r}, which a network of these sizes lacks: not this architecture")
         expected = own[name]
         if value.shape != expected.shape or value.dtype != torch.float32:
             found = f"{tuple(value.shape)} {value.dtype}, expected {tuple(expected.shape)} torch.float32"
-            raise ValueError(f"{where}: {name!r} is {found}: not what the other tensors describe")
+            raise UserError(f"{where}: {name!r} is {found}: not what the other tensors describe")
     if missing := [name for name in own if name not in state]:
-        raise ValueError(f"{where} has no tensor for {missing[0]!r}: the file is not complete")
+        raise UserError(f"{where} has no tensor for {missing[0]!r}: the file is not complete")
 
 
 def _training_knobs(contents: Mapping[str, Any], texture: TextureConfig, path: str) -> TextureConfig:
@@ -143,7 +144,7 @@ def _training_knobs(contents: Mapping[str, Any], texture: TextureConfig, path: s
     betas = {tuple(group.get("betas", ())) for group in groups.values()}
     settings = {(group.get("eps"), group.get("weight_decay", 0)) for group in groups.values()}
     if len(betas) != 1 or settings != {(1e-8, 0)} or not all(isinstance(rate, float) for rate in rates.values()):
-        raise ValueError(
+        raise UserError(
             f"{path}: the optimizers have betas {sorted(betas)} and (eps, weight decay) {sorted(settings)}: expected "
             "Adam with a learning rate, one pair of betas, 1e-8 and 0"
         )
@@ -161,7 +162,7 @@ def _training_knobs(contents: Mapping[str, Any], texture: TextureConfig, path: s
 def _group(contents: Mapping[str, Any], name: str, path: str) -> Mapping[str, Any]:
     groups = _part(contents, name, path).get("param_groups")
     if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], Mapping):
-        raise ValueError(f"{path}: {name} has no single group of parameters: expected the original's Adam")
+        raise UserError(f"{path}: {name} has no single group of parameters: expected the original's Adam")
     return groups[0]
 
 
@@ -204,13 +205,13 @@ def _optimizer(
     ours = {parameter: i for i, (parameter, _) in enumerate(network.named_parameters())}
     theirs = [parameter for parameter in given if parameter in ours]
     if not isinstance(moments, Mapping) or not set(moments) <= set(range(len(theirs))):
-        raise ValueError(f"{path}: {name} is not for the {len(theirs)} parameters in the file")
+        raise UserError(f"{path}: {name} is not for the {len(theirs)} parameters in the file")
     state = {}
     for index, entry in moments.items():
         parameter = theirs[index]
         pair = {key: entry.get(key) for key in ("exp_avg", "exp_avg_sq")}
         if any(not isinstance(m, Tensor) or m.shape != given[parameter].shape for m in pair.values()):
-            raise ValueError(f"{path}: {name}'s state {index} does not fit {parameter!r}: the file is not complete")
+            raise UserError(f"{path}: {name}'s state {index} does not fit {parameter!r}: the file is not complete")
         count = float(group["step"] if texture.shared_step_count else entry["step"])
         state[ours[parameter]] = {"step": torch.tensor(count)} | {key: value.float() for key, value in pair.items()}
     lr = texture.lr_generator if name == "opt_G" else texture.lr_discriminator

@@ -25,6 +25,7 @@ from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Predictor
 from na_ray.config import parse_indices
 from na_ray.normals import SIZE, Format, Progress, check_frames, draw_normals, keep_video
+from na_ray.values import UserError
 
 Map = UInt8[np.ndarray, "h w 3"]
 
@@ -65,7 +66,7 @@ class Recursion:
     def next(self, normal: AnyMap) -> Map:
         """The texture map of the next frame, at `vid2vid.resolution`.
 
-        Raises ValueError for a normal map of other proportions.
+        Raises UserError for a normal map of other proportions.
         """
         label = self._label(normal)
         past = [torch.stack(maps, dim=1) for maps in (self.labels, self.images) if maps]
@@ -80,7 +81,7 @@ class Recursion:
         if normal.ndim != 3 or normal.shape[2] != 3 or normal.shape[0] * width != normal.shape[1] * height:
             found = "x".join(map(str, normal.shape))
             expected = f"expected 3 channels and the proportions of {height}x{width} (vid2vid.resolution)"
-            raise ValueError(f"a normal map of {found}; {expected}: render it again, na-ray prepare normals")
+            raise UserError(f"a normal map of {found}; {expected}: render it again, na-ray prepare normals")
         values = torch.from_numpy(np.array(resized(normal, (height, width))))
         like = self.predictor.generator.head.weight
         return (values.to(like) / 127.5 - 1).permute(2, 0, 1)[None].contiguous()
@@ -97,7 +98,7 @@ def to_map(image: Float[Tensor, "3 h w"], truncate: bool = False) -> Map:
 def predict_maps(predictor: Predictor, normals: Iterable[AnyMap]) -> Iterator[Map]:
     """The texture maps of a sequence at `vid2vid.resolution`, each as soon as its normal map is there.
 
-    Normal maps have any size of the network's proportions, channels as published. Raises ValueError for others.
+    Normal maps have any size of the network's proportions, channels as published. Raises UserError for others.
     """
     recursion = Recursion(predictor)
     for normal in normals:
@@ -122,11 +123,11 @@ class Request:
     """Replace what is there."""
 
     def chosen(self, split: Split) -> range:
-        """The frames, by position. Raises ValueError when they are not in a row."""
+        """The frames, by position. Raises UserError when they are not in a row."""
         chosen = parse_indices(self.frames, split.num_frames)
         frames = range(chosen[0], chosen[-1] + 1)
         if chosen != list(frames):
-            raise ValueError(
+            raise UserError(
                 f"frames {self.frames!r}: a prediction goes on from frame to frame: name one range, as 10..200"
             )
         check_frames(frames, self.form)
@@ -136,7 +137,7 @@ class Request:
 def normal_maps(split: Split, frames: range, body: Body, request: Request) -> Iterator[Map]:
     """The normal maps of a motion: those of its capture, or drawn from its poses with `body`.
 
-    Raises FileNotFoundError or ValueError, one line, before the first one, when the capture's lack a frame.
+    Raises FileNotFoundError or UserError, one line, before the first one, when the capture's lack a frame.
     """
     files = split.files
     has_maps = files.normal is not None or files.normal_video is not None
@@ -150,7 +151,7 @@ def normal_maps(split: Split, frames: range, body: Body, request: Request) -> It
             raise FileNotFoundError(f"{files.normal.path(missing[0])}: {found}: draw them, --normals poses")
     elif files.normal_video is not None and (count := video.count(files.normal_video)) != split.num_frames:
         expected = f"{split.num_frames}, as the motion has poses"
-        raise ValueError(f"{files.normal_video}: holds {count} frames; expected {expected}: draw them, --normals poses")
+        raise UserError(f"{files.normal_video}: holds {count} frames; expected {expected}: draw them, --normals poses")
     return split.normal_maps(frames.start, frames.stop)
 
 
@@ -198,8 +199,8 @@ def _identity(predictor: Predictor) -> str:
 def _next(recursion: Recursion, normal: AnyMap, split: Split, position: int) -> Map:
     try:
         return recursion.next(normal)
-    except ValueError as error:
-        raise ValueError(f"{split.files.folder}, frame {split.frames[position]}: {error}") from None
+    except UserError as error:
+        raise UserError(f"{split.files.folder}, frame {split.frames[position]}: {error}") from None
 
 
 class _Store:

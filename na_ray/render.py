@@ -27,6 +27,7 @@ from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Actor
 from na_ray.models.renderer import Renderer
+from na_ray.values import UserError
 
 View = Literal["color", "depth", "normals", "mesh"]
 """What a picture shows."""
@@ -134,7 +135,7 @@ def render_sequence(
     """Film a motion, one camera a frame: `out/<view>/NNNNNN.png` and `out/<view>.mp4`; returns the mp4 files.
 
     `motion` is a split, or poses and (h, w, 3) uint8 texture maps. `side_by_side` adds a film of all views in a row.
-    Frames that are there are kept unless `overwrite`. Raises ValueError when the counts differ or a view does not
+    Frames that are there are kept unless `overwrite`. Raises UserError when the counts differ or a view does not
     exist, and FileExistsError when a frame in `out` shows something else.
     """
     frames = Motion(motion) if isinstance(motion, Split) else motion
@@ -205,11 +206,11 @@ def _range(posed: PosedBody, camera: Camera) -> tuple[float, float]:
 def _check(frames: Sequence[object], cameras: Sequence[Camera], views: Sequence[str]) -> None:
     unknown = [v for v in views if v not in get_args(View)]
     if unknown or not views:
-        raise ValueError(f"no view {', '.join(unknown) or 'given'}: choose among {', '.join(get_args(View))}")
+        raise UserError(f"no view {', '.join(unknown) or 'given'}: choose among {', '.join(get_args(View))}")
     if len(frames) != len(cameras) or not len(cameras):
-        raise ValueError(f"{len(cameras)} cameras for {len(frames)} frames: a film needs one camera a frame")
+        raise UserError(f"{len(cameras)} cameras for {len(frames)} frames: a film needs one camera a frame")
     if len({(c.height, c.width) for c in cameras}) > 1:
-        raise ValueError("the cameras of a film differ in resolution: resize them to one (Camera.resized)")
+        raise UserError("the cameras of a film differ in resolution: resize them to one (Camera.resized)")
 
 
 def _facts(pose: Pose, camera: Camera) -> list[np.ndarray]:

@@ -16,6 +16,7 @@ from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture
 from na_ray.metrics import Box, mask_box
+from na_ray.values import UserError
 
 # Longer side (px) of a picture on the contact sheet, and height (px) of one of the overlay.
 _THUMBNAIL, _OVERLAY = 128, 300
@@ -67,7 +68,7 @@ def _in_rows(capture: Capture, rows: list[list[np.ndarray]]) -> np.ndarray:
     """One picture of rows that may differ in length."""
     width = max((len(row) for row in rows), default=0)
     if not width:
-        raise ValueError(f"{capture.path}: no split has pictures: nothing to show")
+        raise UserError(f"{capture.path}: no split has pictures: nothing to show")
     blank = np.full((1, 1, 3), 255, np.uint8)
     return picture.sheet([cell for row in rows for cell in row + [blank] * (width - len(row))], width)
 

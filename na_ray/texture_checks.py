@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from na_ray.capture.dataset import Split
 from na_ray.capture.report import Report
 from na_ray.capture.storage import join, listing, read_bytes
+from na_ray.values import UserError
 from na_ray.vid2vid_config import TextureConfig
 
 # So many flow files, evenly spaced, are read: each holds megabytes, and training reads them all anyway.
@@ -88,26 +89,26 @@ def flow_name(number: int) -> str:
 def read_flow(path: str) -> Float32[np.ndarray, "3 h w"]:
     """(x, y, confidence) from a file with `flow` (2, h, w) in pixels to the frame before and `confidence` (h, w).
 
-    Raises ValueError when it holds anything else, FileNotFoundError when there is none.
+    Raises UserError when it holds anything else, FileNotFoundError when there is none.
     """
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as held:
             arrays = {name: held[name] for name in ("flow", "confidence") if name in held.files}
     except (ValueError, EOFError, TypeError, zipfile.BadZipFile):
         expected = "expected an .npz of flow and confidence"
-        raise ValueError(f"{path}: no readable archive of numbers; {expected}: write it again") from None
+        raise UserError(f"{path}: no readable archive of numbers; {expected}: write it again") from None
     if len(arrays) < 2:
         found = " and ".join(arrays) or "neither array"
-        raise ValueError(f"{path}: holds {found}; expected flow and confidence: write it again")
+        raise UserError(f"{path}: holds {found}; expected flow and confidence: write it again")
     flow, confidence = arrays["flow"], arrays["confidence"]
     if flow.ndim != 3 or confidence.ndim != 2 or flow.shape != (2, *confidence.shape):
         found = f"flow {flow.shape} and confidence {confidence.shape}"
-        raise ValueError(f"{path}: {found}; expected (2, h, w) and (h, w): write it again")
+        raise UserError(f"{path}: {found}; expected (2, h, w) and (h, w): write it again")
     if flow.dtype.kind not in "fiu" or confidence.dtype.kind not in "fiub":
-        raise ValueError(
+        raise UserError(
             f"{path}: flow of {flow.dtype} and confidence of {confidence.dtype}; expected numbers: write it again"
         )
     values = np.concatenate([flow, confidence[None]]).astype(np.float32)
     if not np.isfinite(values).all():
-        raise ValueError(f"{path}: numbers that are not finite; expected pixels and confidences: write it again")
+        raise UserError(f"{path}: numbers that are not finite; expected pixels and confidences: write it again")
     return values

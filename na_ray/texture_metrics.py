@@ -25,6 +25,7 @@ from na_ray.checkpoint import write_json
 from na_ray.fid import Gaussian, PictureMoments, frechet_distance
 from na_ray.metrics import SSIM_WINDOW, ssim_map
 from na_ray.models.inception import FEATURES, Inception, load_inception
+from na_ray.values import UserError
 
 Map = UInt8[np.ndarray, "h w 3"]
 
@@ -150,7 +151,7 @@ def score_textures(
             jury, baselines = _Jury(Atlas(body, side).inside, network), _baselines(split, training, frames, side)
         jury.add((prediction, *next(baselines)), resized(target, (side, side)))
     if jury is None:
-        raise ValueError(f"{split.files.folder}: no frame was predicted: there is nothing to score")
+        raise UserError(f"{split.files.folder}: no frame was predicted: there is nothing to score")
     if network:
         notes = [_caveat(jury.count)]
     return TextureScores(split.name, jury.count, (side, side), jury.scores(), notes)
@@ -187,7 +188,7 @@ def _inception(body: Body) -> tuple[Inception | None, list[str]]:
         return load_inception().to(body.vertices.device), []
     except FileNotFoundError as missing:
         return None, [str(missing)]
-    except ValueError as error:  # a training has ended: its other scores are not lost over this file
+    except UserError as error:  # a training has ended: its other scores are not lost over this file
         return None, [f"FID is left out: {error}"]
 
 

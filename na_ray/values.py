@@ -8,12 +8,19 @@ import typing
 from typing import Any, Literal
 
 
+class UserError(ValueError):
+    """What the user can mend: the message is one line a defect, and says what is wrong, where, and what to do.
+
+    A class of its own, so that a ValueError of torch, numpy or na_ray itself is never shown as the user's mistake.
+    """
+
+
 class StorageError(OSError):
     """A storage behind a URL is not reached, or refuses: the message is one line that names the URL."""
 
 
 MISTAKES = (
-    ValueError,
+    UserError,
     FileNotFoundError,
     FileExistsError,
     NotADirectoryError,
@@ -28,32 +35,32 @@ def parse_indices(spec: str, count: int | None = None) -> list[int]:
     """Read a selection of views or frames: `"0,3,7,10"`, `"0..11"` (the end is exclusive) or `"all"`.
 
     `count` is how many there are: it closes `"all"` and open ends (`"5.."`, `"..11"`), and bounds the rest.
-    Raises ValueError for a malformed selection, an empty one, or an index that does not exist.
+    Raises UserError for a malformed selection, an empty one, or an index that does not exist.
     """
     check_selection(spec)
     chosen: list[int] = []
     for part in (".." if spec == "all" else spec).split(","):
         start, dots, stop = part.partition("..")
         if dots and not stop and count is None:
-            raise ValueError(f"{spec!r} has an open end, and how many there are is not known here")
+            raise UserError(f"{spec!r} has an open end, and how many there are is not known here")
         chosen += range(int(start or 0), int(stop) if stop else int(count or 0)) if dots else [int(start)]
     if not chosen:
-        raise ValueError(f"{spec!r} selects nothing" + ("" if count is None else f" of {count}"))
+        raise UserError(f"{spec!r} selects nothing" + ("" if count is None else f" of {count}"))
     if count is not None and max(chosen) >= count:
-        raise ValueError(f"{spec!r} asks for number {max(chosen)}, but there are {count}, numbered from 0")
+        raise UserError(f"{spec!r} asks for number {max(chosen)}, but there are {count}, numbered from 0")
     return list(dict.fromkeys(chosen))
 
 
 def check_selection(spec: str) -> None:
-    """Raise ValueError unless `parse_indices` could read the selection, however many there are to select from."""
+    """Raise UserError unless `parse_indices` could read the selection, however many there are to select from."""
     if not re.fullmatch(r"all|([0-9]+|[0-9]*\.\.[0-9]*)(,([0-9]+|[0-9]*\.\.[0-9]*))*", spec):
-        raise ValueError(f"{spec!r} is no selection: write '0,3,7', '0..11' (the end is exclusive) or 'all'")
+        raise UserError(f"{spec!r} is no selection: write '0,3,7', '0..11' (the end is exclusive) or 'all'")
 
 
 def check(config: object, name: str, rule: bool, expected: str) -> None:
     """Refuse a value out of range, naming the field, the value and the rule."""
     if not rule:
-        raise ValueError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}: it must be {expected}")
+        raise UserError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}: it must be {expected}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -71,10 +78,10 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _unknown(cls: type, name: str, names: list[str]) -> ValueError:
+def _unknown(cls: type, name: str, names: list[str]) -> UserError:
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return ValueError(f"{cls.__name__} has no field {name!r}{hint} It has: {', '.join(names)}")
+    return UserError(f"{cls.__name__} has no field {name!r}{hint} It has: {', '.join(names)}")
 
 
 def _coerce(kind: Any, value: Any) -> Any:
@@ -104,7 +111,7 @@ def _fits(kind: Any, value: Any) -> bool:
 
 
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
-    """Build `cls` from what `to_dict` gave. Raises ValueError for unknown names and values of a wrong type."""
+    """Build `cls` from what `to_dict` gave. Raises UserError for unknown names and values of a wrong type."""
     kinds = typing.get_type_hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     arguments = {}
@@ -113,12 +120,12 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
             raise _unknown(cls, name, names)
         if dataclasses.is_dataclass(kinds[name]):
             if not isinstance(value, dict):
-                raise ValueError(f"{cls.__name__}.{name} is {value!r}: expected its fields by name")
+                raise UserError(f"{cls.__name__}.{name} is {value!r}: expected its fields by name")
             arguments[name] = from_dict(typing.cast(type, kinds[name]), value)
             continue
         arguments[name] = _coerce(kinds[name], value)
         if not _fits(kinds[name], arguments[name]):
-            raise ValueError(f"{cls.__name__}.{name} is {value!r}: expected {kinds[name]}")
+            raise UserError(f"{cls.__name__}.{name} is {value!r}: expected {kinds[name]}")
     return cls(**arguments)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from na_ray.body import kernels, raster_kernels
 from na_ray.body.body import Body, PosedBody
+from na_ray.values import UserError
 
 UNCOVERED = 2**31 - 1
 
@@ -20,7 +21,7 @@ class Atlas:
 
     def __init__(self, body: Body, size: int = 512):
         if size < 1:
-            raise ValueError(f"an atlas needs a size of at least one texel, got {size}")
+            raise UserError(f"an atlas needs a size of at least one texel, got {size}")
         self.body = body
         self.size = size
         corners = _corners_in_texels(body, size)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from na_ray.capture.rig import Pose, Rig
+from na_ray.values import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ class Body:
 
         joints_RT = real(pose.joints_RT)
         if joints_RT.shape[0] != self.weights.shape[1]:
-            raise ValueError(
+            raise UserError(
                 f"pose has {joints_RT.shape[0]} joints in joints_RT but the body's skinning weights have "
                 f"{self.weights.shape[1]} columns: they must come from the same capture"
             )

@@ -6,6 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from na_ray.body import kernels
+from na_ray.values import UserError
 
 Intervals = tuple[Float[Tensor, "n"], Float[Tensor, "n"], Bool[Tensor, "n"]]
 
@@ -24,7 +25,7 @@ def shell_intervals(
     front, and near may be negative. float32 uses a BVH; float64 tries every sphere and is exact. No gradient flows.
     """
     if not torch.isfinite(vertices_world).all():
-        raise ValueError("the posed vertices hold NaN or infinite numbers: check this frame's joints_RT and rotation")
+        raise UserError("the posed vertices hold NaN or infinite numbers: check this frame's joints_RT and rotation")
     with torch.no_grad():
         # Warp needs something to query, and float32 its resolution near the body.
         center = vertices_world.mean(dim=0)

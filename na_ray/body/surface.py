@@ -16,6 +16,7 @@ from na_ray.body import kernels
 from na_ray.body.body import PosedBody
 from na_ray.body.intervals import shell_intervals
 from na_ray.body.triangles import Closest, meet_faces, project_to_faces
+from na_ray.values import UserError
 
 __all__ = ["Closest", "Surface", "closest_surface", "meet_faces", "project_to_faces", "shell_intervals"]
 
@@ -55,7 +56,7 @@ class Surface:
         if len(vertices) != self.num_vertices:
             raise ValueError(f"{len(vertices)} vertices given, but this surface was made for {self.num_vertices}")
         if not torch.isfinite(vertices).all():
-            raise ValueError("the posed vertices hold NaN or infinite numbers: check this frame's joints_RT")
+            raise UserError("the posed vertices hold NaN or infinite numbers: check this frame's joints_RT")
         self._vertices = vertices.detach()
         self._center = self._vertices.mean(dim=0)
         centered = (self._vertices - self._center).to(torch.float32)

@@ -16,6 +16,7 @@ from na_ray.body import kernels, raster_kernels
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import PosedBody, rotate
 from na_ray.capture.camera import Camera
+from na_ray.values import UserError
 
 LEAST_COSINE = 0.2
 """Texels seen at a flatter angle than this are not read."""
@@ -37,7 +38,7 @@ def unwrap(
 
     A texel's color is the mean over the cameras that see it, weighted by cos^4 of the angle between its normal and
     the camera. Silhouettes (`masks`, or the alpha of RGBA images) keep the background out; texels that no camera
-    sees take the color of their surroundings on the body. Raises ValueError for an image of the wrong size.
+    sees take the color of their surroundings on the body. Raises UserError for an image of the wrong size.
     """
     colors, seen = back_project(atlas, images, cameras, posed, masks)
     colors = torch.where(seen[:, None], colors, _inpaint(atlas, colors, seen))
@@ -62,7 +63,7 @@ def back_project(
     total, weight = torch.zeros_like(points), points.new_zeros(len(points), 1)
     for k, (image, camera) in enumerate(zip(images, cameras, strict=True)):
         if image.shape[:2] != (camera.height, camera.width):
-            raise ValueError(
+            raise UserError(
                 f"camera {camera.name}: the image is {image.shape[1]}x{image.shape[0]} but the camera expects "
                 f"{camera.width}x{camera.height}: resize one of them"
             )

@@ -7,7 +7,7 @@ import zlib
 from functools import lru_cache
 
 from na_ray.capture.storage import is_url, join, open_binary, version
-from na_ray.values import StorageError
+from na_ray.values import StorageError, UserError
 
 
 def leaving_members(path: str) -> list[str]:
@@ -17,7 +17,7 @@ def leaving_members(path: str) -> list[str]:
 
 
 def open_zip(path: str) -> zipfile.ZipFile:
-    """An archive open for reading, kept open. Raises ValueError when it is none."""
+    """An archive open for reading, kept open. Raises UserError when it is none."""
     return _open_zip(version(path), os.getpid())
 
 
@@ -29,12 +29,12 @@ def _open_zip(key: tuple[str, int, str], process: int) -> zipfile.ZipFile:
     except StorageError:
         raise
     except (zipfile.BadZipFile, OSError) as error:
-        raise ValueError(f"{key[0]}: no readable zip archive ({error}): copy the file again") from None
+        raise UserError(f"{key[0]}: no readable zip archive ({error}): copy the file again") from None
 
 
 def read_member(path: str, name: str) -> bytes:
-    """One file of an archive. Raises ValueError where the archive is damaged."""
+    """One file of an archive. Raises UserError where the archive is damaged."""
     try:
         return open_zip(path).read(name)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{join(path, name)}: the archive is damaged ({error}): copy it again") from None
+        raise UserError(f"{join(path, name)}: the archive is damaged ({error}): copy it again") from None

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from na_ray.capture.storage import read_text
+from na_ray.values import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +102,18 @@ def read_extrinsics(path: str, world_to_camera: bool = False) -> Float64[np.ndar
     try:
         return np.linalg.inv(matrix)
     except np.linalg.LinAlgError:
-        raise ValueError(f"{path}: the matrix cannot be inverted; expected a rigid motion: calibrate again") from None
+        raise UserError(f"{path}: the matrix cannot be inverted; expected a rigid motion: calibrate again") from None
 
 
 def _rows(path: str) -> list[list[float]]:
-    """The numbers of each line, lines of any length. Raises ValueError with the line."""
+    """The numbers of each line, lines of any length. Raises UserError with the line."""
     rows = []
     for n, line in enumerate(read_text(path).splitlines(), 1):
         try:
             rows.append([float(word) for word in line.replace(",", " ").split()])
         except ValueError:
             expected = "expected a row of numbers: copy the calibration again"
-            raise ValueError(f"{path}, line {n}: {line.strip()[:40]!r}: {expected}") from None
+            raise UserError(f"{path}, line {n}: {line.strip()[:40]!r}: {expected}") from None
     return [row for row in rows if row]
 
 
@@ -122,8 +123,8 @@ def _square(path: str, rows: list[list[float]], shapes: tuple[tuple[int, int], .
     if (len(rows), len(rows[0]) if rows else 0) not in shapes or len({len(row) for row in rows}) != 1:
         found = f"{len(rows)} rows of {'/'.join(str(n) for n in sorted({len(r) for r in rows})) or 0} numbers"
         expected = " or ".join(f"{r}x{c}" for r, c in shapes)
-        raise ValueError(f"{path}: {found}; expected a matrix of {expected} numbers: copy the calibration again")
+        raise UserError(f"{path}: {found}; expected a matrix of {expected} numbers: copy the calibration again")
     matrix = np.array(rows, dtype=np.float64)
     if not np.isfinite(matrix).all():
-        raise ValueError(f"{path}: numbers that are not finite; expected finite ones: copy the calibration again")
+        raise UserError(f"{path}: numbers that are not finite; expected finite ones: copy the calibration again")
     return matrix

@@ -32,6 +32,7 @@ from na_ray.capture.layout import (
 )
 from na_ray.capture.rig import Pose, Rig, read_rig
 from na_ray.capture.storage import is_url, join, read_bytes, version
+from na_ray.values import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Capture:
     def open(cls, path: str | os.PathLike[str]) -> "Capture":
         """Open a capture, or one split of it, from a folder or URL.
 
-        Raises FileNotFoundError when there is no such folder, ValueError when it holds no capture.
+        Raises FileNotFoundError when there is no such folder, UserError when it holds no capture.
         """
         place = os.fspath(path)
         return cls(*find_splits(place if is_url(place) else place.rstrip("/") or "/"))
@@ -58,9 +59,9 @@ class Capture:
         return tuple(sorted(self.folders))
 
     def split(self, name: str) -> "Split":
-        """One split. Raises ValueError, naming those that exist, when there is no such split."""
+        """One split. Raises UserError, naming those that exist, when there is no such split."""
         if name not in self.folders:
-            raise ValueError(f"{self.path}: no split {name!r}; it has: {', '.join(self.splits)}")
+            raise UserError(f"{self.path}: no split {name!r}; it has: {', '.join(self.splits)}")
         return Split(find_split(name, self.folders[name], self.path))
 
     @property
@@ -116,7 +117,7 @@ class Split:
 
     @cached_property
     def cameras(self) -> tuple[Camera, ...]:
-        """The calibrated cameras, with the size of their pictures. Raises ValueError in one line."""
+        """The calibrated cameras, with the size of their pictures. Raises UserError in one line."""
         return tuple(self._camera(files) for files in self.camera_files)
 
     def _camera(self, files: CameraFiles) -> Camera:
@@ -128,11 +129,11 @@ class Split:
         return Camera(files.name, read_intrinsics(files.intrinsics), T_world_camera, height, width)
 
     def pose(self, position: int) -> Pose:
-        """The tracked body at a frame. Raises ValueError in one line."""
+        """The tracked body at a frame. Raises UserError in one line."""
         return Pose.from_json(self.read_transform(position), self.files.transforms.path(self._number(position)))
 
     def read_transform(self, position: int) -> bytes:
-        """The frame's `transform/*.json` as it is. Raises ValueError where its archive is damaged."""
+        """The frame's `transform/*.json` as it is. Raises UserError where its archive is damaged."""
         series, number = self.files.transforms, self._number(position)
         if not series.archive:
             return read_bytes(series.path(number))
@@ -207,18 +208,18 @@ class Split:
     def _files_of(self, camera: int) -> CameraFiles:
         if not 0 <= camera < len(self.camera_files):
             count = len(self.camera_files)
-            raise ValueError(f"{self.files.folder}: no camera at position {camera}; there are {count}, from 0")
+            raise UserError(f"{self.files.folder}: no camera at position {camera}; there are {count}, from 0")
         return self.camera_files[camera]
 
     def _number(self, position: int) -> int:
         if not 0 <= position < self.num_frames:
             count = self.num_frames
-            raise ValueError(f"{self.files.folder}: no frame at position {position}; there are {count}, from 0")
+            raise UserError(f"{self.files.folder}: no frame at position {position}; there are {count}, from 0")
         return self.files.frames[position]
 
     def _range(self, start: int, stop: int | None) -> tuple[int, int]:
         stop = self.num_frames if stop is None else stop
         if not 0 <= start <= stop <= self.num_frames:
             expected = f"expected a range within 0..{self.num_frames}"
-            raise ValueError(f"{self.files.folder}: frames {start}..{stop} do not exist; {expected}")
+            raise UserError(f"{self.files.folder}: frames {start}..{stop} do not exist; {expected}")
         return start, stop

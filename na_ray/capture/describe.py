@@ -80,7 +80,7 @@ class CaptureFacts:
 
 
 def describe(capture: Capture) -> CaptureFacts:
-    """The facts of a capture. Raises ValueError or FileNotFoundError where it is too broken for that."""
+    """The facts of a capture. Raises UserError or FileNotFoundError where it is too broken for that."""
     rig = capture.rig
     x, y, z = (rig.vertices.max(axis=0) - rig.vertices.min(axis=0)).tolist()
     splits = tuple(describe_split(capture.split(name)) for name in capture.splits)

@@ -30,6 +30,7 @@ from na_ray.capture.layout import (
     number_of,
 )
 from na_ray.capture.storage import basename, is_url, join, parent, read_bytes
+from na_ray.values import UserError
 
 # Says what a folder was extracted from: only its own extraction may continue in it.
 MARK = ".extracted.json"
@@ -53,13 +54,13 @@ def extract(
 
     `cameras` are positions in the split's cameras. Pictures that are there already are kept, if they are of the same
     source; `progress` is called with (pictures done, pictures in all). Raises FileExistsError when `out` holds anything
-    else and `overwrite` is not set, ValueError when the source is broken or the range does not exist.
+    else and `overwrite` is not set, UserError when the source is broken or the range does not exist.
     """
     split = _open_raw(os.fspath(source))
     stop = split.num_frames if stop is None else stop
     if not 0 <= start < stop <= split.num_frames:
         expected = f"expected a range within 0..{split.num_frames}, the end exclusive"
-        raise ValueError(f"{source}: frames {start}..{stop} do not exist; {expected}")
+        raise UserError(f"{source}: frames {start}..{stop} do not exist; {expected}")
     chosen = list(range(len(split.camera_files))) if cameras is None else list(cameras)
     streams = _streams(split, chosen)
     _check_source(split, [path for path, _ in streams])
@@ -82,13 +83,13 @@ def extract(
 def _open_raw(source: str) -> Split:
     capture = Capture.open(source)
     if len(capture.splits) != 1 or capture.folders[capture.splits[0]].rstrip("/") != source.rstrip("/"):
-        raise ValueError(f"{source}: a capture with splits {', '.join(capture.splits)}; expected one: name its folder")
+        raise UserError(f"{source}: a capture with splits {', '.join(capture.splits)}; expected one: name its folder")
     split = capture.split(capture.splits[0])
     if split.files.kind != "raw":
-        raise ValueError(f"{source}: holds no rgb_video/; expected a split in the raw layout")
+        raise UserError(f"{source}: holds no rgb_video/; expected a split in the raw layout")
     if split.files.transforms.archive and (bad := leaving_members(split.files.transforms.folder)):
         expected = "expected names within the archive: do not unpack it, get another copy"
-        raise ValueError(f"{split.files.transforms.folder}: member {bad[0]!r} leaves its folder; {expected}")
+        raise UserError(f"{split.files.transforms.folder}: member {bad[0]!r} leaves its folder; {expected}")
     return split
 
 
@@ -109,10 +110,10 @@ def _check_source(split: Split, paths: Iterable[str]) -> None:
         info = video.survey(path)
         if info.num_frames < info.declared_frames:
             found = f"truncated: {info.num_frames} of {info.declared_frames} frames are there"
-            raise ValueError(f"{path}: {found}; expected all: copy the file again")
+            raise UserError(f"{path}: {found}; expected all: copy the file again")
         if info.num_frames != split.num_frames:
             expected = f"expected {split.num_frames}, as {basename(split.files.transforms.folder)} has"
-            raise ValueError(f"{path}: {info.num_frames} frames; {expected}: encode or copy it again")
+            raise UserError(f"{path}: {info.num_frames} frames; {expected}: encode or copy it again")
 
 
 def _prepare(out: Path, split: Split, overwrite: bool) -> Path:
@@ -197,14 +198,14 @@ def _write(path: Path, data: bytes) -> Path:
 
 
 def _verify(folder: Path, frames: range, patterns: Sequence[str]) -> None:
-    """Count what was written. Raises ValueError, naming the first file that is not there."""
+    """Count what was written. Raises UserError, naming the first file that is not there."""
     for pattern in ("transform/{:06d}.json", *patterns):
         place = folder / re.sub(r"/[^/]*$", "", pattern) if "{:06d}/" not in pattern else None
         there = set(os.listdir(place)) if place else None
         for frame in frames:
             path = folder / pattern.format(frame)
             if not (path.name in there if there is not None else path.exists()):
-                raise ValueError(f"{path}: missing after the extraction; expected {len(frames)} frames: run it again")
+                raise UserError(f"{path}: missing after the extraction; expected {len(frames)} frames: run it again")
 
 
 def folder_of(source: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.registry import known_implementations
 
-from na_ray.values import StorageError
+from na_ray.values import StorageError, UserError
 
 FRESH = 10.0
 """Seconds for which a process believes what a storage said of a file, or of a folder's names: each costs a request."""
@@ -47,7 +47,7 @@ _lock = Lock()
 
 
 def locate(url: str) -> tuple[Any, str]:
-    """(fsspec's file system, the place within it). Raises ValueError for a protocol that is unknown or not installed.
+    """(fsspec's file system, the place within it). Raises UserError for a protocol that is unknown or not installed.
 
     Endpoint, region and credentials are found as Amazon's own tools do (AWS_ENDPOINT_URL, AWS_PROFILE, ...).
     """
@@ -57,10 +57,10 @@ def locate(url: str) -> tuple[Any, str]:
     except ImportError:
         package = {"gs": "gcsfs", "gcs": "gcsfs"}.get(protocol)
         hint = f"pip install {package}" if package else str(known_implementations[protocol].get("err", ""))
-        raise ValueError(f"{url}: {protocol}:// needs a package that is not installed: {hint}") from None
+        raise UserError(f"{url}: {protocol}:// needs a package that is not installed: {hint}") from None
     except ValueError as error:
         expected = "expected a folder, or a URL that begins with s3://, gs:// or https://"
-        raise ValueError(f"{url}: no storage of that kind ({_line(error)}); {expected}") from None
+        raise UserError(f"{url}: no storage of that kind ({_line(error)}); {expected}") from None
     return fs, place
 
 
@@ -91,7 +91,7 @@ def ask(url: str, request: Callable[[], Answer]) -> Answer:
 
 
 def facts(url: str) -> Facts:
-    """Size and mark of a file, at most `FRESH` seconds old. Raises FileNotFoundError, StorageError or ValueError."""
+    """Size and mark of a file, at most `FRESH` seconds old. Raises FileNotFoundError, StorageError or UserError."""
     with _lock:
         at, known = _facts.get(url, (0.0, None))
     if known is not None and time.monotonic() - at < FRESH:

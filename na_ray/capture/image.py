@@ -7,11 +7,11 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from na_ray.capture.storage import BinaryFile, open_binary, read_bytes
-from na_ray.values import StorageError
+from na_ray.values import StorageError, UserError
 
 
 def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:
-    """A PNG or JPEG as (h, w, 3) RGB, or (h, w, 4) with alpha. Raises ValueError when it is damaged or none."""
+    """A PNG or JPEG as (h, w, 3) RGB, or (h, w, 4) with alpha. Raises UserError when it is damaged or none."""
     data = read_bytes(path)
     try:
         with Image.open(io.BytesIO(data)) as picture:
@@ -20,11 +20,11 @@ def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:
             return np.array(picture.convert("RGBA" if has_alpha else "RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         reason = str(error).split("<")[0].strip()
-        raise ValueError(f"{path}: no readable picture ({reason}): extract or copy it again") from None
+        raise UserError(f"{path}: no readable picture ({reason}): extract or copy it again") from None
 
 
 def image_resolution(path: str) -> tuple[int, int]:
-    """(height, width) from the picture's header alone. Raises ValueError when it is none."""
+    """(height, width) from the picture's header alone. Raises UserError when it is none."""
     with open_binary(path) as file:
         return _header(path, file)
 
@@ -36,15 +36,15 @@ def _header(path: str, file: BinaryFile) -> tuple[int, int]:
     except StorageError:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError):
-        raise ValueError(f"{path}: no readable picture; expected a PNG or JPEG: extract or copy it again") from None
+        raise UserError(f"{path}: no readable picture; expected a PNG or JPEG: extract or copy it again") from None
 
 
 def check_image(path: str) -> tuple[int, int]:
-    """(height, width), having looked at both ends of the file. Raises ValueError when it is cut short."""
+    """(height, width), having looked at both ends of the file. Raises UserError when it is cut short."""
     data = read_bytes(path)
     size = _header(path, io.BytesIO(data))
     if b"IEND" not in data[-16:] and data.rstrip(b"\0")[-2:] != b"\xff\xd9":
-        raise ValueError(f"{path}: the picture is cut short; expected a whole PNG or JPEG: extract or copy it again")
+        raise UserError(f"{path}: the picture is cut short; expected a whole PNG or JPEG: extract or copy it again")
     return size
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from na_ray.capture.archive import open_zip
 from na_ray.capture.storage import basename, is_url, join, listing, parent
+from na_ray.values import UserError
 
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov")
 IMAGES = (".png", ".jpg", ".jpeg")
@@ -82,20 +83,20 @@ def number_of(name: str) -> int | None:
 
 
 def by_number(folder: str, names: Iterable[str], endings: tuple[str, ...]) -> dict[int, str]:
-    """Number to name of the files with one of the endings. Raises ValueError where two share a number."""
+    """Number to name of the files with one of the endings. Raises UserError where two share a number."""
     found: dict[int, str] = {}
     for name in names:
         number = number_of(name)
         if number is None or not name.lower().endswith(endings):
             continue
         if number in found:
-            raise ValueError(f"{folder}: {found[number]} and {name} are both number {number}: remove one of them")
+            raise UserError(f"{folder}: {found[number]} and {name} are both number {number}: remove one of them")
         found[number] = name
     return dict(sorted(found.items()))
 
 
 def series_of(folder: str, files: dict[int, str], archive: bool = False) -> Series:
-    """The pattern of the names. Raises ValueError, naming the first file that does not follow it."""
+    """The pattern of the names. Raises UserError, naming the first file that does not follow it."""
     number, name = next(iter(files.items()))
     stem, dot, ending = name.rpartition(".")
     match = _NUMBER.match(stem if dot else name)
@@ -104,7 +105,7 @@ def series_of(folder: str, files: dict[int, str], archive: bool = False) -> Seri
     for number, name in files.items():
         if series.name(number) != name:
             expected = f"expected {series.name(number)}, like the others: rename it"
-            raise ValueError(f"{folder}: file {name} stands out; {expected}")
+            raise UserError(f"{folder}: file {name} stands out; {expected}")
     return series
 
 
@@ -116,7 +117,7 @@ def is_split(names: Sequence[str]) -> bool:
 def find_splits(path: str) -> tuple[str, dict[str, str]]:
     """(the capture's root, name to folder of its splits); `path` may be a capture or one split of it.
 
-    Raises FileNotFoundError when there is no such folder, ValueError when it holds no split.
+    Raises FileNotFoundError when there is no such folder, UserError when it holds no split.
     """
     names = listing(path)
     if not names:
@@ -129,7 +130,7 @@ def find_splits(path: str) -> tuple[str, dict[str, str]]:
     splits = {name: folder for name, folder in folders.items() if is_split(listing(folder))}
     if not splits:
         expected = "expected folders such as 'training' that hold rgb_video/ and transform.zip, or rgb/ and transform/"
-        raise ValueError(f"{path}: no capture (it holds {', '.join(names[:8])}); {expected}: check the path")
+        raise UserError(f"{path}: no capture (it holds {', '.join(names[:8])}); {expected}: check the path")
     return path, splits
 
 
@@ -143,7 +144,7 @@ def find_file(places: tuple[str, str], name: str) -> str:
 
 
 def find_split(name: str, folder: str, root: str) -> SplitFiles:
-    """Look at the names in a split's folder. Raises ValueError or FileNotFoundError in one line."""
+    """Look at the names in a split's folder. Raises UserError or FileNotFoundError in one line."""
     names = listing(folder)
     transforms, frames = _find_transforms(folder, names)
     pictures = {}
@@ -183,7 +184,7 @@ def _find_transforms(folder: str, names: Sequence[str]) -> tuple[Series, Sequenc
         raise FileNotFoundError(f"{folder}: no transforms; {expected}")
     files = by_number(place, (m for m in members if basename(m) != "transform_tpose.json"), (".json",))
     if not files:
-        raise ValueError(f"{place}: no frames; expected files such as 000000.json: copy them again")
+        raise UserError(f"{place}: no frames; expected files such as 000000.json: copy them again")
     return series_of(place, files, archive), _compact(list(files))
 
 
@@ -202,7 +203,7 @@ def _find_pictures(folder: str, what: str, names: Sequence[str], frames: Sequenc
     # The frames' folders have no ending, and every name ends with the empty string.
     files = by_number(place, listing(place), ("",) if what == "rgb" else IMAGES)
     if not files:
-        raise ValueError(f"{place}: the folder is empty; expected one {what} picture a frame: extract it again")
+        raise UserError(f"{place}: the folder is empty; expected one {what} picture a frame: extract it again")
     known = {n: files[n] for n in frames if n in files}
     return series_of(place, known or files)
 
@@ -211,7 +212,7 @@ def find_cameras(files: SplitFiles) -> list[CameraFiles]:
     """The cameras that have pictures in this split, in the order of their numbers.
 
     Pictures and calibration belong together by number, or by position where the numbering starts elsewhere.
-    Raises ValueError where a camera has no calibration.
+    Raises UserError where a camera has no calibration.
     """
     sources = find_sources(files)
     intrinsics = find_calibration(files, INTRINSICS)
@@ -223,11 +224,11 @@ def find_cameras(files: SplitFiles) -> list[CameraFiles]:
         known = numbers.get(number)
         if known is None:
             expected = f"expected one of the cameras {_short(extrinsics)}"
-            raise ValueError(f"{files.folder}: {basename(source)} has no extrinsics; {expected}: copy its calibration")
+            raise UserError(f"{files.folder}: {basename(source)} has no extrinsics; {expected}: copy its calibration")
         shared = intrinsics.get(-1, "")
         if not shared and known not in intrinsics:
             expected = f"expected an intrinsics file numbered {known}; there are {_short(intrinsics)}"
-            raise ValueError(f"{extrinsics[known]}: this camera has no intrinsics; {expected}: copy its calibration")
+            raise UserError(f"{extrinsics[known]}: this camera has no intrinsics; {expected}: copy its calibration")
         name = basename(extrinsics[known]).rsplit(".", 1)[0]
         cameras.append(CameraFiles(name, shared or intrinsics[known], extrinsics[known], bool(inverse), source))
     return cameras
@@ -254,7 +255,7 @@ def find_sources(files: SplitFiles) -> dict[int, str]:
         folder = join(files.folder, "rgb_video")
         found = by_number(folder, listing(folder), VIDEOS)
         if not found:
-            raise ValueError(f"{folder}: no videos; expected one a camera, such as 000.avi: copy them there")
+            raise UserError(f"{folder}: no videos; expected one a camera, such as 000.avi: copy them there")
         return {number: join(folder, name) for number, name in found.items()}
     assert files.rgb is not None
     folder = files.rgb.path(files.frames[0])

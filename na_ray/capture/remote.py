@@ -16,7 +16,7 @@ from typing import Any
 from fsspec.spec import AbstractBufferedFile
 
 from na_ray.capture.filesystem import CutShortError, ask, facts, forget, locate, mark_of
-from na_ray.values import StorageError
+from na_ray.values import StorageError, UserError
 
 BLOCK = 64 * 2**10
 """Bytes of a block: the least that is fetched, but for a file's end."""
@@ -67,7 +67,7 @@ class Source:
     """One version of a file in its storage. Threads may share it."""
 
     def __init__(self, version: Version) -> None:
-        """Raises StorageError, FileNotFoundError, or ValueError where the file is no longer of that version."""
+        """Raises StorageError, FileNotFoundError, or UserError where the file is no longer of that version."""
         self.version = version
         url, self.size, mark = version
         fs, place = locate(url)
@@ -78,7 +78,7 @@ class Source:
             raise self._changed()
 
     def fetch(self, start: int, stop: int) -> bytes:
-        """Bytes start..stop, by one request. Raises ValueError where the file was replaced, StorageError."""
+        """Bytes start..stop, by one request. Raises UserError where the file was replaced, StorageError."""
         with self._lock:
             return self._fetch(start, stop)
 
@@ -117,9 +117,9 @@ class Source:
                 _blocks.put(self.version, number + i // BLOCK, data[i : i + BLOCK])
             return data[:BLOCK]
 
-    def _changed(self) -> ValueError:
+    def _changed(self) -> UserError:
         forget(self.version[0])
-        return ValueError(f"{self.version[0]}: was replaced while it was read: start again, once it stays as it is")
+        return UserError(f"{self.version[0]}: was replaced while it was read: start again, once it stays as it is")
 
 
 def source(version: Version) -> Source:
@@ -157,7 +157,7 @@ class RemoteFile(io.RawIOBase):
         self._held = self._source.fetch(at, stop)
 
     def readinto(self, buffer: Any) -> int:
-        """Read up to len(buffer) bytes. Raises StorageError or ValueError in one line."""
+        """Read up to len(buffer) bytes. Raises StorageError or UserError in one line."""
         view, at = memoryview(buffer).cast("B"), self._position
         if at >= self._source.size or not view:
             return 0

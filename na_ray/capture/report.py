@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from na_ray.values import UserError
+
 # More lines than this that differ in numbers alone become one.
 ALIKE = 3
 
@@ -24,7 +26,7 @@ class Report:
         """The result of `read`, or None and its complaint among the defects."""
         try:
             return read(*arguments)
-        except (ValueError, FileNotFoundError) as error:
+        except (UserError, FileNotFoundError) as error:
             self.defects.append(str(error))
             return None
 

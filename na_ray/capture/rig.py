@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from na_ray.capture.storage import read_text
+from na_ray.values import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Pose:
 
     @classmethod
     def from_json(cls, source: str | bytes | dict[str, Any], where: str) -> "Pose":
-        """Read a `transform/*.json`. Raises ValueError, naming `where` and the field."""
+        """Read a `transform/*.json`. Raises UserError, naming `where` and the field."""
         values = source if isinstance(source, dict) else parse_json(source, where)
         joints = _array(values, "joints", where, ("J", 3))
         count = len(joints)
@@ -75,35 +76,35 @@ def pad_pose(pose: Float32[np.ndarray, "n"], num_joints: int, where: str) -> Flo
         return np.concatenate([np.zeros(3, np.float32), pose])
     if len(pose) != 3 * num_joints:
         expected = f"{3 * num_joints} numbers (or {3 * num_joints - 3}, without the root)"
-        raise ValueError(f"{where}: pose holds {len(pose)} numbers; expected {expected}: export this frame again")
+        raise UserError(f"{where}: pose holds {len(pose)} numbers; expected {expected}: export this frame again")
     return pose
 
 
 def parse_json(text: str | bytes, where: str) -> dict[str, Any]:
-    """A JSON object. Raises ValueError with the file and the line."""
+    """A JSON object. Raises UserError with the file and the line."""
     try:
         values = json.loads(text)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{where}: unreadable JSON ({error}): export this file again") from None
+        raise UserError(f"{where}: unreadable JSON ({error}): export this file again") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: expected a JSON object, found a {type(values).__name__}: export this file again")
+        raise UserError(f"{where}: expected a JSON object, found a {type(values).__name__}: export this file again")
     return values
 
 
 def _array(values: dict[str, Any], key: str, where: str, *shapes: tuple[int | str, ...]) -> Float32[np.ndarray, "..."]:
     """The numbers under `key`, of one of the shapes (a letter stands for any length), as float32."""
     if key not in values:
-        raise ValueError(f"{where}: key {key!r} is missing; it has {', '.join(values) or 'none'}: export it again")
+        raise UserError(f"{where}: key {key!r} is missing; it has {', '.join(values) or 'none'}: export it again")
     expected = " or ".join("x".join(map(str, s)) for s in shapes) or "a list"
     try:
         array = np.asarray(values[key], dtype=np.float32)
     except (ValueError, TypeError):
-        raise ValueError(f"{where}: {key} is no array of numbers; expected {expected}: export it again") from None
+        raise UserError(f"{where}: {key} is no array of numbers; expected {expected}: export it again") from None
     found = "x".join(map(str, array.shape)) or "a single number"
     if shapes and not any(_fits(array.shape, shape) for shape in shapes):
-        raise ValueError(f"{where}: {key} is {found}; expected {expected}: export it again")
+        raise UserError(f"{where}: {key} is {found}; expected {expected}: export it again")
     if not np.isfinite(array).all():
-        raise ValueError(f"{where}: {key} holds numbers that are not finite; expected finite ones: export it again")
+        raise UserError(f"{where}: {key} holds numbers that are not finite; expected finite ones: export it again")
     return array
 
 
@@ -122,21 +123,21 @@ def read_tpose(path: str) -> Float32[np.ndarray, "j 4 4"]:
 def read_matrix(path: str) -> Float[np.ndarray, "rows columns"]:
     """A text matrix of any size in float64; rows on lines, numbers between blanks or commas.
 
-    Raises ValueError with the line that is no number or has another count than the first.
+    Raises UserError with the line that is no number or has another count than the first.
     """
     text = read_text(path).replace(",", " ")
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
-        raise ValueError(f"{path}: the file is empty; expected a matrix: copy it again")
+        raise UserError(f"{path}: the file is empty; expected a matrix: copy it again")
     columns = len(lines[0][1].split())
     values = _numbers(text)
     if values is None or any(len(line.split()) != columns for _, line in lines):
         for n, line in lines:
             if _numbers(line) is None:
-                raise ValueError(f"{path}, line {n}: {line.strip()[:40]!r} is no row of numbers: copy the file again")
+                raise UserError(f"{path}, line {n}: {line.strip()[:40]!r} is no row of numbers: copy the file again")
             if len(line.split()) != columns:
                 found = f"{len(line.split())} numbers; expected {columns}, as on the first line"
-                raise ValueError(f"{path}, line {n}: {found}: copy the file again")
+                raise UserError(f"{path}, line {n}: {found}: copy the file again")
     assert values is not None
     return values.reshape(len(lines), columns)
 
@@ -153,7 +154,7 @@ def _numbers(text: str) -> Float[np.ndarray, "n"] | None:
 
 
 def read_weights(path: str) -> Float32[np.ndarray, "v j"]:
-    """Skinning weights: one line a vertex, one column a joint. Raises ValueError with the line."""
+    """Skinning weights: one line a vertex, one column a joint. Raises UserError with the line."""
     return read_matrix(path).astype(np.float32)
 
 
@@ -165,7 +166,7 @@ ObjArrays = tuple[
 def read_obj(path: str) -> ObjArrays:
     """(vertices, faces, uv, uv_faces) of a triangle mesh; face k is the k-th `f` line, nothing is merged.
 
-    A file without texture coordinates gives empty `uv` (0, 2) and `uv_faces` (0, 3). Raises ValueError with the line.
+    A file without texture coordinates gives empty `uv` (0, 2) and `uv_faces` (0, 3). Raises UserError with the line.
     """
     lines = read_text(path).splitlines()
     picked = {
@@ -191,7 +192,7 @@ def _obj_numbers(
             row = _numbers(line.partition(" ")[2])
             if row is None or len(row) not in counts or len(row) != columns:
                 expected = f"{columns if columns in counts else keep} numbers"
-                raise ValueError(f"{path}, line {n}: {line.strip()[:60]!r}: expected {expected}: export the mesh again")
+                raise UserError(f"{path}, line {n}: {line.strip()[:60]!r}: expected {expected}: export the mesh again")
     assert values is not None
     return values.reshape(-1, columns)[:, :keep].astype(np.float32)
 
@@ -202,7 +203,7 @@ _CORNER = re.compile(r"-?\d+(/(-?\d+)?){0,2}")
 def _obj_faces(path: str, lines: list[tuple[int, str]]) -> Int64[np.ndarray, "f 3 c"]:
     """Indices as written (from 1): (F, 3, c), c = 1 (`v`), 2 (`v/vt`) or 3 (`v/vt/vn`, 0 for a vt left out)."""
     if not lines:
-        raise ValueError(f"{path}: the mesh has no faces; expected triangles ('f 1 2 3'): export the mesh again")
+        raise UserError(f"{path}: the mesh has no faces; expected triangles ('f 1 2 3'): export the mesh again")
     text = "\n".join(line.replace("//", "/0/") for _, line in lines)
     width = lines[0][1].split()[1].replace("//", "/0/").count("/") + 1
     values = _numbers(text.replace("/", " ").replace("f", " "))
@@ -213,7 +214,7 @@ def _obj_faces(path: str, lines: list[tuple[int, str]]) -> Int64[np.ndarray, "f 
             same = all(_CORNER.fullmatch(c) and c.replace("//", "/0/").count("/") == width - 1 for c in corners)
             if len(corners) != 3 or not same:
                 expected = "a triangle like the first face's" if len(corners) == 3 else "three corners"
-                raise ValueError(f"{path}, line {n}: {line.strip()[:60]!r}: expected {expected}: triangulate the mesh")
+                raise UserError(f"{path}, line {n}: {line.strip()[:60]!r}: expected {expected}: triangulate the mesh")
     assert values is not None
     return values.astype(np.int64).reshape(-1, 3, width)
 
@@ -225,30 +226,30 @@ def _obj_indices(
     bad = np.flatnonzero(((indices < 1) | (indices > count)).any(axis=1))
     if len(bad):
         n, line = lines[bad[0]]
-        raise ValueError(f"{path}, line {n}: {line.strip()[:60]!r} names {what} that do not exist; expected 1..{count}")
+        raise UserError(f"{path}, line {n}: {line.strip()[:60]!r} names {what} that do not exist; expected 1..{count}")
     return indices - 1
 
 
 def read_rig(canonical: str, uvmapping: str, weights: str, tpose: str) -> Rig:
-    """Read the four body files. Raises ValueError where one is unreadable or they do not belong together."""
+    """Read the four body files. Raises UserError where one is unreadable or they do not belong together."""
     vertices, faces, _, _ = read_obj(canonical)
     _, mapped, uv, uv_faces = read_obj(uvmapping)
     if len(uv_faces) == 0:
-        raise ValueError(f"{uvmapping}: the faces have no texture coordinates; expected 'f 1/1 2/2 3/3'")
+        raise UserError(f"{uvmapping}: the faces have no texture coordinates; expected 'f 1/1 2/2 3/3'")
     if len(uv_faces) != len(faces):
         found = f"{len(uv_faces)} faces, but {canonical} has {len(faces)}"
-        raise ValueError(f"{uvmapping}: {found}; expected the same faces in the same order: export both from one mesh")
+        raise UserError(f"{uvmapping}: {found}; expected the same faces in the same order: export both from one mesh")
     different = np.flatnonzero((mapped != faces).any(axis=1))
     if len(different):
         found = f"face {different[0]} has vertices {(mapped[different[0]] + 1).tolist()}"
         expected = f"{(faces[different[0]] + 1).tolist()}, as in {canonical}"
-        raise ValueError(f"{uvmapping}: {found}; expected {expected}: export both from one mesh")
+        raise UserError(f"{uvmapping}: {found}; expected {expected}: export both from one mesh")
     skinning = read_weights(weights)
     if len(skinning) != len(vertices):
         found = f"{len(skinning)} rows, but {canonical} has {len(vertices)} vertices"
-        raise ValueError(f"{weights}: {found}; expected one row a vertex: copy the file of this mesh")
+        raise UserError(f"{weights}: {found}; expected one row a vertex: copy the file of this mesh")
     rest = read_tpose(tpose)
     if len(rest) != skinning.shape[1]:
         found = f"joints_RT has {len(rest)} joints, but {weights} has {skinning.shape[1]} columns"
-        raise ValueError(f"{tpose}: {found}; expected the same joints: copy both files of one body")
+        raise UserError(f"{tpose}: {found}; expected the same joints: copy both files of one body")
     return Rig(vertices, faces, uv, uv_faces, skinning, rest)

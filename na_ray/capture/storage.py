@@ -1,6 +1,6 @@
 """Files of a capture on this machine or behind a URL that fsspec opens (`s3://`, `gs://`, `https://`, `memory://`).
 
-Whatever reads a URL raises ValueError where its protocol is unknown or its package missing, and StorageError where the
+Whatever reads a URL raises UserError where its protocol is unknown or its package missing, and StorageError where the
 storage is not reached or refuses: one line each.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from na_ray.capture.filesystem import MissingBucketError, ask, facts, locate
 from na_ray.capture.remote import RemoteFile
+from na_ray.values import UserError
 
 # Files of fsspec and of Python share no type but this: they can read, seek and close.
 BinaryFile = Any
@@ -95,11 +96,11 @@ def read_bytes(path: str) -> bytes:
 
 
 def read_text(path: str) -> str:
-    """The whole file as text. Raises ValueError when it is no text."""
+    """The whole file as text. Raises UserError when it is no text."""
     try:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: expected a text file, found binary data: copy the file again") from None
+        raise UserError(f"{path}: expected a text file, found binary data: copy the file again") from None
 
 
 def version(path: str) -> tuple[str, int, str]:

@@ -12,6 +12,7 @@ from na_ray.capture.dataset import Split
 from na_ray.capture.image import read_image
 from na_ray.capture.layout import IMAGES, VIDEOS, by_number, find_map_videos
 from na_ray.capture.storage import join, listing
+from na_ray.values import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Textures:
         """Find the texture maps of `frames` (positions in the split): in a folder of NNNNNN.png, in a video, or in a
         folder that holds `tex/` or `tex*.avi`, as `na-ray predict-textures` writes it.
 
-        Raises FileNotFoundError or ValueError, one line, where a frame has none.
+        Raises FileNotFoundError or UserError, one line, where a frame has none.
         """
         place = os.fspath(path)
         names = listing(place)
@@ -57,7 +58,7 @@ class Textures:
     def _in_video(cls, path: str, frames: Sequence[int]) -> "Textures":
         count = video.count(path)
         if max(frames) >= count:
-            raise ValueError(f"{path}: holds {count} frames; frame {max(frames)} was asked for: choose other frames")
+            raise UserError(f"{path}: holds {count} frames; frame {max(frames)} was asked for: choose other frames")
         return cls(path, {})
 
     def texture(self, position: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -19,6 +19,7 @@ from na_ray.capture.dataset import Split
 from na_ray.capture.rig import Pose, parse_json
 from na_ray.capture.storage import read_text
 from na_ray.config import parse_indices
+from na_ray.values import UserError
 
 
 def body_center(poses: Iterable[Pose]) -> Float64[np.ndarray, "3"]:
@@ -42,11 +43,11 @@ def up_of(cameras: Sequence[Camera]) -> Float64[np.ndarray, "3"]:
 def look_at(
     eye: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"], up: Float[np.ndarray, "3"]
 ) -> Float64[np.ndarray, "4 4"]:
-    """`T_world_camera` of a camera at `eye` that looks at `target`. Raises ValueError when it would look along `up`."""
+    """`T_world_camera` of a camera at `eye` that looks at `target`. Raises UserError when it would look along `up`."""
     forward = np.asarray(target, np.float64) - eye
     right = np.cross(forward, up)
     if np.linalg.norm(right) < 1e-9 * max(1.0, float(np.linalg.norm(forward))):
-        raise ValueError(f"camera at {np.round(eye, 3).tolist()}: looks along the up axis; expected another direction")
+        raise UserError(f"camera at {np.round(eye, 3).tolist()}: looks along the up axis; expected another direction")
     z, x = forward / np.linalg.norm(forward), right / np.linalg.norm(right)
     pose = np.eye(4)
     pose[:3, 0], pose[:3, 1], pose[:3, 2], pose[:3, 3] = x, np.cross(z, x), z, eye
@@ -102,10 +103,10 @@ def interpolate(cameras: Sequence[Camera], num_views: int, closed: bool = False)
     """A smooth path through `cameras`: cubic splines of rotation (on SO(3)), position and intrinsics.
 
     All pictures get the size of the first camera's. `closed` returns to the first camera, one step before its end.
-    Raises ValueError for fewer than two cameras.
+    Raises UserError for fewer than two cameras.
     """
     if len(cameras) < 2:
-        raise ValueError(f"a path between cameras needs at least two of them; got {len(cameras)}")
+        raise UserError(f"a path between cameras needs at least two of them; got {len(cameras)}")
     keys = [camera.resized(cameras[0].height, cameras[0].width) for camera in cameras]
     keys += keys[:1] if closed else []
     times = np.arange(len(keys), dtype=np.float64)
@@ -123,28 +124,28 @@ def interpolate(cameras: Sequence[Camera], num_views: int, closed: bool = False)
 
 
 def recorded(split: Split, cameras: Sequence[int] | None = None) -> list[Camera]:
-    """The cameras of a split as they stood; `cameras` are positions among them. Raises ValueError for others."""
+    """The cameras of a split as they stood; `cameras` are positions among them. Raises UserError for others."""
     count = len(split.cameras)
     for camera in cameras or ():
         if not 0 <= camera < count:
-            raise ValueError(f"{split.name}: no camera at position {camera}; there are {count}, from 0")
+            raise UserError(f"{split.name}: no camera at position {camera}; there are {count}, from 0")
     return [split.cameras[i] for i in (range(count) if cameras is None else cameras)]
 
 
 def along(choice: str, split: Split, frames: Sequence[int]) -> list[Camera]:
     """A camera a frame: `orbit`, `spiral`, a recorded camera (`3`), a path through several (`0,4,8`), or a JSON file.
 
-    Raises ValueError for a choice that is none of these, a file with another number of cameras, or any but a file for a
+    Raises UserError for a choice that is none of these, a file with another number of cameras, or any but a file for a
     motion that was not filmed.
     """
     if choice.endswith(".json"):
         given = from_file(choice)
         if len(given) not in (1, len(frames)):
-            raise ValueError(f"{choice} holds {len(given)} cameras for {len(frames)} frames: give one, or one a frame")
+            raise UserError(f"{choice} holds {len(given)} cameras for {len(frames)} frames: give one, or one a frame")
         return given * (len(frames) if len(given) == 1 else 1)
     if split.files.kind == "poses":
         expected = "expected a JSON file of cameras (na_ray.capture.trajectory.to_file): --camera FILE.json"
-        raise ValueError(f"{split.files.folder}: was not filmed: there is no camera for {choice!r}; {expected}")
+        raise UserError(f"{split.files.folder}: was not filmed: there is no camera for {choice!r}; {expected}")
     filmed = split.cameras
     if choice in ("orbit", "spiral"):
         center = body_center(split.pose(f) for f in frames)
@@ -179,12 +180,12 @@ def to_file(cameras: Sequence[Camera], path: str | os.PathLike[str]) -> None:
 def from_file(path: str | os.PathLike[str]) -> list[Camera]:
     """Cameras from a JSON file: `{"cameras": [{"K": 3x3, "T_world_camera": 4x4, "height": h, "width": w}, ...]}`.
 
-    Raises ValueError, naming the camera and the field, where a value is missing or of another shape.
+    Raises UserError, naming the camera and the field, where a value is missing or of another shape.
     """
     where = os.fspath(path)
     values = parse_json(read_text(where), where).get("cameras")
     if not isinstance(values, list) or not values:
-        raise ValueError(f"{where}: key 'cameras' is missing or empty; expected a list of cameras: see to_file")
+        raise UserError(f"{where}: key 'cameras' is missing or empty; expected a list of cameras: see to_file")
     return [_from_json(value, i, f"{where}, camera {i}") for i, value in enumerate(values)]
 
 
@@ -192,14 +193,14 @@ def _from_json(value: Any, i: int, where: str) -> Camera:
     needed = ("K", "T_world_camera", "height", "width")
     missing = [key for key in needed if not isinstance(value, dict) or key not in value]
     if missing:
-        raise ValueError(f"{where}: {missing[0]} is missing; expected {', '.join(needed)}: add it")
+        raise UserError(f"{where}: {missing[0]} is missing; expected {', '.join(needed)}: add it")
     K, pose = (_matrix(value[key], size, f"{where}: {key}") for key, size in (("K", 3), ("T_world_camera", 4)))
     fault = rigid_fault(pose[:3, :3])
     if fault:
-        raise ValueError(f"{where}: T_world_camera {fault}: write the camera-to-world matrix")
+        raise UserError(f"{where}: T_world_camera {fault}: write the camera-to-world matrix")
     height, width = value["height"], value["width"]
     if not all(isinstance(n, int) and n >= 1 for n in (height, width)):
-        raise ValueError(f"{where}: height and width are {height!r} and {width!r}; expected positive whole numbers")
+        raise UserError(f"{where}: height and width are {height!r} and {width!r}; expected positive whole numbers")
     return Camera(str(value.get("name", f"camera_{i:04d}")), K, pose, height, width)
 
 
@@ -207,8 +208,8 @@ def _matrix(value: Any, size: int, where: str) -> Float64[np.ndarray, "n n"]:
     try:
         matrix = np.array(value, dtype=np.float64)
     except (ValueError, TypeError):
-        raise ValueError(f"{where} is no matrix of numbers; expected {size}x{size}") from None
+        raise UserError(f"{where} is no matrix of numbers; expected {size}x{size}") from None
     if matrix.shape != (size, size) or not np.isfinite(matrix).all():
         found = "x".join(map(str, matrix.shape)) or "a number"
-        raise ValueError(f"{where} is {found}; expected {size}x{size} finite numbers")
+        raise UserError(f"{where} is {found}; expected {size}x{size} finite numbers")
     return matrix

@@ -24,23 +24,23 @@ from na_ray.capture import h264
 from na_ray.capture.remote import ahead
 from na_ray.capture.storage import BinaryFile, is_url, open_binary, open_span, version
 from na_ray.capture.video_info import PacketPlace, VideoHeader, VideoIndex, VideoInfo
-from na_ray.values import StorageError
+from na_ray.values import StorageError, UserError
 
 Codec = Literal["mjpeg", "ffv1", "h264"]
 
 
 def _open(path: str, file: BinaryFile | None = None) -> tuple[InputContainer, VideoStream]:
-    """Open a video. Raises ValueError when it is none, FileNotFoundError when there is no such file."""
+    """Open a video. Raises UserError when it is none, FileNotFoundError when there is no such file."""
     version(path)
     try:
         container = av.open(file or (open_binary(path) if is_url(path) else path), mode="r")
     except StorageError:
         raise
     except (av.error.FFmpegError, OSError) as error:
-        raise ValueError(f"{path}: no readable video ({_reason(error)}): copy the file again") from None
+        raise UserError(f"{path}: no readable video ({_reason(error)}): copy the file again") from None
     if not container.streams.video:
         container.close()
-        raise ValueError(f"{path}: holds no video stream; expected a video: copy the file again")
+        raise UserError(f"{path}: holds no video stream; expected a video: copy the file again")
     return container, container.streams.video[0]
 
 
@@ -85,7 +85,7 @@ def _header(key: tuple[str, int, str]) -> VideoHeader:
 
 
 def header(path: str) -> VideoHeader:
-    """Read a video's header alone: cheap. Raises ValueError when it is no video."""
+    """Read a video's header alone: cheap. Raises UserError when it is no video."""
     return _header(version(path))
 
 
@@ -100,7 +100,7 @@ def count(path: str) -> int:
 
 
 def mark_of(path: str) -> str:
-    """The mark of a video that `VideoWriter` made; empty for others. Raises ValueError when it is no video."""
+    """The mark of a video that `VideoWriter` made; empty for others. Raises UserError when it is no video."""
     container, _ = _open(path)
     with container:
         return str(container.metadata.get("comment", ""))
@@ -109,7 +109,7 @@ def mark_of(path: str) -> str:
 def probe(path: str) -> VideoInfo:
     """Read a video through, without decoding, and say what it holds.
 
-    Raises ValueError when it is no video, FileNotFoundError when there is no such file. A truncated file does not
+    Raises UserError when it is no video, FileNotFoundError when there is no such file. A truncated file does not
     raise: its `num_frames` is less than its `declared_frames`.
     """
     key = version(path)
@@ -137,7 +137,7 @@ def decode(
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Frames start..stop (the end is exclusive; None: to the last one), exactly, wherever the range starts.
 
-    `threads` is the codec's: one, as many processes decode side by side. Raises ValueError when the file is
+    `threads` is the codec's: one, as many processes decode side by side. Raises UserError when the file is
     truncated or damaged, or has no such frames.
     """
     index = _index(version(path))
@@ -152,7 +152,7 @@ def decode(
         number += 1
         if number == stop:
             return
-    raise ValueError(f"{path}: frame {number} is missing; expected {index.num_frames} frames: copy the file again")
+    raise UserError(f"{path}: frame {number} is missing; expected {index.num_frames} frames: copy the file again")
 
 
 def prefetch(path: str, start: int, stop: int) -> None:
@@ -179,7 +179,7 @@ def _frames(path: str, index: VideoIndex, start: int, stop: int, threads: int) -
                         yield frame
                     number += 1
         except av.error.FFmpegError as error:
-            raise ValueError(f"{path}: frame {number} is damaged ({_reason(error)}): copy the file again") from None
+            raise UserError(f"{path}: frame {number} is damaged ({_reason(error)}): copy the file again") from None
 
 
 def _seek(
@@ -251,13 +251,13 @@ class VideoWriter:
         self._stream: VideoStream | None = None
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
-        """Append a frame. Raises ValueError when its size differs from the first one's."""
+        """Append a frame. Raises UserError when its size differs from the first one's."""
         if self._stream is None:
             self._stream = self._add_stream(*frame.shape[:2])
         stream = self._stream
         if frame.shape[:2] != (stream.height, stream.width):
             found = f"a frame of {frame.shape[0]}x{frame.shape[1]} pixels"
-            raise ValueError(f"{self.path}: {found}; expected {stream.height}x{stream.width}, as the first frame's")
+            raise UserError(f"{self.path}: {found}; expected {stream.height}x{stream.width}, as the first frame's")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         self._container.mux(stream.encode(picture))
 
@@ -276,10 +276,10 @@ class VideoWriter:
         return stream
 
     def close(self) -> None:
-        """Finish the file and give it its name. Raises ValueError when no frame was written."""
+        """Finish the file and give it its name. Raises UserError when no frame was written."""
         if self._stream is None:
             self.discard()
-            raise ValueError(f"{self.path}: no frame was written; expected at least one")
+            raise UserError(f"{self.path}: no frame was written; expected at least one")
         self._container.mux(self._stream.encode(None))
         self._container.close()
         os.replace(self._aside, self.path)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
+from na_ray.values import UserError
+
 # H.264 stores a frame up to so many packets behind the place where it is shown (b-pyramids of x264: 2).
 REORDERED = 4
 # AVI's index counts from a chunk's head, which is so long (bytes).
@@ -107,13 +109,13 @@ class VideoIndex:
         return bisect.bisect_right(self.keys, start)
 
     def check_range(self, path: str, start: int, stop: int) -> None:
-        """Raise ValueError unless the video is whole and has the frames start..stop."""
+        """Raise UserError unless the video is whole and has the frames start..stop."""
         if self.num_frames < self.declared_frames:
             found = f"truncated: {self.num_frames} of {self.declared_frames} frames are there"
-            raise ValueError(f"{path}: {found}: copy the file again")
+            raise UserError(f"{path}: {found}: copy the file again")
         if not 0 <= start <= stop <= self.num_frames:
             expected = f"expected a range within 0..{self.num_frames}"
-            raise ValueError(f"{path}: frames {start}..{stop} do not exist; {expected}")
+            raise UserError(f"{path}: frames {start}..{stop} do not exist; {expected}")
 
     def span(self, start: int, stop: int) -> tuple[int, int]:
         """First byte and end of what decoding the frames start..stop needs: from a key packet on.

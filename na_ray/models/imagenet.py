@@ -8,6 +8,8 @@ import fsspec
 import torch
 from torch import Tensor, nn
 
+from na_ray.values import UserError
+
 WEIGHTS_VARIABLE = "NA_RAY_WEIGHTS"
 """Environment variable that names the folder of published weights."""
 
@@ -32,19 +34,19 @@ def load_weights(
     """Load a file (or an fsspec URL) of ImageNet weights: every tensor must match by name and shape.
 
     `network` names the expected one, `unused` are beginnings of names to skip, `remedy` says what to do without the
-    file, and `sizes` which knobs give the published shapes. Raises ValueError or FileNotFoundError with one line.
+    file, and `sizes` which knobs give the published shapes. Raises UserError or FileNotFoundError with one line.
     """
     own = module.state_dict()
     given = {name: value for name, value in _read(path, network, remedy).items() if not name.startswith(unused)}
     for name, value in own.items():
         # Files older than torch 0.4.1 have no batch counters.
         if name not in given and not name.endswith("num_batches_tracked"):
-            raise ValueError(f"{path}: no tensor {name!r}: expected the state dict of {network}")
+            raise UserError(f"{path}: no tensor {name!r}: expected the state dict of {network}")
         if name in given and given[name].shape != value.shape:
             shapes = f"{tuple(given[name].shape)}, expected {tuple(value.shape)}"
-            raise ValueError(f"{path}: {name!r} has shape {shapes}" + (f" ({sizes})" if sizes else ""))
+            raise UserError(f"{path}: {name!r} has shape {shapes}" + (f" ({sizes})" if sizes else ""))
     if extra := sorted(set(given) - set(own)):
-        raise ValueError(f"{path}: unknown tensor {extra[0]!r}: expected the state dict of {network}")
+        raise UserError(f"{path}: unknown tensor {extra[0]!r}: expected the state dict of {network}")
     module.load_state_dict(own | given)
 
 
@@ -56,7 +58,7 @@ def _read(path: str, network: str, remedy: str) -> Mapping[str, Tensor]:
             weights = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: cannot be read as ImageNet weights: {reason}") from error
+        raise UserError(f"{path}: cannot be read as ImageNet weights: {reason}") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ValueError(f"{path}: expected a state dict of tensors ({network})")
+        raise UserError(f"{path}: expected a state dict of tensors ({network})")
     return weights

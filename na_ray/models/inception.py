@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from na_ray.models.imagenet import find_weights, load_weights
+from na_ray.values import UserError
 
 SIDE = 299
 """Side (px) that pictures are resized to."""
@@ -151,7 +152,7 @@ class Inception(nn.Module):
 def load_inception(folder: str | os.PathLike[str] | None = None) -> Inception:
     """Inception-v3 with `inception_v3*.pth` from `folder` (default: the one that `NA_RAY_WEIGHTS` names).
 
-    Raises FileNotFoundError when the file is absent and ValueError when it is another; one line.
+    Raises FileNotFoundError when the file is absent and UserError when it is another; one line.
     """
     remedy = "set it to a folder with torchvision's inception_v3_google-0cc3c7bd.pth"
     try:
@@ -161,5 +162,5 @@ def load_inception(folder: str | os.PathLike[str] | None = None) -> Inception:
     model = Inception()
     load_weights(model, str(path), "torchvision's Inception-v3", UNUSED, remedy)
     if not all(value.isfinite().all() for value in model.state_dict().values()):
-        raise ValueError(f"{path}: holds numbers that are not finite: copy the file again")
+        raise UserError(f"{path}: holds numbers that are not finite: copy the file again")
     return model

@@ -117,7 +117,7 @@ def load_imagenet(encoder: TextureEncoder, path: str) -> None:
     """Load ImageNet weights of ResNet-34 (torchvision's names) from a file or an fsspec URL.
 
     Every tensor must match by name and shape, but for the parts that are never run (`fc`, `layer4`). An empty `path`
-    keeps the random initialization; either way one line is logged. Raises ValueError (or FileNotFoundError) with one
+    keeps the random initialization; either way one line is logged. Raises UserError (or FileNotFoundError) with one
     line for a file that is absent, unreadable or does not match.
     """
     if not path:

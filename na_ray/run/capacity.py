@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from na_ray.config import TrainConfig
+from na_ray.values import UserError
 
 BOOTSTRAP = Path("ray_bootstrap_config.yaml")
 """Where `ray up` leaves the cluster's configuration, in the home folder of the head."""
@@ -68,18 +69,18 @@ def cpu_share(train: TrainConfig) -> int:
 def check_room(train: TrainConfig, available: dict[str, float], use_gpu: bool) -> None:
     """Refuse what would wait for ever: workers that take all CPUs leave none to decode the videos.
 
-    Raises ValueError, one line. Elastic training must find room for its fewest workers.
+    Raises UserError, one line. Elastic training must find room for its fewest workers.
     """
     fewest = train.min_workers or train.num_workers
     name = "train.min_workers" if train.min_workers else "train.num_workers"
     needed = fewest * train.cpus_per_worker + 1
     if available.get("CPU", 0) < needed:
-        raise ValueError(
+        raise UserError(
             f"{fewest} workers of {train.cpus_per_worker:g} CPUs and a decoder need {needed:g} CPUs, the cluster has "
             f"{available.get('CPU', 0):g}: lower {name} or train.cpus_per_worker"
         )
     if use_gpu and available.get("GPU", 0) < fewest:
-        raise ValueError(
+        raise UserError(
             f"{fewest} workers need as many GPUs, the cluster has {available.get('GPU', 0):g}: "
             f"lower {name}, or choose --train.device cpu"
         )

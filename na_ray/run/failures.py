@@ -7,7 +7,7 @@ from ray.train import UserCallback
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from na_ray.checkpoint import Checkpoints
-from na_ray.values import MISTAKES, StorageError
+from na_ray.values import MISTAKES, StorageError, UserError
 
 
 class Persistence(UserCallback):
@@ -27,7 +27,7 @@ class Persistence(UserCallback):
         causes = [c for failure in worker_exceptions.values() for c in (failure, failure.__cause__)]
         for cause in causes:
             if isinstance(cause, MISTAKES) and not isinstance(cause, StorageError):
-                raise ValueError(last_line(cause))
+                raise UserError(last_line(cause))
         if any(isinstance(cause, RayActorError) and cause.preempted for cause in causes):
             return
         latest = self.checkpoints.latest()
@@ -45,7 +45,7 @@ def last_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
 
 
-def mistake_in(error: TrainingFailedError) -> ValueError | None:
+def mistake_in(error: TrainingFailedError) -> UserError | None:
     """The user's mistake that ended a training, told as any other; None: something else did."""
     causes: list[Any] = []
     if isinstance(error, ControllerError):
@@ -53,4 +53,4 @@ def mistake_in(error: TrainingFailedError) -> ValueError | None:
     elif isinstance(error, WorkerGroupError):
         causes = [c for failure in error.worker_failures.values() for c in (failure, failure.__cause__)]
     found = next((c for c in causes if isinstance(c, MISTAKES)), None)
-    return None if found is None else ValueError(last_line(found))
+    return None if found is None else UserError(last_line(found))

@@ -18,7 +18,7 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from na_ray.config import Experiment
 from na_ray.run.capacity import cpu_share
 from na_ray.run.stream import Row
-from na_ray.values import MISTAKES, StorageError
+from na_ray.values import MISTAKES, StorageError, UserError
 
 # Shards that one Ray Data execution reads; the next one is planned when it ends. Each is a task's entry in the store.
 SEGMENT = 1024
@@ -51,7 +51,7 @@ class Readable(Protocol):
         """Most bytes that the rows of a shard take."""
 
     def room(self, num_lanes: int) -> tuple[int, int]:
-        """Bytes that so many lanes hold, and those left for decoding. Raises ValueError when they are too few."""
+        """Bytes that so many lanes hold, and those left for decoding. Raises UserError when they are too few."""
 
 
 @runtime_checkable
@@ -125,7 +125,7 @@ class Feed:
                 self.skipped += sum(int(row["skipped"]) for row in mixed if "skipped" in row)
                 barren = 0 if mixed else barren + 1
                 if barren > MOST_BARREN:
-                    raise ValueError(f"{plan.where}: no shard of {barren} windows could be read: see na-ray inspect")
+                    raise UserError(f"{plan.where}: no shard of {barren} windows could be read: see na-ray inspect")
                 rng = np.random.default_rng([plan.experiment.train.seed, 1, number])
                 yield lane, [mixed[i] for i in rng.permutation(len(mixed))[drop:]]
 
@@ -143,7 +143,7 @@ def _distributed(plan: Readable, shards: list[Any], room: int) -> Iterator[list[
     item, collected = 0, list[Row]()
     for block in blocks:
         if "mistake" in block:
-            raise (StorageError if block["away"][0] else ValueError)(str(block["mistake"][0]))
+            raise (StorageError if block["away"][0] else UserError)(str(block["mistake"][0]))
         for i, number in enumerate(block["item"]):
             while item < number:
                 yield collected

@@ -22,6 +22,7 @@ from na_ray.checkpoint import Checkpoints, write_json
 from na_ray.config import Experiment, Stage, flatten, from_dict, override, to_dict
 from na_ray.run import space
 from na_ray.run.windows import num_windows
+from na_ray.values import UserError
 
 # Knobs that a resumed run may change: they decide where and how long it runs, not what it computes.
 FREE = {
@@ -122,7 +123,7 @@ def predicted_folder(root: Path, split: str) -> Path:
 def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     """The folder of a run, new or found again, and the experiment with all its values settled. Writes nothing.
 
-    Raises FileExistsError for a run that is there when `resume` is not asked for, ValueError when its knobs differ.
+    Raises FileExistsError for a run that is there when `resume` is not asked for, UserError when its knobs differ.
     """
     root = Path(experiment.storage).expanduser().absolute() / experiment.name
     if experiment.capture and not is_url(experiment.capture):  # workers have another working directory
@@ -145,7 +146,7 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     before, now = flatten(started), flatten(experiment)
     changed = [f"{k}: {before[k]!r} -> {now[k]!r}" for k in now if k not in FREE and before[k] != now[k]]
     if changed:
-        raise ValueError(
+        raise UserError(
             f"{root} was started with other values ({'; '.join(changed)}): restore them or choose another --name"
         )
     return root, experiment

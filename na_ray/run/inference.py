@@ -15,7 +15,7 @@ from na_ray.capture.storage import basename, is_url
 from na_ray.checkpoint import Predictor
 from na_ray.config import Experiment, override
 from na_ray.predict import Request, predict_sequence
-from na_ray.values import MISTAKES
+from na_ray.values import MISTAKES, UserError
 
 Progress = Callable[[int, int], None]
 
@@ -33,7 +33,7 @@ def motions(captures: Sequence[str], splits: Sequence[str], out: Path) -> list[M
     """One motion goes straight into `out`; of several, each into a folder named by its capture and split, as far as
     these differ.
 
-    Raises ValueError or FileNotFoundError, a line a defect, where a capture or split does not exist or two motions
+    Raises UserError or FileNotFoundError, a line a defect, where a capture or split does not exist or two motions
     would share a folder.
     """
     places = [c if is_url(c) else str(Path(c).resolve()) for c in captures]
@@ -45,7 +45,7 @@ def motions(captures: Sequence[str], splits: Sequence[str], out: Path) -> list[M
     folders = [task.out for task in tasks]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice is not None:
-        raise ValueError(f"{twice}: two motions would be written there: predict them one after the other")
+        raise UserError(f"{twice}: two motions would be written there: predict them one after the other")
     return tasks
 
 
@@ -62,7 +62,7 @@ def predict_motions(
     `workers` of them at a time, each on a worker of Ray's with a CPU or, by `device`, a GPU to itself; 0: one after the
     other in this process, where `predictor` is. A task whose worker dies goes on elsewhere where it stopped: captures
     and outputs must be visible to all nodes. `progress` counts frames where `workers` is 0, else motions. Raises
-    ValueError, a line a defect, for the motions that could not be predicted, after the others are done.
+    UserError, a line a defect, for the motions that could not be predicted, after the others are done.
     """
     if workers == 0:
         results = (_attempt(predictor, task, request, progress) for task in tasks)
@@ -87,7 +87,7 @@ def _attempt(predictor: Predictor, task: MotionTask, request: Request, progress:
 def _checked(results: Sequence[Path | str]) -> list[Path]:
     defects = [result for result in results if isinstance(result, str)]
     if defects:
-        raise ValueError("\n".join(defects))
+        raise UserError("\n".join(defects))
     return [Path(result) for result in results]
 
 
@@ -104,7 +104,7 @@ def _on_ray(
     connect(override(Experiment(), {"train.num_workers": workers}))
     has_gpu = ray.cluster_resources().get("GPU", 0) > 0
     if device == "cuda" and not has_gpu:
-        raise ValueError("the cluster has no GPU to predict on: choose --device cpu, or auto")
+        raise UserError("the cluster has no GPU to predict on: choose --device cpu, or auto")
     where = "cuda" if has_gpu and device != "cpu" else "cpu"
     shared = ray.put(_moved(predictor, "cpu"))
     worker = ray.remote(_work).options(num_cpus=1, num_gpus=int(where == "cuda"), max_retries=3)

@@ -20,6 +20,7 @@ from na_ray.run.feed import Feed
 from na_ray.run.folder import RunFolder
 from na_ray.run.notice import Notice
 from na_ray.run.stream import Row
+from na_ray.values import UserError
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def report(setting: Setting, step: int, metrics: dict[str, float], remedy: str) 
     worker = setting.worker
     metrics = worker.mean(metrics)
     if not np.isfinite(metrics["loss"]):
-        raise ValueError(f"the loss is {metrics['loss']} before step {step}: {remedy}")
+        raise UserError(f"the loss is {metrics['loss']} before step {step}: {remedy}")
     if worker.rank == 0:
         setting.run.append(step, metrics)
     return metrics

@@ -10,18 +10,19 @@ from na_ray.capture.defects import find_defects
 from na_ray.config import Experiment, Stage
 from na_ray.models.cost import gemm_rate
 from na_ray.run.stages import STAGES, AnyPlan
+from na_ray.values import UserError
 
 
 def preflight(experiment: Experiment, root: Path) -> dict[Stage, AnyPlan]:
     """Check the capture and print what the run will need. Returns each stage's plan.
 
-    Raises ValueError with every defect of the capture, a line each, or when memory or disk are too small.
+    Raises UserError with every defect of the capture, a line each, or when memory or disk are too small.
     """
     if not experiment.capture:
-        raise ValueError("no capture is named: give one by --capture PATH (na-ray synth makes one)")
+        raise UserError("no capture is named: give one by --capture PATH (na-ray synth makes one)")
     defects = find_defects(experiment.capture)
     if defects:
-        raise ValueError("\n".join(defects))
+        raise UserError("\n".join(defects))
     capture = Capture.open(experiment.capture)
     plans = {stage: STAGES[stage].make_plan(capture, experiment) for stage in experiment.stages}
     lines, operations, need = [f"capture   {experiment.capture}"], 0.0, 0
@@ -32,7 +33,7 @@ def preflight(experiment: Experiment, root: Path) -> dict[Stage, AnyPlan]:
         need += (experiment.train.keep_last + 2) * checkpoint
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
     if free < need:
-        raise ValueError(
+        raise UserError(
             f"{root} has {free / 1e9:.1f} GB free and its checkpoints need {need / 1e9:.1f} GB: "
             "free some, choose another --storage, or lower train.keep_last"
         )

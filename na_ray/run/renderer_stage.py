@@ -111,7 +111,7 @@ class RendererTrainer:
 def outlook(plan: Plan) -> tuple[list[str], float, int]:
     """For the preflight: lines on the model, multiply-adds of the whole training, bytes of a checkpoint.
 
-    Raises ValueError when the bound on memory is too small.
+    Raises UserError when the bound on memory is too small.
     """
     experiment = plan.experiment
     train, data = experiment.train, experiment.data

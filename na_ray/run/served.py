@@ -17,6 +17,7 @@ from na_ray.capture.rig import Pose
 from na_ray.checkpoint import Actor, load_actor
 from na_ray.picture import to_uint8
 from na_ray.render import render_view, texture_map
+from na_ray.values import UserError
 
 
 class ActorModel(PythonModel):
@@ -46,7 +47,7 @@ def _render(actor: Actor, row: dict[Any, Any]) -> dict[str, np.ndarray]:
     columns = ("joints_RT", "rotation", "translation", "joints", "texture", "K", "T_world_camera", "height", "width")
     missing = [name for name in columns if name not in row]
     if missing:
-        raise ValueError(f"column {missing[0]!r} is missing; expected {', '.join(columns)}")
+        raise UserError(f"column {missing[0]!r} is missing; expected {', '.join(columns)}")
     pose = Pose(**{name: np.asarray(row[name], np.float32) for name in columns[:4]}, pose=None)
     K, T_world_camera = (np.asarray(row[name], np.float64) for name in ("K", "T_world_camera"))
     camera = Camera("requested", K, T_world_camera, int(row["height"]), int(row["width"]))

@@ -14,6 +14,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from na_ray.checkpoint import Predictor, load_predictor
 from na_ray.predict import predict_maps
+from na_ray.values import UserError
 
 
 class PredictorModel(PythonModel):
@@ -36,7 +37,7 @@ class PredictorModel(PythonModel):
         """Predict the rows one after the other."""
         assert self.predictor is not None, "load_context comes first"
         if "normals" not in model_input:
-            raise ValueError("column 'normals' is missing; expected normal maps (H, W, 3) of 0..255, a row a frame")
+            raise UserError("column 'normals' is missing; expected normal maps (H, W, 3) of 0..255, a row a frame")
         return list(predict_maps(self.predictor, (np.asarray(row, np.uint8) for row in model_input["normals"])))
 
 

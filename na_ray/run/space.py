@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from na_ray.values import UserError
+
 # Seconds that training stands still for a full disk: less than its workers wait for each other (Ray: 30 minutes).
 PATIENCE = 900.0
 # Seconds between two tries.
@@ -19,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def patiently(write: Callable[[], None], folder: Path, need: int = 0) -> None:
     """Write below `folder` when there are `need` bytes of room; wait where there are not, and try again.
 
-    `write` must leave nothing behind when it fails. Raises ValueError, one line, when `PATIENCE` is over.
+    `write` must leave nothing behind when it fails. Raises UserError, one line, when `PATIENCE` is over.
     """
     until = time.monotonic() + PATIENCE
     while True:
@@ -32,7 +34,7 @@ def patiently(write: Callable[[], None], folder: Path, need: int = 0) -> None:
             if error.errno not in FULL:
                 raise
         if time.monotonic() > until:
-            raise ValueError(
+            raise UserError(
                 f"{folder}: the disk has been full for {PATIENCE / 60:.0f} minutes: free some space, then go on with "
                 "--resume auto from the last checkpoint"
             )

@@ -21,7 +21,7 @@ class Parts:
     """What a stage is made of. The functions take the plan that `make_plan` of the same stage gave."""
 
     make_plan: Callable[[Capture, Experiment], Any]
-    """What to read. Raises ValueError, a line a defect, for what the stage cannot train on."""
+    """What to read. Raises UserError, a line a defect, for what the stage cannot train on."""
     outlook: Callable[[Any], tuple[list[str], float, int]]
     """Lines for the preflight, multiply-adds of the whole training, bytes of a checkpoint."""
     pace: Callable[[Any], Pace]

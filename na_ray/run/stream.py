@@ -20,7 +20,7 @@ from na_ray.capture.image import over_background, resample_area
 from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices, thin_out
 from na_ray.capture.rig import Pose, Rig
 from na_ray.config import Experiment, parse_indices
-from na_ray.values import StorageError
+from na_ray.values import StorageError, UserError
 
 # The coarse test draws pixels that may miss the shell: this many more than needed are sent, the exact test chooses.
 SPARE_RAYS = 1.3
@@ -50,13 +50,13 @@ class Plan:
 
     @staticmethod
     def make(capture: Capture, experiment: Experiment) -> "Plan":
-        """Read the selections of `experiment.data`. Raises ValueError for views or frames that do not exist."""
+        """Read the selections of `experiment.data`. Raises UserError for views or frames that do not exist."""
         data = experiment.data
         split = capture.split(data.train_split)
         views = parse_indices(data.train_views, len(split.cameras))
         frames = parse_indices(data.frames, split.num_frames)
         if frames != list(range(frames[0], frames[-1] + 1)):
-            raise ValueError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
+            raise UserError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
         return Plan(split, capture.rig, experiment, tuple(views), tuple(frames))
 
     @property
@@ -70,7 +70,7 @@ class Plan:
             return list(decode_shard(self, shard))
         except StorageError:
             raise  # no fault of the shard
-        except (ValueError, OSError):
+        except (UserError, OSError):
             if self.experiment.data.on_bad_shard == "fail":
                 raise
             return []
@@ -125,14 +125,14 @@ class Plan:
     def room(self, num_lanes: int) -> tuple[int, int]:
         """Bytes of the windows that a worker with so many lanes holds, and what `data.memory_mb` leaves for decoding.
 
-        Raises ValueError when that is less than two shards.
+        Raises UserError when that is less than two shards.
         """
         data = self.experiment.data
         shard = self.shard_bytes()
         windows = num_lanes * data.shuffle_shards * shard
         left = data.memory_mb * 2**20 - windows
         if left < 2 * shard:
-            raise ValueError(
+            raise UserError(
                 f"DataConfig.memory_mb is {data.memory_mb}: {num_lanes} windows of {data.shuffle_shards} shards take "
                 f"{windows / 2**20:.0f} MB and decoding {2 * shard / 2**20:.0f} MB; raise it or lower data.shard_frames"
             )

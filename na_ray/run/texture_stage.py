@@ -176,7 +176,7 @@ def _multiply_adds(call: Callable[[], object]) -> int:
 def outlook(plan: WindowPlan) -> tuple[list[str], float, int]:
     """For the preflight: lines on the model, multiply-adds of the whole training, bytes of a checkpoint.
 
-    Raises ValueError when the bound on memory is too small, or for weights of VGG-19 that cannot be read.
+    Raises UserError when the bound on memory is too small, or for weights of VGG-19 that cannot be read.
     """
     experiment = plan.experiment
     windows, steps = num_windows(experiment), num_steps(plan)

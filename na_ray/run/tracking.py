@@ -23,6 +23,7 @@ from requests import RequestException
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
+from na_ray.values import UserError
 
 # The server's limit on one request.
 BATCH = 1000
@@ -42,7 +43,7 @@ def where_to_look() -> str:
 def connect(uri: str | None = None) -> MlflowClient:
     """A client of the tracking store, which is made and migrated here if it is new.
 
-    A SQLite store is put into write-ahead mode, so that `mlflow ui` may read while training writes. Raises ValueError,
+    A SQLite store is put into write-ahead mode, so that `mlflow ui` may read while training writes. Raises UserError,
     one line, for a server that does not answer: MLflow itself would try for minutes.
     """
     uri = uri or tracking_uri()
@@ -66,11 +67,11 @@ def connect(uri: str | None = None) -> MlflowClient:
 
 @contextlib.contextmanager
 def needed(remedy: str) -> Iterator[None]:
-    """What happens in here cannot do without MLflow. Raises ValueError, one line, where MLflow does not answer."""
+    """What happens in here cannot do without MLflow. Raises UserError, one line, where MLflow does not answer."""
     try:
         yield
     except (MlflowException, RequestException) as error:
-        raise ValueError(f"{tracking_uri()}: MLflow does not answer ({_reason(error)}): {remedy}") from error
+        raise UserError(f"{tracking_uri()}: MLflow does not answer ({_reason(error)}): {remedy}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -83,7 +84,7 @@ def _check_server(uri: str) -> None:
     except urllib.error.HTTPError:
         return  # it answers, though not to everyone
     except (OSError, ValueError) as error:
-        raise ValueError(f"{uri}: no MLflow server answers ({error}): start it, or unset MLFLOW_TRACKING_URI") from None
+        raise UserError(f"{uri}: no MLflow server answers ({error}): start it, or unset MLFLOW_TRACKING_URI") from None
 
 
 @dataclass(frozen=True)

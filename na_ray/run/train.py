@@ -49,7 +49,7 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
     """Train the stages of an experiment. Returns the folder of the best checkpoint of the last stage.
 
     `resume` goes on with the run of that name in `experiment.storage`, if there is one: from its latest checkpoint,
-    into the same MLflow run. Raises ValueError, FileExistsError or FileNotFoundError, one line a defect, for what the
+    into the same MLflow run. Raises UserError, FileExistsError or FileNotFoundError, one line a defect, for what the
     user can mend.
     """
     root, experiment = open_run(experiment, resume)

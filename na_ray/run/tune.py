@@ -31,6 +31,7 @@ from na_ray.run.sweep.run import Course, run
 from na_ray.run.sweep.space import DEFAULT, Space, check_space, describe, grid, propose, stage_of
 from na_ray.run.sweep.trial import DRIVER_CPUS, Share
 from na_ray.run.train import connect
+from na_ray.values import UserError
 
 # Read by Ray Tune: no files of its own beside the trials', Ctrl-C ends the sweep, no warnings about slow disks.
 ENVIRONMENT = {
@@ -47,7 +48,7 @@ def sweep(
     """Search the space for the highest validation PSNR. Returns the folder of the best trial's best checkpoint.
 
     `resume` goes on with the sweep of that name: trials that have ended stay as they are, the others go on from their
-    checkpoints, into the same MLflow runs. Raises ValueError or FileExistsError, one line, for what the user can mend.
+    checkpoints, into the same MLflow runs. Raises UserError or FileExistsError, one line, for what the user can mend.
     """
     config = config or SweepConfig()
     check_space(space, experiment, config.search)
@@ -76,7 +77,7 @@ def sweep(
     _run(course, share, space, settled.name)
     best = board.best()
     if best is None:
-        raise ValueError(f"no trial of {root} was validated: see the errors above")
+        raise UserError(f"no trial of {root} was validated: see the errors above")
     found = board.run(best).checkpoints.best()
     assert found is not None
     return found
@@ -126,7 +127,7 @@ def _check_disk(experiment: Experiment, checkpoint: int, trials: int, root: Path
     there = sum(f.stat().st_size for f in root.glob("trials/*/*/checkpoints/*/*.pt"))
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
     if free + there < need:
-        raise ValueError(
+        raise UserError(
             f"{root} has {free / 1e9:.1f} GB free and the checkpoints of {trials} trials need up to {need / 1e9:.1f} "
             "GB: free some, choose another --storage, lower train.keep_last or --trials"
         )
@@ -136,7 +137,7 @@ def _check_same(path: Path, now: dict[str, Any]) -> None:
     before = json.loads(path.read_text()) if path.exists() else now
     changed = [f"{k}: {before[k]} -> {now[k]}" for k in now if now[k] != before[k]]
     if changed:
-        raise ValueError(
+        raise UserError(
             f"{path.parent} was started with other terms ({'; '.join(changed)}): restore them or choose another --name"
         )
 
@@ -144,7 +145,7 @@ def _check_same(path: Path, now: dict[str, Any]) -> None:
 def _share(experiment: Experiment, config: SweepConfig) -> Share:
     """Divide the cluster so that every trial that is started can go on: its workers and a decoder find room.
 
-    Raises ValueError, one line, where not even one finds it.
+    Raises UserError, one line, where not even one finds it.
     """
     train = experiment.train
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
@@ -158,13 +159,13 @@ def _share(experiment: Experiment, config: SweepConfig) -> Share:
     if gpus:
         room = min(room, int(available.get("GPU", 0) / gpus))
     if room < 1:
-        raise ValueError(
+        raise UserError(
             f"a trial needs {cpus:g} CPUs" + (f" and {gpus} GPUs" if gpus else "") + " (its workers, and one to decode "
             f"the videos), the cluster has {available.get('CPU', 0):g} and {available.get('GPU', 0):g}: lower "
             "train.num_workers or train.cpus_per_worker"
         )
     if Budget.parse(config.budget).gpu_hours is not None and not gpus:
-        raise ValueError(f"--budget {config.budget}: these trials hold no GPU: give minutes of wall time (90m)")
+        raise UserError(f"--budget {config.budget}: these trials hold no GPU: give minutes of wall time (90m)")
     wanted = config.concurrent or room
     if wanted > room:
         say(f"{wanted} trials side by side need {wanted * cpus:g} CPUs and {wanted * gpus} GPUs: {room} fit, and run")

@@ -20,7 +20,7 @@ from na_ray.capture.storage import join
 from na_ray.config import Experiment, parse_indices
 from na_ray.run.stream import Row
 from na_ray.texture_checks import examine_training, flow_name, read_flow
-from na_ray.values import StorageError
+from na_ray.values import StorageError, UserError
 
 WINDOWS_PER_WORKER = 4
 """Windows of a step on each worker, unless `texture.windows_per_step` says otherwise (parity/vid2vid 4.6)."""
@@ -82,17 +82,17 @@ class WindowPlan:
     def make(capture: Capture, experiment: Experiment) -> "WindowPlan":
         """Read the selections of `experiment.data`.
 
-        Raises ValueError, a line a defect, where the stage cannot be trained on the training split.
+        Raises UserError, a line a defect, where the stage cannot be trained on the training split.
         """
         data = experiment.data
         split = capture.split(data.train_split)
         chosen = parse_indices(data.frames, split.num_frames)
         frames = range(chosen[0], chosen[-1] + 1)
         if chosen != list(frames):
-            raise ValueError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
+            raise UserError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
         report = examine_training(split, frames, experiment.texture)
         if report.defects:
-            raise ValueError("\n".join(report.defects))
+            raise UserError("\n".join(report.defects))
         return WindowPlan(split, capture.rig, experiment, frames)
 
     @property
@@ -108,13 +108,13 @@ class WindowPlan:
     def room(self, num_lanes: int) -> tuple[int, int]:
         """Bytes of the windows that a worker with so many lanes holds, and what `data.memory_mb` leaves for decoding.
 
-        Raises ValueError when that is less than two windows.
+        Raises UserError when that is less than two windows.
         """
         memory = self.experiment.data.memory_mb
         window = self.shard_bytes()
         left = memory * 2**20 - num_lanes * window
         if left < 2 * window:
-            raise ValueError(
+            raise UserError(
                 f"DataConfig.memory_mb is {memory}: {num_lanes} windows of {self.longest()} frames at {self.side} px "
                 f"take {num_lanes * window / 2**20:.0f} MB and decoding {2 * window / 2**20:.0f} MB; raise it or lower "
                 "texture.max_window"
@@ -135,7 +135,7 @@ class WindowPlan:
 
         `labels` and `images` (T, h, w, 3) uint8 are normal and texture maps, `frames` (T,) their positions, `skipped`
         the draws that could not be read; for flow from files, `flows` (T, 2, h, w) in pixels and `confidences`
-        (T, h, w) float32. Raises ValueError or OSError for files that cannot be read; with `data.on_bad_shard` "skip"
+        (T, h, w) float32. Raises UserError or OSError for files that cannot be read; with `data.on_bad_shard` "skip"
         another draw takes their place, and only `MOST_ATTEMPTS` bad ones raise.
         """
         for attempt in range(MOST_ATTEMPTS):
@@ -143,10 +143,10 @@ class WindowPlan:
                 return [self._read(*self.draw(clip, attempt)) | {"skipped": np.array(attempt)}]
             except StorageError:
                 raise  # no fault of the window
-            except (ValueError, OSError):
+            except (UserError, OSError):
                 if self.experiment.data.on_bad_shard == "fail":
                     raise
-        raise ValueError(f"{self.where}: none of {MOST_ATTEMPTS} windows could be read: see na-ray inspect")
+        raise UserError(f"{self.where}: none of {MOST_ATTEMPTS} windows could be read: see na-ray inspect")
 
     def prefetch(self, clip: Clip) -> None:
         """Begin to fetch a window's packets, where the capture lies behind a URL."""

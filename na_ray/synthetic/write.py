@@ -22,6 +22,7 @@ from na_ray.synthetic.motion import FRAME_RATE
 from na_ray.synthetic.scene import film, ring
 from na_ray.synthetic.shading import Studio
 from na_ray.synthetic.skeleton import tpose_rotvecs
+from na_ray.values import UserError
 
 NORMAL_VIDEO = "normal_modifysmpluv0.1_smooth3e-2.avi"
 TEXTURE_VIDEO = "tex_modifysmpluv0.1_smooth3e-2.avi"
@@ -46,7 +47,7 @@ def write_capture(
     Images are `resolution` x `resolution`, maps `texture_size` x `texture_size`; the texture maps are unwrapped from
     the views. `progress(done, total)` is called after every frame. The same arguments write the same bytes. The capture
     is written aside and renamed when complete. Raises FileExistsError when `out` exists and `overwrite` is not set, and
-    ValueError for numbers out of range or when `overwrite` would replace something that is no capture.
+    UserError for numbers out of range or when `overwrite` would replace something that is no capture.
     """
     out = os.path.abspath(os.fspath(out))
     _check_numbers(frames=frames, test_frames=test_frames, cameras=cameras)
@@ -65,7 +66,7 @@ def write_capture(
 def _check_numbers(least: int = 1, **numbers: int) -> None:
     for name, value in numbers.items():
         if value < least:
-            raise ValueError(f"{name} is {value}: it must be at least {least}")
+            raise UserError(f"{name} is {value}: it must be at least {least}")
 
 
 def _check_free(out: str, overwrite: bool) -> None:
@@ -74,9 +75,7 @@ def _check_free(out: str, overwrite: bool) -> None:
     if not overwrite:
         raise FileExistsError(f"{out} exists: choose another folder, or allow overwriting")
     if not os.path.isfile(os.path.join(out, "canonical.obj")):
-        raise ValueError(
-            f"{out} is no capture (it holds no canonical.obj): it will not be overwritten, remove it first"
-        )
+        raise UserError(f"{out} is no capture (it holds no canonical.obj): it will not be overwritten, remove it first")
 
 
 def _move(aside: str, out: str) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from na_ray.models.vid2vid.blocks import SLOPE, Convolution, SpadeBlock, initialize
 from na_ray.models.vid2vid.embed import Embedder
 from na_ray.models.vid2vid.flow import FlowNetwork, warp
+from na_ray.values import UserError
 from na_ray.vid2vid_config import Vid2vidConfig
 
 
@@ -91,7 +92,7 @@ class Generator(nn.Module):
         """The frame of a label map, given the labels and images of the k = 0, 1 or 2 frames before it, oldest first.
 
         Maps are in [-1, 1], at the configuration's `resolution`. `previous`: `Generated.embedding` of the frame before,
-        which saves computing it again (evaluation mode only). Raises ValueError for maps of another size.
+        which saves computing it again (evaluation mode only). Raises UserError for maps of another size.
         """
         self._check_size(label)
         current = self.label_embedder(label)
@@ -113,7 +114,7 @@ class Generator(nn.Module):
     def _check_size(self, label: Tensor) -> None:
         if tuple(label.shape[2:]) != self.config.resolution:
             (height, width), (found_height, found_width) = self.config.resolution, label.shape[2:]
-            raise ValueError(
+            raise UserError(
                 f"maps of {found_height}x{found_width} pixels: the generator works at {height}x{width} "
                 "(vid2vid.resolution): resize them"
             )

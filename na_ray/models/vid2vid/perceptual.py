@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from na_ray.models.imagenet import WEIGHTS_VARIABLE, find_weights, load_weights
 from na_ray.models.vid2vid.losses import mean_difference
+from na_ray.values import UserError
 from na_ray.vid2vid_config import TextureConfig
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -108,10 +109,10 @@ class LaplacianPyramid(nn.Module):
 def load_perceptual(config: TextureConfig) -> tuple[nn.Module, str]:
     """The perceptual loss that a configuration asks for (image, target -> scalar), and what to tell the user of it.
 
-    Raises FileNotFoundError or ValueError with one line for weights that are absent, unreadable or do not match.
+    Raises FileNotFoundError or UserError with one line for weights that are absent, unreadable or do not match.
     """
     if config.perceptual == "pyramid" and config.vgg_weights:
-        raise ValueError("texture.vgg_weights names a file that texture.perceptual pyramid does not read: drop one")
+        raise UserError("texture.vgg_weights names a file that texture.perceptual pyramid does not read: drop one")
     path = "" if config.perceptual == "pyramid" else config.vgg_weights or _published_file()
     if path:
         vgg = Vgg19()

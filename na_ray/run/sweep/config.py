@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from na_ray.values import UserError
+
 Search = Literal["optuna", "random", "grid"]
 Scheduler = Literal["asha", "pbt", "none"]
 
@@ -17,12 +19,12 @@ class Budget:
 
     @staticmethod
     def parse(text: str) -> "Budget":
-        """`90m`, `1.5h`, `12gpuh`; empty: no bound. Raises ValueError, one line."""
+        """`90m`, `1.5h`, `12gpuh`; empty: no bound. Raises UserError, one line."""
         if not text:
             return Budget()
         found = re.fullmatch(r"([0-9]*\.?[0-9]+)(m|h|gpuh)", text)
         if found is None or float(found[1]) <= 0:
-            raise ValueError(f"--budget {text}: write minutes or hours of wall time (90m, 1.5h) or GPU-hours (12gpuh)")
+            raise UserError(f"--budget {text}: write minutes or hours of wall time (90m, 1.5h) or GPU-hours (12gpuh)")
         amount = float(found[1])
         if found[2] == "gpuh":
             return Budget(gpu_hours=amount)
@@ -53,5 +55,5 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         if self.trials < 1 or self.concurrent < 0:
-            raise ValueError(f"--trials {self.trials} --concurrent {self.concurrent}: at least 1 and 0")
+            raise UserError(f"--trials {self.trials} --concurrent {self.concurrent}: at least 1 and 0")
         Budget.parse(self.budget)

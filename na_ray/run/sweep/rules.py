@@ -19,6 +19,7 @@ from na_ray.run.loop import Pace
 from na_ray.run.sweep.board import SCORE, Board, State, Trial
 from na_ray.run.sweep.config import Scheduler
 from na_ray.run.sweep.space import Knobs, Space
+from na_ray.values import UserError
 
 SCHEDULES = {
     "optim.lr",
@@ -197,23 +198,23 @@ def _perturb(domain: Domain, value: Any, random: np.random.Generator) -> Any:
 
 
 def make_rule(name: Scheduler, board: Board, pace: Pace, space: Space, seed: int) -> Rule:
-    """The rule of that name. Raises ValueError, one line, where it cannot work on the space or without validations."""
+    """The rule of that name. Raises UserError, one line, where it cannot work on the space or without validations."""
     every = f"{'train' if board.stage == 'renderer' else 'texture'}.validate_every"
     if name == "none":
         return NoRule()
     if not 0 < pace.validate_every < pace.steps:
-        raise ValueError(
+        raise UserError(
             f"--scheduler {name} judges trials by validations on the way, and {every} is {pace.validate_every} of "
             f"{pace.steps} steps: lower it, or use --scheduler none"
         )
     lengths = [k for k in space if k in ("train.steps", every, "texture.epochs", "texture.steps")]
     if lengths:
-        raise ValueError(f"--scheduler {name} compares trials at equal steps: {lengths[0]} can vary with none only")
+        raise UserError(f"--scheduler {name} compares trials at equal steps: {lengths[0]} can vary with none only")
     if name == "asha":
         return Asha(board, pace)
     others = [knob for knob in space if knob not in SCHEDULES]
     if others:
-        raise ValueError(
+        raise UserError(
             f"--scheduler pbt changes knobs during training, and {others[0]} cannot: it can vary "
             f"{', '.join(sorted(SCHEDULES))}"
         )

@@ -17,6 +17,7 @@ from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUnifo
 
 from na_ray.config import Experiment, Stage, flatten, override
 from na_ray.run.sweep.config import Search
+from na_ray.values import UserError
 
 Space = Mapping[str, Domain]
 Knobs = dict[str, Any]
@@ -48,18 +49,18 @@ STAGE_OF: dict[str, Stage] = {"vid2vid": "texture", "texture": "texture", "rende
 def parse_space(specs: tuple[str, ...], experiment: Experiment) -> Space:
     """The space of `--space NAME=32,64,96`, `NAME=1e-5..1e-3` and `NAME=1e-5..1e-3:log` (both ends are included).
 
-    Raises ValueError, one line, for what cannot be read.
+    Raises UserError, one line, for what cannot be read.
     """
     knobs, space = flatten(experiment), {}
     for spec in specs:
         name, equals, values = spec.partition("=")
         name = name.replace("-", "_")
         if not (name and equals and values):
-            raise ValueError(f"--space {spec}: write NAME=VALUE,VALUE,... or NAME=LOW..HIGH or NAME=LOW..HIGH:log")
+            raise UserError(f"--space {spec}: write NAME=VALUE,VALUE,... or NAME=LOW..HIGH or NAME=LOW..HIGH:log")
         if name in space:
-            raise ValueError(f"--space {spec}: {name} is given twice")
+            raise UserError(f"--space {spec}: {name} is given twice")
         if any(knob.startswith(f"{name}.") for knob in knobs):
-            raise ValueError(f"--space {spec}: {name} is a section: name one of its knobs")
+            raise UserError(f"--space {spec}: {name} is a section: name one of its knobs")
         if name not in knobs:
             override(experiment, {name: None})  # says which names there are
         text = isinstance(knobs[name], str)
@@ -90,7 +91,7 @@ def _range(spec: str, values: str) -> Domain:
     numbers = all(type(v) in (int, float) and math.isfinite(v) for v in (low, high))
     log = scale == "log"
     if not numbers or low >= high or (colon and not log) or (log and low <= 0):
-        raise ValueError(f"--space {spec}: a range is LOW..HIGH of two growing numbers, with :log positive ones")
+        raise UserError(f"--space {spec}: a range is LOW..HIGH of two growing numbers, with :log positive ones")
     if isinstance(low, int) and isinstance(high, int):
         return tune.lograndint(low, high + 1) if log else tune.randint(low, high + 1)
     return tune.loguniform(low, high) if log else tune.uniform(low, high)
@@ -99,15 +100,15 @@ def _range(spec: str, values: str) -> Domain:
 def check_space(space: Space, experiment: Experiment, search: Search) -> None:
     """Refuse names that do not exist, values out of range, and what the search cannot draw from.
 
-    Raises ValueError, one line.
+    Raises UserError, one line.
     """
     if not space:
-        raise ValueError("the sweep varies nothing: give a --space NAME=VALUES")
+        raise UserError("the sweep varies nothing: give a --space NAME=VALUES")
     for name, domain in space.items():
         if name in FIXED:
-            raise ValueError(f"a sweep cannot vary {name}: it is the same for all trials")
+            raise UserError(f"a sweep cannot vary {name}: it is the same for all trials")
         if search == "grid" and not isinstance(domain, Categorical):
-            raise ValueError(f"a grid needs values, and {name} is a range: list them, or use --search random or optuna")
+            raise UserError(f"a grid needs values, and {name} is a range: list them, or use --search random or optuna")
         for value in _ends(domain):
             override(experiment, {name: value})
 
@@ -120,21 +121,21 @@ def _ends(domain: Domain) -> list[Any]:
         return [domain.lower, domain.upper - 1]
     if isinstance(domain, Float):
         return [domain.lower, domain.upper]
-    raise ValueError(f"{domain} is no domain of a sweep: use ray.tune's choice, uniform, loguniform or randint")
+    raise UserError(f"{domain} is no domain of a sweep: use ray.tune's choice, uniform, loguniform or randint")
 
 
 def stage_of(space: Space, experiment: Experiment) -> Stage:
     """The stage that a sweep trains: the one its knobs concern, else the last of the experiment.
 
-    Raises ValueError where the knobs concern both, or a stage that the experiment does not train.
+    Raises UserError where the knobs concern both, or a stage that the experiment does not train.
     """
     concerned = {STAGE_OF[name.split(".")[0]]: name for name in space if name.split(".")[0] in STAGE_OF}
     if len(concerned) > 1:
         names = " and ".join(sorted(concerned.values()))
-        raise ValueError(f"{names} concern two stages, and neither's score depends on the other's: sweep one by one")
+        raise UserError(f"{names} concern two stages, and neither's score depends on the other's: sweep one by one")
     stage = next(iter(concerned), experiment.stages[-1])
     if stage not in experiment.stages:
-        raise ValueError(
+        raise UserError(
             f"{concerned[stage]} concerns the {stage} stage, which is not trained: --stages has {experiment.stages}"
         )
     return stage
