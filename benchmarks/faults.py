@@ -97,7 +97,7 @@ def skipped(scene: Scene) -> None:
     scene.damage_video()
 
 
-ELASTIC: dict[str, object] = {"train.min_workers": 1, "train.frames_per_step": 2}
+ELASTIC: dict[str, object] = {"train.min_workers": 1, "train.global_batch": 2}
 # So long, and with so little memory, that videos are read on after the fault.
 LONG: dict[str, object] = {"train.steps": 600, "data.memory_mb": 4}
 

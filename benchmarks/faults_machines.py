@@ -53,7 +53,7 @@ class Cluster:
         self.ray.worker_nodes.clear()
 
     def announce(self, node: Any, seconds: float) -> None:
-        """Say that a machine will be taken, as `na_ray.run.preemption` does."""
+        """Say that a machine will be taken, as `na_ray.run.cluster.spot_watcher` does."""
         subprocess.run(
             [
                 *(sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", self.ray.address),

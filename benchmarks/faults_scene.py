@@ -78,9 +78,9 @@ def experiment(folder: Path, capture: Path, knobs: dict[str, object]) -> Experim
         "data.rays_per_view": 256,
         "data.shard_frames": 4,
         "data.memory_mb": 64,
-        "renderer.samples_per_ray": 12,
-        "renderer.hidden": 48,
-        "renderer.encoder_width": 8,
+        "nerf.samples_per_ray": 12,
+        "nerf.hidden": 48,
+        "nerf.encoder_width": 8,
         "train.steps": 200,
         "train.num_workers": 2,
         "train.cpus_per_worker": 2.0,
@@ -144,7 +144,7 @@ class Scene:
 
     def record(self) -> list[dict[str, Any]]:
         """The lines of the run's record that hold losses."""
-        path = self.run / "renderer" / "metrics.jsonl"
+        path = self.run / "nerf" / "metrics.jsonl"
         text = path.read_text() if path.exists() else ""
         return [line for line in map(json.loads, text.splitlines()) if "loss" in line["metrics"]]
 
@@ -239,11 +239,10 @@ class Scene:
         ]
         ids = json.loads((self.run / "tracking.json").read_text())
         history = [
-            m.step
-            for m in MlflowClient(f"http://127.0.0.1:{self.server.port}").get_metric_history(ids["renderer"], "loss")
+            m.step for m in MlflowClient(f"http://127.0.0.1:{self.server.port}").get_metric_history(ids["nerf"], "loss")
         ]
         log = (self.folder / "driver.log").read_text().splitlines()
-        told = [text for text in log if text.startswith(("error:", "MLflow", "renderer: "))]
+        told = [text for text in log if text.startswith(("error:", "MLflow", "nerf: "))]
         wanted = self.experiment.train.steps
         return Outcome(
             finished=code == 0 and steps[-1] == wanted,

@@ -31,8 +31,8 @@ from na_ray.capture.storage import read_bytes
 from na_ray.checkpoint import Predictor
 from na_ray.config import Experiment, override
 from na_ray.models.vid2vid.generator import Generator
-from na_ray.normals import Format, write_normals
-from na_ray.predict import Request, predict_sequence
+from na_ray.motion.normals import Format, write_normals
+from na_ray.motion.predict import Request, predict_sequence
 from na_ray.synthetic.write import write_capture
 
 ASKED = 60.0

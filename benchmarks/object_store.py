@@ -3,7 +3,7 @@
     python benchmarks/object_store.py [--capture PATH] [--shards 96] [--delay-ms 20] [--memory-mb 128]
 
 A capture is uploaded to moto's S3 server on 127.0.0.1, a process of its own that counts what it sends. Then the same
-shards are delivered by the same `Feed` from local disk, from the store, and from the store with `--delay-ms` before
+shards are delivered by the same `StepLoader` from local disk, from the store, and from the store with `--delay-ms` before
 each answer, as a distant one has: by a thread of this process, and by Ray Data on the cluster's CPUs. A first pass
 warms the processes (headers, indices and transforms are known), then others are measured in turns, from their first
 row to their last: medians are printed.
@@ -32,9 +32,9 @@ from streaming import cpu_seconds, peak_memory
 
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
-from na_ray.run.feed import Feed
-from na_ray.run.stream import Order, Plan, Shard
-from na_ray.run.train import connect
+from na_ray.run.data.frames import FrameDataset, FrameSampler, Shard
+from na_ray.run.data.loader import StepLoader
+from na_ray.run.train.driver import connect
 from na_ray.synthetic.write import write_capture
 
 PLACE = "lab/capture"
@@ -42,21 +42,21 @@ PLACE = "lab/capture"
 
 @dataclass(frozen=True)
 class Part:
-    """Some windows of an order, so that a feed reads these and no more."""
+    """Some windows of an order, so that a loader reads these and no more."""
 
-    order: Order
+    order: FrameSampler
     first: int
     stop: int
 
     @property
-    def plan(self) -> Plan:
+    def dataset(self) -> FrameDataset:
         """What is read."""
-        return self.order.plan
+        return self.order.dataset
 
     @property
-    def lanes(self) -> tuple[int, ...]:
+    def slots(self) -> tuple[int, ...]:
         """One."""
-        return self.order.lanes
+        return self.order.slots
 
     def windows(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
         """Those of the order."""
@@ -76,26 +76,26 @@ def packets(path: str) -> tuple[list[int], list[int], int]:
     return sizes, [n for n, (_, key) in enumerate(found) if key], os.path.getsize(path) - sum(sizes)
 
 
-def videos(plan: Plan, shard: Shard) -> list[str]:
+def videos(dataset: FrameDataset, shard: Shard) -> list[str]:
     """The videos that a shard reads."""
-    return [path for path in (plan.split.texture_video, *map(plan.split.video, shard.views)) if path]
+    return [path for path in (dataset.split.texture_video, *map(dataset.split.video, shard.views)) if path]
 
 
-def needed(plan: Plan, shards: list[Shard]) -> int:
-    """Bytes of the packets without which the shards cannot be decoded. `plan` is of the local capture."""
+def needed(dataset: FrameDataset, shards: list[Shard]) -> int:
+    """Bytes of the packets without which the shards cannot be decoded. `dataset` is of the local capture."""
     total = 0
     for shard in shards:
-        for path in videos(plan, shard):
+        for path in videos(dataset, shard):
             sizes, keys, _ = packets(path)
             total += sum(sizes[max(k for k in keys if k <= shard.start) : shard.stop])
     return total
 
 
-def needed_once(plan: Plan, shards: list[Shard]) -> int:
+def needed_once(dataset: FrameDataset, shards: list[Shard]) -> int:
     """Bytes of the headers and indices of the shards' videos, and of the frames' transforms."""
-    paths = {path for shard in shards for path in videos(plan, shard)}
-    numbers = {plan.split.frames[f] for shard in shards for f in range(shard.start, shard.stop)}
-    series = plan.split.files.transforms
+    paths = {path for shard in shards for path in videos(dataset, shard)}
+    numbers = {dataset.split.frames[f] for shard in shards for f in range(shard.start, shard.stop)}
+    series = dataset.split.files.transforms
     with zipfile.ZipFile(series.folder) as archive:
         members = sum(archive.getinfo(series.name(n)).compress_size for n in numbers)
     return sum(packets(path)[2] for path in paths) + members
@@ -120,13 +120,13 @@ class Delivery:
 def deliver(server: ObjectServer, part: Part, distributed: bool) -> Delivery:
     """Deliver all rows of some windows."""
     rows = sum(s.stop - s.start for s in part.shards())
-    frames = (rows - 1) * (1 + part.plan.experiment.data.views_per_frame)
+    frames = (rows - 1) * (1 + part.dataset.experiment.data.views_per_frame)
     server.reset()
-    feed = iter(Feed(part, distributed))
-    next(feed)
+    loader = iter(StepLoader(part, distributed))
+    next(loader)
     start, before, served = time.perf_counter(), cpu_seconds(), server_seconds(server)
     for _ in range(rows - 1):
-        next(feed)
+        next(loader)
     passed, served = time.perf_counter() - start, server_seconds(server) - served
     counts = server.counts().values()
     return Delivery(
@@ -144,11 +144,13 @@ def server_seconds(server: ObjectServer) -> float:
     return float(times.user + times.system)
 
 
-def compare(server: ObjectServer, local: Plan, remote: Plan, options: argparse.Namespace, distributed: bool) -> None:
+def compare(
+    server: ObjectServer, local: FrameDataset, remote: FrameDataset, options: argparse.Namespace, distributed: bool
+) -> None:
     """Print the figures of one way to decode."""
     windows = options.shards // local.experiment.data.shuffle_shards
     halves = ((0, windows // 4), (windows // 4, windows))
-    here, there = ([Part(Order(plan, (0,), 1, 0), *half) for half in halves] for plan in (local, remote))
+    here, there = ([Part(FrameSampler(dataset, (0,), 1, 0), *half) for half in halves] for dataset in (local, remote))
     warm, shards = here[0].shards(), here[1].shards()
     print(f"\n{'by Ray Data' if distributed else 'by a thread of this process'}, {len(shards)} shards measured")
     first = deliver(server, there[0], distributed)
@@ -204,10 +206,10 @@ def measure(server: ObjectServer, options: argparse.Namespace) -> None:
     """Measure and print."""
     knobs = {"data.resolution": None, "data.train_views": "all", "data.views_per_frame": 2, "data.shuffle_shards": 2}
     experiment = override(Experiment(capture=options.capture), knobs | {"data.shard_frames": 8})
-    local, remote = (Plan.make(Capture.open(p), experiment) for p in (options.capture, f"s3://{PLACE}"))
+    local, remote = (FrameDataset.make(Capture.open(p), experiment) for p in (options.capture, f"s3://{PLACE}"))
     connect(experiment)  # its workers inherit the endpoint
     bounded = override(experiment, {"data.memory_mb": options.memory_mb})
-    store, process = peak_memory(Plan.make(Capture.open(f"s3://{PLACE}"), bounded), 3 * options.memory_mb)
+    store, process = peak_memory(FrameDataset.make(Capture.open(f"s3://{PLACE}"), bounded), 3 * options.memory_mb)
     print(
         f"memory: {3 * options.memory_mb} MB streamed from the store within a budget of {options.memory_mb} MB",
         end=": ",

@@ -1,4 +1,4 @@
-"""Compare the renderer with the numbers of the original implementation, array by array.
+"""Compare the NeRF with the numbers of the original implementation, array by array.
 
     python benchmarks/parity.py --data FOLDER [--dtype float32]
 
@@ -22,16 +22,16 @@ from torch import Tensor
 
 from na_ray.body.body import PosedBody
 from na_ray.body.triangles import project_to_faces
-from na_ray.models.march import sample_along_rays
-from na_ray.models.renderer import Renderer
-from na_ray.models.texture import feature_pyramid, lookup
-from na_ray.models.unpose import unpose, vertex_transforms
+from na_ray.models.nerf.canonical import unpose, vertex_transforms
+from na_ray.models.nerf.renderer import Nerf
+from na_ray.models.nerf.sampling import sample_along_rays
+from na_ray.models.nerf.texture_encoder import feature_pyramid, lookup
 
 
 def posenc(fixture: Fixture, table: Table) -> None:
     """The three positional encodings."""
     data, f64 = fixture.load("posenc"), fixture.dtype == torch.float64
-    radiance = fixture.renderer().field
+    radiance = fixture.nerf().field
     modules = {
         "local": (radiance.surface_encoding, 1e-5),
         "density_pos": (radiance.position_encoding, 5e-5),
@@ -52,7 +52,7 @@ def big_texture(fixture: Fixture) -> Tensor:
 def texture_encoder(fixture: Fixture, table: Table) -> None:
     """The feature pyramid, in evaluation and training mode."""
     data, f64 = fixture.load("texture_encoder"), fixture.dtype == torch.float64
-    encoder = fixture.renderer().encoder
+    encoder = fixture.nerf().encoder
     small = fixture.tensor(data["input64"] / np.float32(255)).permute(2, 0, 1)
     table.check("texture_encoder", "eval_out", feature_pyramid(encoder(small)), data["eval_out"], 1e-6 if f64 else 2e-4)
     big = feature_pyramid(encoder(big_texture(fixture)))
@@ -71,19 +71,19 @@ def texture_encoder(fixture: Fixture, table: Table) -> None:
             table.check("texture_encoder", name, state[bn], data[name], 1e-6 if f64 else 1e-5)
 
 
-def field_values(fixture: Fixture, renderer: Renderer, data: Any) -> dict[str, Tensor]:
+def field_values(fixture: Fixture, nerf: Nerf, data: Any) -> dict[str, Tensor]:
     """Every intermediate of the field at the fixture's points."""
-    posed, radiance = fixture.pose(renderer, 0), renderer.field
+    posed, radiance = fixture.pose(nerf, 0), nerf.field
     world, directions = fixture.tensor(data["xyz_world"]), fixture.tensor(data["ray_dir"])
     kept: dict[str, Tensor] = {}
     for name, layer in {"feat_layer3": radiance.shape[3], "feat_layer4": radiance.shape[4]}.items():
         layer.register_forward_hook(lambda _, __, out, name=name: kept.update({name: out.clone().relu()}))
     radiance.density_hidden.register_forward_hook(lambda _, __, out: kept.update(density_hidden=out.clone().relu()))
-    scene = renderer._prepare(posed)
+    scene = nerf._prepare(posed)
     local = posed.to_normalized(world)
     faces = scene.surface.closest(local, parity=True)
-    samples = renderer._locate(scene, world, torch.zeros_like(world), world.new_zeros(len(world), 1))
-    latents = renderer.encoder(fixture.texture(0))
+    samples = nerf._locate(scene, world, torch.zeros_like(world), world.new_zeros(len(world), 1))
+    latents = nerf.encoder(fixture.texture(0))
     sampled = lookup(feature_pyramid(latents).permute(1, 2, 0).contiguous(), samples.uv)
     projected = lookup(radiance.project(latents, fixture.texture(0)), samples.uv)
     attnout = radiance.surface_features(samples.surface)
@@ -143,7 +143,7 @@ FIELD_TOLERANCES = {
 def field_arrays(fixture: Fixture, table: Table) -> None:
     """The field at 300 points."""
     data, f64 = fixture.load("field"), fixture.dtype == torch.float64
-    found = field_values(fixture, fixture.renderer(), data)
+    found = field_values(fixture, fixture.nerf(), data)
     clean = None if f64 else ~data["ambiguous"]
     for name, tolerances in FIELD_TOLERANCES.items():
         if f64 or name != "face":
@@ -154,8 +154,8 @@ def render_arrays(fixture: Fixture, table: Table) -> None:
     """Whole pictures, and what lies along their rays."""
     data = fixture.load("render")
     for name, frame in {"img32": 1, "noseam32": 1, "f0v1": 0, "f2v2half": 2}.items():
-        renderer = fixture.renderer(seams=name != "noseam32")
-        posed = fixture.pose(renderer, frame)
+        nerf = fixture.nerf(seams=name != "noseam32")
+        posed = fixture.pose(nerf, frame)
         height, width = data[f"{name}_image01"].shape[:2]
         y, x = np.mgrid[:height, :width] * (2 if name == "f2v2half" else 1)
         pixels = np.stack([x.ravel(), y.ravel()], axis=1)
@@ -163,31 +163,31 @@ def render_arrays(fixture: Fixture, table: Table) -> None:
         tolerance = 1e-7 if fixture.dtype == torch.float64 else 5e-7
         table.check("render", f"{name}_ray_dir", directions, data[f"{name}_ray_dir"], tolerance)
         kept: list[tuple[Tensor, ...]] = []
-        evaluate = renderer._evaluate
-        renderer._evaluate = lambda *args, kept=kept, evaluate=evaluate: kept.append(evaluate(*args)) or kept[-1]  # type: ignore[method-assign]
-        found = renderer(posed, fixture.texture(frame), origins, directions)
+        evaluate = nerf._evaluate
+        nerf._evaluate = lambda *args, kept=kept, evaluate=evaluate: kept.append(evaluate(*args)) or kept[-1]  # type: ignore[method-assign]
+        found = nerf(posed, fixture.texture(frame), origins, directions)
         clean = np.ones(len(directions), bool)
         if f"{name}_sample_ambiguous" in data.files:
             clean[data[f"{name}_hit"]] = ~data[f"{name}_sample_ambiguous"].any(1)
         _check_picture(fixture, table, name, found, data, clean)
         if f"{name}_near" in data.files:
             sigma, color = (torch.cat(parts) for parts in zip(*kept, strict=True))
-            _check_samples(fixture, table, name, renderer, posed, origins, directions, sigma, color, data)
+            _check_samples(fixture, table, name, nerf, posed, origins, directions, sigma, color, data)
 
 
 def _check_picture(fixture: Fixture, table: Table, name: str, found: Any, data: Any, clean: Any) -> None:
     table.check("render", f"{name}_hit", found.hit, data[f"{name}_hit"], 0)
-    values = {"colors": found.colors, "depths": found.depths, "missed": found.missed}
+    values = {"colors": found.colors, "depths": found.depths, "transmittance": found.transmittance}
     image = ((found.colors + 1) / 2).clamp(0, 1)
     reference = data[f"{name}_image01"].reshape(-1, 3)
     if fixture.dtype == torch.float64:
-        for key, tolerance in {"colors": 5e-5, "depths": 1e-4, "missed": 5e-5}.items():
+        for key, tolerance in {"colors": 5e-5, "depths": 1e-4, "transmittance": 5e-5}.items():
             table.check("render", f"{name}_{key}", values[key], data[f"{name}_{key}"], tolerance, clean)
         table.check("render", f"{name}_image01", image, reference, 5e-5, clean)
         return
     # Ambiguous samples are flagged for two of the pictures only: of the others, the median is meaningful in float32.
     flagged = f"{name}_sample_ambiguous" in data.files
-    limits = {"colors": (1e-4, 3e-3), "depths": (2e-4, 5e-3), "missed": (1e-4, 3e-3)}
+    limits = {"colors": (1e-4, 3e-3), "depths": (2e-4, 5e-3), "transmittance": (1e-4, 3e-3)}
     for key, (median, most) in limits.items():
         quantiles = {0.5: median} | ({0.99: most} if flagged else {})
         table.quantiles("render", f"{name}_{key}", values[key], data[f"{name}_{key}"], quantiles, clean)
@@ -197,7 +197,7 @@ def _check_samples(
     fixture: Fixture,
     table: Table,
     name: str,
-    renderer: Renderer,
+    nerf: Nerf,
     posed: PosedBody,
     origins: Tensor,
     directions: Tensor,
@@ -206,8 +206,8 @@ def _check_samples(
     data: Any,
 ) -> None:
     f64 = fixture.dtype == torch.float64
-    near, far, hit = renderer.intervals(posed, origins, directions)
-    depth, length = sample_along_rays(near[hit], far[hit], renderer.config.samples_per_ray)
+    near, far, hit = nerf.intervals(posed, origins, directions)
+    depth, length = sample_along_rays(near[hit], far[hit], nerf.config.samples_per_ray)
     values = {"near": near[hit], "far": far[hit], "sample_depth": depth, "sample_dist": length}
     for key, value in values.items():
         table.check("render", f"{name}_{key}", value, data[f"{name}_{key}"], 1e-6 if f64 else 5e-4)
@@ -222,21 +222,21 @@ def _check_samples(
     table.check("render", f"{name}_free_energy", energy, data[f"{name}_free_energy"], 2e-5, clean)
     table.check("render", f"{name}_sample_color", color, data[f"{name}_sample_color"], 5e-5, clean)
     points = posed.to_normalized(origins[hit][:, None] + depth[..., None] * directions[hit][:, None]).flatten(0, 1)
-    faces = renderer._prepare(posed).surface.closest(points, parity=True).view(depth.shape)
+    faces = nerf._prepare(posed).surface.closest(points, parity=True).view(depth.shape)
     table.check("render", f"{name}_sample_face", faces, data[f"{name}_sample_face"], 0)
 
 
 def samples(fixture: Fixture, table: Table) -> None:
     """Intervals of the shell and the samples in them."""
     data, f64 = fixture.load("rays"), fixture.dtype == torch.float64
-    renderer = fixture.renderer()
-    posed = fixture.pose(renderer, 0)
+    nerf = fixture.nerf()
+    posed = fixture.pose(nerf, 0)
     for view in range(4):
         camera = (data[f"v{view}_intrinsics"], data[f"v{view}_c2w"])
         origins, directions = fixture.rays(*camera, data[f"v{view}_uv"])
         table.check("rays", f"v{view}_ray_start", origins[0], data[f"v{view}_ray_start"], 1e-9 if f64 else 1e-7)
         table.check("rays", f"v{view}_ray_dir", directions, data[f"v{view}_ray_dir"], 1e-7 if f64 else 5e-7)
-        near, far, hit = renderer.intervals(posed, origins, directions)
+        near, far, hit = nerf.intervals(posed, origins, directions)
         firm = ~data[f"v{view}_graze"]
         table.check("rays", f"v{view}_hit", hit, data[f"v{view}_hit"], 0, firm)
         for name, value in (("near", near), ("far", far)):

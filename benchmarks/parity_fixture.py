@@ -11,8 +11,8 @@ from torch import Tensor
 from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig, read_rig
-from na_ray.models.renderer import Renderer
-from na_ray.original import Imported, import_checkpoint
+from na_ray.models.nerf.renderer import Nerf
+from na_ray.original.renderer import Imported, import_checkpoint
 
 RIG_FILES = ("canonical.obj", "uvmapping.obj", "skinning_weight.txt", "transform_tpose.json")
 
@@ -52,7 +52,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Fixture:
-    """A folder of numbers, and our renderer with its weights."""
+    """A folder of numbers, and our nerf with its weights."""
 
     folder: Path
     dtype: torch.dtype
@@ -73,20 +73,20 @@ class Fixture:
         """An array in the precision under test."""
         return torch.tensor(np.asarray(array), dtype=self.dtype)
 
-    def renderer(self, seams: bool = True) -> Renderer:
-        """Our renderer with the checkpoint's weights; `seams=False`: the mapping of one UV per vertex."""
+    def nerf(self, seams: bool = True) -> Nerf:
+        """Our nerf with the checkpoint's weights; `seams=False`: the mapping of one UV per vertex."""
         rig = self.rig
         if not seams:
             arrays = self.load("rig")
             rig = replace(rig, uv=arrays["vt_noseam"].astype(np.float32), uv_faces=arrays["ft_noseam"])
-        renderer = Renderer(self.imported.renderer, Body.from_rig(rig)).to(self.dtype)
-        renderer.load_state_dict(self.imported.state)
-        return renderer.eval()
+        nerf = Nerf(self.imported.nerf, Body.from_rig(rig)).to(self.dtype)
+        nerf.load_state_dict(self.imported.state)
+        return nerf.eval()
 
-    def pose(self, renderer: Renderer, frame: int) -> PosedBody:
+    def pose(self, nerf: Nerf, frame: int) -> PosedBody:
         """The body at a frame."""
         text = sorted((self.folder / "dataset" / "transform").glob("*.json"))[frame].read_text()
-        return renderer.body.pose(Pose.from_json(text, f"frame {frame}"))
+        return nerf.body.pose(Pose.from_json(text, f"frame {frame}"))
 
     def texture(self, frame: int) -> Tensor:
         """The texture map of a frame, (3, H, W), as the original's loader gives it: bytes times float32(1 / 255)."""

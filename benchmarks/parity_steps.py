@@ -7,10 +7,10 @@ import torch
 from parity_fixture import Fixture, Table
 from torch import Tensor
 
-from na_ray import losses, optim
-from na_ray.models.march import sample_along_rays
-from na_ray.models.renderer import Noise, Renderer, Rendering
-from na_ray.original import NEVER_RUN, our_name
+from na_ray.models import losses, optim
+from na_ray.models.nerf.renderer import Nerf, Noise, Rendering
+from na_ray.models.nerf.sampling import sample_along_rays
+from na_ray.original.renderer import NEVER_RUN, our_name
 
 
 def learning_rates(fixture: Fixture, table: Table) -> None:
@@ -25,17 +25,17 @@ def learning_rates(fixture: Fixture, table: Table) -> None:
 def train_steps(fixture: Fixture, table: Table) -> None:
     """Two runs: three updates without randomness, two with the original's random numbers."""
     for run, count in (("quiet", 3), ("noisy", 2)):
-        renderer = fixture.renderer(seams=False).train()
-        optimizer = optim.adam(renderer.parameters(), fixture.imported.optim, parity=True)
-        initial = {name: p.detach().clone() for name, p in renderer.named_parameters()}
+        nerf = fixture.nerf(seams=False).train()
+        optimizer = optim.adam(nerf.parameters(), fixture.imported.optim, parity=True)
+        initial = {name: p.detach().clone() for name, p in nerf.named_parameters()}
         for step in range(count):
-            _update(fixture, table, renderer, optimizer, initial, run, step)
+            _update(fixture, table, nerf, optimizer, initial, run, step)
 
 
 def _update(
     fixture: Fixture,
     table: Table,
-    renderer: Renderer,
+    nerf: Nerf,
     optimizer: torch.optim.Optimizer,
     initial: dict[str, Tensor],
     run: str,
@@ -45,13 +45,13 @@ def _update(
     lr = optim.learning_rate(fixture.imported.optim, step, parity=True)
     optim.set_learning_rate(optimizer, lr)
     optimizer.zero_grad()
-    rendering, energy = _forward(fixture, table, renderer, data, key)
+    rendering, energy = _forward(fixture, table, nerf, data, key)
     loss = losses.photometric(rendering.colors, fixture.tensor(data[f"{key}_target_colors"]))
     loss.backward()
-    gradients = {name: p.grad.clone() for name, p in renderer.named_parameters() if p.grad is not None}
+    gradients = {name: p.grad.clone() for name, p in nerf.named_parameters() if p.grad is not None}
     optimizer.step()
     table.check("train_step", f"{key}_free_energy", energy, data[f"{key}_free_energy"], 2e-5)
-    values = {"pred_colors": rendering.colors, "missed": rendering.missed, "depths": rendering.depths}
+    values = {"pred_colors": rendering.colors, "transmittance": rendering.transmittance, "depths": rendering.depths}
     for name, value in values.items():
         table.check("train_step", f"{key}_{name}", value, data[f"{key}_{name}"], 5e-5)
     reference = float(data[f"{key}_loss"])
@@ -62,36 +62,36 @@ def _update(
     table.check("train_step", f"{key}_lr_after", after, data[f"{key}_lr_after"], 1e-12)
     table.check("train_step", f"{key}_num_updates_after", np.array(step + 1), data[f"{key}_num_updates_after"], 0)
     _check_gradients(table, data, key, gradients)
-    _check_parameters(table, data, key, renderer, optimizer, initial)
+    _check_parameters(table, data, key, nerf, optimizer, initial)
 
 
-def _forward(fixture: Fixture, table: Table, renderer: Renderer, data: Any, key: str) -> tuple[Rendering, Tensor]:
+def _forward(fixture: Fixture, table: Table, nerf: Nerf, data: Any, key: str) -> tuple[Rendering, Tensor]:
     """The training forward pass, and the free energies of the rays that hit."""
     rig = fixture.load("rig")
     frame, view = (int(i) for i in data[f"{key}_frame_view"])
     cameras = (rig["intrinsics"][view], rig["cam_to_world"][view])
     origins, directions = fixture.rays(*cameras, data[f"{key}_sampled_uv"])
-    posed = fixture.pose(renderer, frame)
-    near, far, hit = renderer.intervals(posed, origins, directions)
+    posed = fixture.pose(nerf, frame)
+    near, far, hit = nerf.intervals(posed, origins, directions)
     jitter, density = torch.full((len(hit), 64), 0.5), torch.zeros(len(hit), 65)
     if f"{key}_depth_noise" in data.files:
         jitter[hit] = torch.tensor(data[f"{key}_depth_noise"])[:, :64]
         density[hit] = torch.tensor(data[f"{key}_sigma_noise"])
     jitter, density = jitter.to(fixture.dtype), density.to(fixture.dtype)
     kept: list[Tensor] = []
-    evaluate = renderer._evaluate
+    evaluate = nerf._evaluate
 
     def keep(*args: Any) -> Any:
         found = evaluate(*args)
         kept.append(found[0].detach())
         return found
 
-    renderer._evaluate = keep  # type: ignore[method-assign, assignment]
-    rendering = renderer(posed, fixture.texture(frame), origins, directions, Noise(jitter, density), near, far)
-    renderer._evaluate = evaluate  # type: ignore[method-assign]
+    nerf._evaluate = keep  # type: ignore[method-assign, assignment]
+    rendering = nerf(posed, fixture.texture(frame), origins, directions, Noise(jitter, density), near, far)
+    nerf._evaluate = evaluate  # type: ignore[method-assign]
 
-    _, lengths = sample_along_rays(near[hit], far[hit], 64, jitter[hit])
-    return rendering, kept[0].relu() * lengths
+    _, deltas = sample_along_rays(near[hit], far[hit], 64, jitter[hit])
+    return rendering, kept[0].relu() * deltas
 
 
 def _known(data: Any) -> list[tuple[int, str, str]]:
@@ -138,11 +138,11 @@ def _check_parameters(
     table: Table,
     data: Any,
     key: str,
-    renderer: Renderer,
+    nerf: Nerf,
     optimizer: torch.optim.Optimizer,
     initial: dict[str, Tensor],
 ) -> None:
-    known, parameters = _known(data), dict(renderer.named_parameters())
+    known, parameters = _known(data), dict(nerf.named_parameters())
     rows = [i for i, _, _ in known]
     entries = 0.0
     deltas, moments = [], []
@@ -154,7 +154,7 @@ def _check_parameters(
         entries = max(entries, float(difference.max()))
         deltas.append(float((parameter - initial[ours]).norm()))
         moments.append(float(optimizer.state[parameters[ours]]["exp_avg_sq"].norm()))
-    state = renderer.state_dict()
+    state = nerf.state_dict()
     bns = [(i, our_name(str(name)) or "") for i, name in enumerate(data["bn_names"])]
     bn = [(float(state[ours].double().norm()), data[f"{key}_bn_norm_after"][i]) for i, ours in bns if ours in state]
     delta, expected = np.array(deltas), data[f"{key}_param_delta_norm"][rows]

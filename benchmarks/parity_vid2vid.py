@@ -37,9 +37,9 @@ from parity_vid2vid_networks import (
 from na_ray.config import DataConfig, Experiment
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
-from na_ray.models.vid2vid.names import to_original
-from na_ray.original_vid2vid import ImportedPredictor, import_predictor
-from na_ray.run.windows import WindowPlan, epoch_steps, window_length
+from na_ray.original.names import to_original
+from na_ray.original.texture_predictor import ImportedPredictor, import_predictor
+from na_ray.run.data.sequences import SequenceDataset, epoch_steps, window_length
 
 FLOAT64_ONLY = (
     "one_iteration/seq4/fused64/it",
@@ -97,10 +97,10 @@ def optimizers(numbers: Numbers, table: Summary, found: ImportedPredictor) -> No
 def schedule(numbers: Numbers, table: Summary) -> None:
     """Window length and learning rates of every epoch."""
     experiment = Experiment(data=DataConfig(), stages=("texture",))
-    plan = WindowPlan(cast(Any, None), cast(Any, None), experiment, range(1000))
+    dataset = SequenceDataset(cast(Any, None), cast(Any, None), experiment, range(1000))
     texture = experiment.texture
     for epoch, length, lr_generator, lr_discriminator in numbers.json("schedule")["rows"]:
-        found = [window_length(plan, epoch * epoch_steps(plan)), texture.lr_generator, texture.lr_discriminator]
+        found = [window_length(dataset, epoch * epoch_steps(dataset)), texture.lr_generator, texture.lr_discriminator]
         table.check("schedule", f"epoch {epoch}", found, [length, lr_generator, lr_discriminator], 0)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from na_ray.config import Vid2vidConfig
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generated, Generator
-from na_ray.models.vid2vid.names import from_original, to_original
+from na_ray.original.names import from_original, to_original
 
 TINY = Vid2vidConfig(
     resolution=(64, 128),

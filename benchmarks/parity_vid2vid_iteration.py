@@ -10,10 +10,10 @@ from parity_vid2vid_losses import reduced_vgg
 from torch import Tensor
 
 from na_ray.config import TextureConfig
+from na_ray.models.optim import predictor_adam
 from na_ray.models.vid2vid.average import Average
-from na_ray.models.vid2vid.iteration import Flows, Players, iterate
-from na_ray.models.vid2vid.names import to_original
-from na_ray.optim import predictor_adam
+from na_ray.models.vid2vid.iteration import Flows, Networks, iterate
+from na_ray.original.names import to_original
 
 
 class Recorder:
@@ -68,14 +68,14 @@ def play(numbers: Numbers, table: Summary, data: Arrays, run: str, length: int, 
         predictor_adam(discriminator.parameters(), config.lr_discriminator, config),
     )
     recorders = {"G": Recorder(generator, optimizers[0]), "D": Recorder(discriminator, optimizers[1])}
-    players = Players(generator, discriminator, reduced_vgg(numbers), *optimizers, config)
+    networks = Networks(generator, discriminator, reduced_vgg(numbers), *optimizers, config)
     average = Average(generator, config.average_beta, config.average_start)
     labels, images = (numbers.tensor(data[n])[:, :length] for n in ("label", "images"))
     given = [numbers.tensor(data[n]).transpose(0, 1)[:, : length - 1] for n in ("flow_gt", "conf_gt")]
     targets = Flows(*(torch.cat([torch.zeros_like(x[:, :1]), x], dim=1) for x in given))
     for i in range(count):
         with torch.enable_grad():
-            record, fakes = iterate(players, labels, images, targets)
+            record, fakes = iterate(networks, labels, images, targets)
         average.update(generator)
         check_losses(numbers, table, data, run, i, record)
         check_norms(numbers, table, data, run, i, {s: r.norms[-length:] for s, r in recorders.items()})

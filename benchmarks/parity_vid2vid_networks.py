@@ -9,10 +9,10 @@ from parity_vid2vid_fixture import DEEP, TINY, Arrays, Numbers, Summary, checksu
 from torch import Tensor
 
 from na_ray.config import Vid2vidConfig
-from na_ray.models.vid2vid.discriminator import Discriminator, Patches, Verdicts, history_length
+from na_ray.models.vid2vid.discriminator import Discriminator, DiscriminatorOutputs, Patches, history_length
 from na_ray.models.vid2vid.flow import warp
 from na_ray.models.vid2vid.generator import Generated, Generator
-from na_ray.models.vid2vid.names import from_original, to_original
+from na_ray.original.names import from_original, to_original
 
 IMAGES = (2e-5, 5e-5, 1e-4, 2e-4, 4e-4)
 """Tolerances of the frames t in float32, at small sizes."""
@@ -180,27 +180,29 @@ def recipe(seed: int, key: str, shape: tuple[int, ...]) -> Any:
     return n.astype(np.float32)
 
 
-def judge(network: Discriminator, sequences: Sequence[Tensor], t: int) -> Verdicts:
-    """The verdicts on frame t of label, real and fake, (b, t, 3, h, w) each."""
+def judge(network: Discriminator, sequences: Sequence[Tensor], t: int) -> DiscriminatorOutputs:
+    """The outputs on frame t of label, real and fake, (b, t, 3, h, w) each."""
     label, real, fake = sequences
     past = slice(max(0, t - history_length(network.config)), t)
     return network(label[:, t], real[:, t], fake[:, t], real[:, past], fake[:, past])
 
 
-def patches(verdicts: Verdicts) -> dict[str, Patches]:
+def patches(outputs: DiscriminatorOutputs) -> dict[str, Patches]:
     """By their names in the files."""
-    parts = {"indv": verdicts.image} | {f"temporal_{s}": v for s, v in verdicts.temporal.items()}
+    parts = {"indv": outputs.image} | {f"temporal_{s}": v for s, v in outputs.temporal.items()}
     found: dict[str, Patches] = {}
-    for part, verdict in parts.items():
-        found |= {f"{part}/pred_real": verdict.real, f"{part}/pred_fake": verdict.fake}
+    for part, output in parts.items():
+        found |= {f"{part}/pred_real": output.real, f"{part}/pred_fake": output.fake}
     return found
 
 
-def check_verdicts(numbers: Numbers, table: Summary, data: Arrays, key: str, verdicts: Verdicts, group: str) -> None:
+def check_verdicts(
+    numbers: Numbers, table: Summary, data: Arrays, key: str, outputs: DiscriminatorOutputs, group: str
+) -> None:
     """Logits and features of one frame; each that the file has must be ours too."""
     allowed = 1e-6 if numbers.double else 5e-5
     found: dict[str, Tensor] = {}
-    for part, patch in patches(verdicts).items():
+    for part, patch in patches(outputs).items():
         for k, logits in enumerate(patch.logits):
             found[f"{part}/output/d{k}"] = logits
             features = patch.features[k]
@@ -224,13 +226,13 @@ def discriminator(numbers: Numbers, table: Summary) -> None:
     for mode in ("eval", "train"):
         network = numbers.discriminator().train(mode == "train")
         for t in range(7):
-            verdicts = judge(network, sequences, t)
-            check_verdicts(numbers, table, data, f"short/{mode}/t{t}", verdicts, f"discriminator {mode}")
+            outputs = judge(network, sequences, t)
+            check_verdicts(numbers, table, data, f"short/{mode}/t{t}", outputs, f"discriminator {mode}")
             vectors(numbers, table, f"short/{mode}/uv_after_t{t}/", network, data, "discriminator u, v")
     longer = [x[:1, [5 * i % 7 for i in range(19)]] for x in sequences]
     for t in (2, 6, 17, 18):
-        verdicts = judge(numbers.discriminator(), longer, t)
-        check_verdicts(numbers, table, data, f"long/eval/t{t}", verdicts, "discriminator, 19 frames")
+        outputs = judge(numbers.discriminator(), longer, t)
+        check_verdicts(numbers, table, data, f"long/eval/t{t}", outputs, "discriminator, 19 frames")
 
 
 def discriminator_full(numbers: Numbers, table: Summary) -> None:

@@ -1,6 +1,6 @@
 """Weak scaling of both stages at the published size to hundreds of GPUs, by simulation (`scaling_simulation.py`).
 
-    python benchmarks/scaling.py [--stage renderer] [--card a10g] [--gpus 1 8 64] [--step-ms 20] [--link-gbs 12.5] ...
+    python benchmarks/scaling.py [--stage nerf] [--card a10g] [--gpus 1 8 64] [--step-ms 20] [--link-gbs 12.5] ...
     python benchmarks/scaling.py --figure docs/scaling.svg
 
 Counted: parameters, multiply-adds and operators of the networks; bytes of gradients, checkpoints and rows. Measured
@@ -18,16 +18,16 @@ import torch
 import tyro
 from scaling_simulation import Fleet, Scenario, Step, best_interval, run_days
 
-from na_ray.config import DataConfig, RendererConfig, Stage, TextureConfig, TrainConfig, Vid2vidConfig
-from na_ray.models.cost import step_multiply_adds
-from na_ray.models.field import RadianceField
-from na_ray.models.texture import TextureEncoder
+from na_ray.config import DataConfig, NerfConfig, Stage, TextureConfig, TrainConfig, Vid2vidConfig
+from na_ray.models.nerf.cost import step_multiply_adds
+from na_ray.models.nerf.field import RadianceField
+from na_ray.models.nerf.texture_encoder import TextureEncoder
 from na_ray.models.vid2vid.perceptual import Vgg19
-from na_ray.run.notice import LAST
-from na_ray.run.texture_stage import frame_cost
-from na_ray.run.windows import WINDOWS_PER_WORKER
+from na_ray.run.cluster.notice import LAST
+from na_ray.run.data.sequences import WINDOWS_PER_WORKER
+from na_ray.run.train.texture.stage import frame_cost
 
-OPERATORS: dict[Stage, int] = {"renderer": 917, "texture": 6107}
+OPERATORS: dict[Stage, int] = {"nerf": 917, "texture": 6107}
 """Tensor operators of an update, forward, backward and Adam, views left out: counted on the CPU, whatever the sizes."""
 SECONDS_PER_OPERATOR = 10e-6
 """Assumed: Python and a launch. An update takes no less than this for all its operators."""
@@ -77,12 +77,12 @@ class Options:
     """What is simulated. None: the preset of the stage or the card."""
 
     gpus: tuple[int, ...] = (1, 2, 8, 64, 512)
-    stage: Literal["renderer", "texture"] | None = None
+    stage: Literal["nerf", "texture"] | None = None
     card: Literal["h100", "v100", "a10g"] | None = None
     rows: int | None = None
-    """Rows of a step on each GPU. Renderer: frames (train.frames_per_step / workers); texture: windows."""
+    """Rows of a step on each GPU. Nerf: frames (train.global_batch / workers); texture: windows."""
     views: int = 1
-    """data.views_per_frame of the renderer."""
+    """data.views_per_frame of the NeRF."""
     step_ms: float | None = None
     """Of one update on one GPU, measured: replaces what the multiply-adds and the operators give."""
     jitter: float = 0.03
@@ -118,9 +118,9 @@ class Options:
     """Draw the efficiencies to this SVG."""
 
 
-def renderer_cost(views: int) -> Cost:
-    """The published renderer; a row is one frame."""
-    config = RendererConfig()
+def nerf_cost(views: int) -> Cost:
+    """The published nerf; a row is one frame."""
+    config = NerfConfig()
     with torch.device("meta"):
         encoder = TextureEncoder(config.encoder_width)
         field = RadianceField(config, encoder.channels)
@@ -154,7 +154,7 @@ def scenario(options: Options, stage: Stage, card: Card, cost: Cost) -> Scenario
     """The numbers of a stage on a card."""
     updates = TextureConfig().max_window if stage == "texture" else 1
     rows = options.rows or (WINDOWS_PER_WORKER if stage == "texture" else 1)
-    batched = rows if stage == "texture" else 1  # the renderer does its rows one after the other
+    batched = rows if stage == "texture" else 1  # the NeRF does its rows one after the other
     launch = OPERATORS[stage] * SECONDS_PER_OPERATOR
     update = max(launch, batched * cost.multiply_adds / (card.peak * card.share)) * rows / batched
     frames, kilobytes = row_frames(stage, options.views, updates)
@@ -274,9 +274,9 @@ def main() -> None:
     """Print the tables."""
     options = tyro.cli(Options, description=__doc__)
     curves: dict[tuple[Stage, str], list[Result]] = {}
-    stages: tuple[Stage, ...] = (options.stage,) if options.stage else ("renderer", "texture")
+    stages: tuple[Stage, ...] = (options.stage,) if options.stage else ("nerf", "texture")
     for stage in stages:
-        cost = texture_cost() if stage == "texture" else renderer_cost(options.views)
+        cost = texture_cost() if stage == "texture" else nerf_cost(options.views)
         print(f"{stage}: {cost.trained / 1e6:.1f} M parameters, {cost.multiply_adds / 1e9:.0f} G multiply-adds a row")
         for name in (options.card,) if options.card else CARDS:
             s = scenario(options, stage, CARDS[name], cost)

@@ -1,8 +1,8 @@
 """N GPUs that train in step, as events: rows are read and decoded, workers compute, gradients are averaged; and, over
 days, checkpoints are written and machines are lost.
 
-A *row* is what a worker takes a step one of or some: a frame with its views (renderer), a window (texture predictor).
-An *update* ends with an all-reduce: one a step (renderer), one a frame of the window (texture predictor).
+A *row* is what a worker takes a step one of or some: a frame with its views (nerf), a window (texture predictor).
+An *update* ends with an all-reduce: one a step (nerf), one a frame of the window (texture predictor).
 """
 
 import heapq

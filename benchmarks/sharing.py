@@ -46,9 +46,9 @@ def experiment(name: str, folder: Path) -> Experiment:
         "data.rays_per_view": 16,
         "data.shard_frames": 8,
         "data.memory_mb": 64,
-        "renderer.samples_per_ray": 4,
-        "renderer.hidden": 16,
-        "renderer.encoder_width": 4,
+        "nerf.samples_per_ray": 4,
+        "nerf.hidden": 16,
+        "nerf.encoder_width": 4,
         "train.steps": 10**6,
         "train.cpus_per_worker": 0.5,
         "train.device": "cpu",
@@ -66,7 +66,7 @@ class Training:
 
     def __init__(self, name: str, folder: Path, address: str) -> None:
         chosen = experiment(name, folder)
-        self.path = folder / "runs" / name / "renderer" / "metrics.jsonl"
+        self.path = folder / "runs" / name / "nerf" / "metrics.jsonl"
         environment = os.environ | {"RAY_ADDRESS": address, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/{name}.db"}
         with open(folder / f"{name}.log", "w") as log:
             command = [sys.executable, "-c", DRIVER, json.dumps(to_dict(chosen)), "new"]

@@ -33,16 +33,16 @@ from ray._private.internal_api import memory_summary
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
-from na_ray.run.feed import Feed
-from na_ray.run.stream import Order, Plan, Shard
-from na_ray.run.train import connect
+from na_ray.run.data.frames import FrameDataset, FrameSampler, Shard
+from na_ray.run.data.loader import StepLoader
+from na_ray.run.train.driver import connect
 from na_ray.synthetic.write import write_capture
 
 
-def decode(plan: Plan, shard: Shard) -> float:
+def decode(dataset: FrameDataset, shard: Shard) -> float:
     """Decode a shard's videos with PyAV and nothing else; the CPU seconds that it took."""
     start = time.process_time()
-    for path in (plan.split.texture_video, *(plan.split.video(v) for v in shard.views)):
+    for path in (dataset.split.texture_video, *(dataset.split.video(v) for v in shard.views)):
         if path:
             for _ in video.decode(path, shard.start, shard.stop):
                 pass
@@ -60,19 +60,19 @@ def cpu_seconds() -> float:
     return total
 
 
-def decode_plainly(plan: Plan, shards: list[Shard]) -> np.ndarray:
+def decode_plainly(dataset: FrameDataset, shards: list[Shard]) -> np.ndarray:
     """(wall, CPU) seconds of decoding the shards in a process a core."""
     cores = os.cpu_count() or 1
     with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(decode, [plan] * 2 * cores, shards[: 2 * cores]))  # processes are up, files are cached
+        list(pool.map(decode, [dataset] * 2 * cores, shards[: 2 * cores]))  # processes are up, files are cached
         start = time.perf_counter()
-        spent = sum(pool.map(decode, [plan] * len(shards), shards))
+        spent = sum(pool.map(decode, [dataset] * len(shards), shards))
         return np.array([time.perf_counter() - start, spent])
 
 
-def deliver(plan: Plan, num_warm: int, num_rows: int) -> tuple[np.ndarray, float]:
+def deliver(dataset: FrameDataset, num_warm: int, num_rows: int) -> tuple[np.ndarray, float]:
     """(wall, CPU) seconds in which Ray Data delivers `num_rows` behind the first `num_warm`; seconds to the first."""
-    rows = iter(Feed(Order(plan, (0,), 1, 0), distributed=True))
+    rows = iter(StepLoader(FrameSampler(dataset, (0,), 1, 0), distributed=True))
     start = time.perf_counter()
     next(rows)
     first = time.perf_counter() - start
@@ -90,9 +90,9 @@ def store_mb() -> float:
     return float(re.findall(r"Plasma memory usage (\d+) MiB", summary)[0])
 
 
-def peak_memory(plan: Plan, streamed_mb: float) -> tuple[float, float]:
+def peak_memory(dataset: FrameDataset, streamed_mb: float) -> tuple[float, float]:
     """Most MB in the object store, and by which this process grew, while `streamed_mb` passed through."""
-    rows = iter(Feed(Order(plan, (0,), 1, 0), distributed=True))
+    rows = iter(StepLoader(FrameSampler(dataset, (0,), 1, 0), distributed=True))
     next(rows)  # Ray Data is loaded
     before = psutil.Process().memory_info().rss
     peaks = {"process": 0.0, "store": 0.0}
@@ -132,21 +132,23 @@ def measure(options: argparse.Namespace) -> None:
     """Measure and print."""
     knobs = {"data.resolution": None, "data.train_views": "all", "data.views_per_frame": 2, "data.shuffle_shards": 2}
     experiment = override(Experiment(capture=options.capture), knobs | {"data.shard_frames": 8})
-    plan = Plan.make(Capture.open(options.capture), experiment)
-    windows = itertools.islice(plan.windows(), options.shards // experiment.data.shuffle_shards)
+    dataset = FrameDataset.make(Capture.open(options.capture), experiment)
+    windows = itertools.islice(dataset.windows(), options.shards // experiment.data.shuffle_shards)
     shards = [shard for window in windows for shard in window]
     warm, measured = shards[: len(shards) // 4], shards[len(shards) // 4 :]
     num_warm, num_rows = (sum(s.stop - s.start for s in part) for part in (warm, measured))
     frames = num_rows * (1 + experiment.data.views_per_frame)
     connect(experiment)
     # First, while the store is empty.
-    bounded = Plan.make(Capture.open(options.capture), override(experiment, {"data.memory_mb": options.memory_mb}))
+    bounded = FrameDataset.make(
+        Capture.open(options.capture), override(experiment, {"data.memory_mb": options.memory_mb})
+    )
     store, process = peak_memory(bounded, 4.5 * options.memory_mb)
     print(f"memory: {4.5 * options.memory_mb:.0f} MB streamed within a budget of {options.memory_mb} MB")
     print(f"peak {store:.0f} MB of object store + {process:.0f} MB of the training process = {store + process:.0f} MB")
-    before = decode_plainly(plan, measured)
-    stream, first = deliver(plan, num_warm, num_rows)
-    plain = (before + decode_plainly(plan, measured)) / 2
+    before = decode_plainly(dataset, measured)
+    stream, first = deliver(dataset, num_warm, num_rows)
+    plain = (before + decode_plainly(dataset, measured)) / 2
     print(f"plain PyAV decoding in {os.cpu_count()} processes: {frames / plain[0]:.0f} frames/s", flush=True)
     print(f"delivered by Ray Data: {frames / stream[0]:.0f} frames/s, the first row after {first:.1f} s")
     print(f"ratio {plain[0] / stream[0]:.2f} by the clock, {plain[1] / stream[1]:.2f} by CPU time", flush=True)

@@ -23,14 +23,14 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from na_ray.allocator import keep_freed_memory
 from na_ray.config import TextureConfig, Vid2vidConfig
+from na_ray.models.optim import predictor_adam
 from na_ray.models.vid2vid.blocks import folded
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
-from na_ray.models.vid2vid.iteration import Players, _play_frame, iterate
+from na_ray.models.vid2vid.iteration import Networks, iterate, train_frame
 from na_ray.models.vid2vid.perceptual import Vgg19
-from na_ray.optim import predictor_adam
+from na_ray.run.train.allocator import keep_freed_memory
 
 SIZES = {
     "demo": Vid2vidConfig(
@@ -52,14 +52,14 @@ SIZES = {
 """Networks; `full` is the published one."""
 
 
-def game(config: Vid2vidConfig, options: argparse.Namespace) -> Players:
+def game(config: Vid2vidConfig, options: argparse.Namespace) -> Networks:
     """Networks and optimizers with start values."""
     torch.manual_seed(0)
     texture, device = TextureConfig(), options.device
     generator, discriminator = Generator(config).to(device).train(), Discriminator(config).to(device).train()
     first, second = (predictor_adam(network.parameters(), 1e-6, texture) for network in (generator, discriminator))
     bfloat16 = options.precision == "bfloat16"
-    return Players(generator, discriminator, Vgg19().to(device), first, second, texture, bfloat16)
+    return Networks(generator, discriminator, Vgg19().to(device), first, second, texture, bfloat16)
 
 
 def maps(config: Vid2vidConfig, frames: int, device: str) -> torch.Tensor:
@@ -95,22 +95,22 @@ def compare(name: str, function: Callable[[], object], device: str, repeats: int
 def report(name: str, options: argparse.Namespace) -> None:
     """One frame's update and one frame's prediction, each beside its floor."""
     config, device = SIZES[name], options.device
-    players, labels, images = game(config, options), *(maps(config, 3, device) for _ in range(2))
+    networks, labels, images = game(config, options), *(maps(config, 3, device) for _ in range(2))
     fakes = list(maps(config, 2, device).unbind(1))
 
     def frame() -> None:
-        _play_frame(players, 2, labels, images, fakes, None)
+        train_frame(networks, 2, labels, images, fakes, None)
 
     compare(f"{name}: training, a frame", frame, device, 3 if name == "demo" else 1)
-    predict(name, config, players, options)
+    predict(name, config, networks, options)
 
 
-def predict(name: str, config: Vid2vidConfig, players: Players, options: argparse.Namespace) -> None:
+def predict(name: str, config: Vid2vidConfig, networks: Networks, options: argparse.Namespace) -> None:
     """Inference as `na-ray predict-textures` does it, with the last label's embedding kept."""
     generator = Generator(config, spectral=False).to(options.device)
-    assert isinstance(players.generator, Generator)
-    generator.load_state_dict(folded(players.generator))
-    del players
+    assert isinstance(networks.generator, Generator)
+    generator.load_state_dict(folded(networks.generator))
+    del networks
     generator.eval()
     label, past = maps(config, 1, options.device)[:, 0], maps(config, 2, options.device)
     bfloat16 = options.precision == "bfloat16"
@@ -127,13 +127,13 @@ def predict(name: str, config: Vid2vidConfig, players: Players, options: argpars
 def peak(options: argparse.Namespace) -> None:
     """Print the MiB that training one window took at most (in a process of its own)."""
     config = replace(SIZES["demo"], resolution=(256, 256), activation_checkpointing=options.recompute)
-    players, labels, images = game(config, options), *(maps(config, options.frames, options.device) for _ in range(2))
+    networks, labels, images = game(config, options), *(maps(config, options.frames, options.device) for _ in range(2))
     pages = int(Path("/proc/self/statm").read_text().split()[1]) if options.device == "cpu" else 0
     before = pages * resource.getpagesize() / 2**20
     if options.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() / 2**20
-    iterate(players, labels, images)
+    iterate(networks, labels, images)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print((torch.cuda.max_memory_allocated() / 2**20 if options.device == "cuda" else after) - before)
 

@@ -17,19 +17,19 @@ import numpy as np
 import torch
 import trimesh
 
-from na_ray import losses, optim
-from na_ray.allocator import keep_freed_memory
 from na_ray.body.body import Body
 from na_ray.capture.rig import Pose, Rig
-from na_ray.config import DataConfig, OptimConfig, RendererConfig
-from na_ray.models.cost import encoder_multiply_adds, field_multiply_adds, step_multiply_adds
-from na_ray.models.renderer import Renderer
+from na_ray.config import DataConfig, NerfConfig, OptimConfig
+from na_ray.models import losses, optim
+from na_ray.models.nerf.cost import encoder_multiply_adds, field_multiply_adds, step_multiply_adds
+from na_ray.models.nerf.renderer import Nerf
+from na_ray.run.train.allocator import keep_freed_memory
 
 SIZES = {
-    "small": (RendererConfig(hidden=64, encoder_width=16, samples_per_ray=24, skip_empty=False), 512, 128),
-    "full": (RendererConfig(skip_empty=False), 1024, 512),
+    "small": (NerfConfig(hidden=64, encoder_width=16, samples_per_ray=24, skip_empty=False), 512, 128),
+    "full": (NerfConfig(skip_empty=False), 1024, 512),
 }
-"""Renderer, rays, side of the texture map."""
+"""Nerf, rays, side of the texture map."""
 
 
 def sphere() -> tuple[Rig, Pose]:
@@ -44,13 +44,13 @@ def sphere() -> tuple[Rig, Pose]:
     return rig, Pose(identity, np.eye(3, dtype=np.float32), translation, translation[None], None)
 
 
-def one_step(config: RendererConfig, rays: int, side: int, precision: str, device: str) -> Callable[[], None]:
+def one_step(config: NerfConfig, rays: int, side: int, precision: str, device: str) -> Callable[[], None]:
     """A training step at the given size."""
     torch.manual_seed(0)
     rig, pose = sphere()
-    renderer = Renderer(config, Body.from_rig(rig)).to(device).train()
-    posed = renderer.body.pose(pose)
-    optimizer = optim.adam(renderer.parameters(), OptimConfig())
+    nerf = Nerf(config, Body.from_rig(rig)).to(device).train()
+    posed = nerf.body.pose(pose)
+    optimizer = optim.adam(nerf.parameters(), OptimConfig())
     texture, target = torch.rand(3, side, side, device=device), torch.rand(rays, 3, device=device)
     directions = torch.randn(rays, 3, device=device) * torch.tensor([0.03, 0.03, 0], device=device)
     directions = torch.nn.functional.normalize(directions + torch.tensor([0.0, 0, 1], device=device), dim=1)
@@ -59,7 +59,7 @@ def one_step(config: RendererConfig, rays: int, side: int, precision: str, devic
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
-            rendering = renderer(posed, texture, origins, directions)
+            rendering = nerf(posed, texture, origins, directions)
         losses.photometric(rendering.colors, target).backward()
         optimizer.step()
         assert rendering.hit.all(), "every ray should meet the shell"
@@ -77,7 +77,7 @@ def timed(function: Callable[[], object], device: str) -> float:
     return clock() - start
 
 
-def projected_multiply_adds(config: RendererConfig, rays: int, side: int) -> int:
+def projected_multiply_adds(config: NerfConfig, rays: int, side: int) -> int:
     """Multiply-adds of the forward pass as computed here."""
     width, channels = config.encoder_width, 8 * config.encoder_width
     columns = config.hidden * (2 if config.deformation else 1)

@@ -1,8 +1,8 @@
-"""Weak scaling of the renderer on this machine: steps a second by one worker and by two, of a frame a worker and step.
+"""Weak scaling of the NeRF on this machine: steps a second by one worker and by two, of a frame a worker and step.
 
     python benchmarks/weak_scaling.py [--workers 1 2] [--steps 60] [--log-every 10]
 
-A synthetic capture, a small renderer, whole trainings by Ray Train. Perfect scaling keeps the steps a second; workers
+A synthetic capture, a small nerf, whole trainings by Ray Train. Perfect scaling keeps the steps a second; workers
 that share cores with each other, with the decoders and with the driver cannot. The speed is the median of the reports
 behind the first, by the clock; 0 workers train in this process, without Ray.
 """
@@ -16,9 +16,9 @@ from pathlib import Path
 
 import tyro
 
-from na_ray.config import DataConfig, Experiment, RendererConfig, ReportConfig, TrainConfig
-from na_ray.run.folder import RunFolder
-from na_ray.run.train import train
+from na_ray.config import DataConfig, Experiment, NerfConfig, ReportConfig, TrainConfig
+from na_ray.run.train.driver import train
+from na_ray.run.train.run_folder import RunFolder
 from na_ray.synthetic.write import write_capture
 
 
@@ -42,11 +42,11 @@ def experiment(options: Options, workers: int, folder: Path) -> Experiment:
         data=DataConfig(
             train_views="all", validation_views="0", resolution=None, rays_per_view=options.rays, shard_frames=8
         ),
-        renderer=RendererConfig(samples_per_ray=24, hidden=96, encoder_width=16),
+        nerf=NerfConfig(samples_per_ray=24, hidden=96, encoder_width=16),
         train=TrainConfig(
             steps=options.steps,
             num_workers=workers,
-            frames_per_step=max(1, workers),
+            global_batch=max(1, workers),
             cpus_per_worker=0.5,
             device="cpu",
             log_every=options.log_every,
@@ -62,7 +62,7 @@ def experiment(options: Options, workers: int, folder: Path) -> Experiment:
 def speed(chosen: Experiment) -> tuple[float, float]:
     """Steps a second of a training, and the percentage of the time that waits for data."""
     train(chosen)
-    run = RunFolder(Path(chosen.storage) / chosen.name, "renderer", chosen.train.keep_last)
+    run = RunFolder(Path(chosen.storage) / chosen.name, "nerf", chosen.train.keep_last)
     reports = [line for line in run.record(0)[0] if "data_wait_percent" in line["metrics"]]
     pairs = list(itertools.pairwise(reports))
     # By the clock from report to report, so that what reporting costs counts too.

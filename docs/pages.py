@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SHOTS = ("runs", "compare", "sweep", "sweep-compare", "film")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-KNOBS = ("renderer.samples_per_ray", "optim.lr")
+KNOBS = ("nerf.samples_per_ray", "optim.lr")
 SCORE = "validation/psnr"
 # Pixels of the window, milliseconds that a page may take, bytes of a picture.
 WIDTH, HEIGHT, PATIENCE, LARGEST = 1240, 1500, 60_000, 120_000
@@ -164,7 +164,7 @@ def film(guide: Guide) -> None:
     """The film of a run, playing."""
     page = guide.page
     page.locator(f"{guide.row('fine')} button").first.click()
-    guide.press("renderer", page.locator(".ag-row"))
+    guide.press("nerf", page.locator(".ag-row"))
     for label in ("Artifacts", "film", "side_by_side.mp4"):
         guide.press(label)
     guide.last = "play the film"

@@ -7,17 +7,17 @@ Everything lies in one folder (`demo/`).
 
 from pathlib import Path
 
+from na_ray.cli.train import main
 from na_ray.config import (
     DataConfig,
     Experiment,
+    NerfConfig,
     OptimConfig,
-    RendererConfig,
     ReportConfig,
     TextureConfig,
     TrainConfig,
     Vid2vidConfig,
 )
-from na_ray.run.command import main
 from na_ray.synthetic.write import write_capture
 
 CAPTURE = Path("demo/capture")
@@ -27,7 +27,7 @@ DEMO = Experiment(
     project="demo",
     capture=str(CAPTURE),
     storage="demo/runs",
-    stages=("texture", "renderer"),
+    stages=("texture", "nerf"),
     data=DataConfig(
         train_views="0,1,3,4,6,7",
         validation_views="2,5",
@@ -55,7 +55,7 @@ DEMO = Experiment(
     ),
     texture=TextureConfig(
         steps=60,
-        windows_per_step=2,
+        global_batch=2,
         first_window=4,
         max_window=8,
         double_every=20,
@@ -69,7 +69,7 @@ DEMO = Experiment(
         validate_every=30,
         validation_frames=8,
     ),
-    renderer=RendererConfig(samples_per_ray=20, hidden=96, encoder_width=16, mesh_residual=True),
+    nerf=NerfConfig(samples_per_ray=20, hidden=96, encoder_width=16, mesh_residual=True),
     optim=OptimConfig(lr=1.5e-3, decay_steps=900),
     train=TrainConfig(
         steps=900,

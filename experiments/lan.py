@@ -1,20 +1,12 @@
 """The recipe of the paper: python experiments/lan.py [train|sweep] --capture PATH [--optim.lr 2e-4 ...]."""
 
-from na_ray.config import (
-    DataConfig,
-    Experiment,
-    OptimConfig,
-    RendererConfig,
-    TextureConfig,
-    TrainConfig,
-    Vid2vidConfig,
-)
-from na_ray.run.command import main
+from na_ray.cli.train import main
+from na_ray.config import DataConfig, Experiment, NerfConfig, OptimConfig, TextureConfig, TrainConfig, Vid2vidConfig
 
 LAN = Experiment(
     name="lan",
     project="lan",
-    stages=("texture", "renderer"),
+    stages=("texture", "nerf"),
     data=DataConfig(
         train_views="0..11",
         validation_views="0,3,7,10",
@@ -33,7 +25,7 @@ LAN = Experiment(
         average_beta=0.999,
         average_start=500,
     ),
-    renderer=RendererConfig(samples_per_ray=64, shell_radius=0.06),
+    nerf=NerfConfig(samples_per_ray=64, shell_radius=0.06),
     optim=OptimConfig(lr=2e-4, betas=(0.9, 0.999), decay_rate=0.1, decay_steps=250_000),
     train=TrainConfig(steps=300_000, seed=2, checkpoint_every=500, keep_last=5),
 )

@@ -3,7 +3,7 @@
     step_000500/
       experiment.json   every knob
       body.npz          the rig: mesh, UV atlas, skinning weights, rest pose
-      renderer.pt       the weights; predictor.pt in the texture stage: the averaged generator, as it predicts
+      nerf.pt       the weights; predictor.pt in the texture stage: the averaged generator, as it predicts
       training.pt       what only training needs: optimizer state, step, ... (absent in an imported actor)
       metrics.json      the step and, where it was validated, the scores; written last
 
@@ -26,13 +26,13 @@ import torch
 from na_ray.body.body import Body
 from na_ray.capture.rig import Rig
 from na_ray.config import Experiment, Stage, from_dict, to_dict
-from na_ray.models.renderer import Renderer
-from na_ray.values import UserError
+from na_ray.config.values import UserError
+from na_ray.models.nerf.renderer import Nerf
 
 if TYPE_CHECKING:
     from na_ray.models.vid2vid.generator import Generator
 
-WEIGHTS: dict[Stage, str] = {"renderer": "renderer.pt", "texture": "predictor.pt"}
+WEIGHTS: dict[Stage, str] = {"nerf": "renderer.pt", "texture": "predictor.pt"}
 """The file of a stage's weights."""
 
 
@@ -40,7 +40,7 @@ WEIGHTS: dict[Stage, str] = {"renderer": "renderer.pt", "texture": "predictor.pt
 class Actor:
     """A trained person: what renders a pose and a texture map."""
 
-    renderer: Renderer
+    nerf: Nerf
     body: Body
     config: Experiment
 
@@ -126,12 +126,12 @@ def load_rig(folder: Path) -> Rig:
 def load_actor(folder: str | Path, device: torch.device | str = "cpu") -> Actor:
     """Open a checkpoint for rendering. Raises FileNotFoundError or UserError, one line, when it is none."""
     folder = Path(folder)
-    _expect(folder, "renderer")
+    _expect(folder, "nerf")
     config = load_experiment(folder)
     body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
-    renderer = Renderer(config.renderer, body)
-    renderer.load_state_dict(load_weights(folder, "renderer"))
-    return Actor(renderer.to(device).eval(), body, config)
+    nerf = Nerf(config.nerf, body)
+    nerf.load_state_dict(load_weights(folder, "nerf"))
+    return Actor(nerf.to(device).eval(), body, config)
 
 
 def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Predictor:
@@ -154,7 +154,7 @@ def _expect(folder: Path, stage: Stage) -> None:
             raise UserError(f"{folder} is a checkpoint of the {other} stage: give one of the {stage} stage")
 
 
-def load_weights(folder: Path, stage: Stage = "renderer") -> dict[str, Any]:
+def load_weights(folder: Path, stage: Stage = "nerf") -> dict[str, Any]:
     """The state dict of the stage's model."""
     return torch.load(_existing(folder, WEIGHTS[stage]), map_location="cpu", weights_only=True)
 

@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from na_ray import picture
+from na_ray.capture.checks.defects import examine
+from na_ray.capture.checks.describe import describe, describe_split
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.defects import examine
-from na_ray.capture.describe import describe, describe_split
-from na_ray.sheets import contact_sheet, overlay
-from na_ray.values import UserError
+from na_ray.config.values import UserError
+from na_ray.pictures import picture
+from na_ray.pictures.sheets import contact_sheet, overlay
 
 _T = TypeVar("_T")
 

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from na_ray import picture
 from na_ray.body.body import PosedBody
 from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
@@ -26,8 +25,9 @@ from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Actor
-from na_ray.models.renderer import Renderer
-from na_ray.values import UserError
+from na_ray.config.values import UserError
+from na_ray.models.nerf.renderer import Nerf
+from na_ray.pictures import picture
 
 View = Literal["color", "depth", "normals", "mesh"]
 """What a picture shows."""
@@ -35,7 +35,7 @@ View = Literal["color", "depth", "normals", "mesh"]
 Progress = Callable[[int, int], None]
 """Called with (frames done, frames in all)."""
 
-# Rays handed to the renderer at once: it cuts them further by `samples_per_chunk`, this bounds what it returns.
+# Rays handed to the NeRF at once: it cuts them further by `samples_per_chunk`, this bounds what it returns.
 _RAYS = 65_536
 
 
@@ -47,7 +47,7 @@ class Picture:
     """RGB in [0, 1], over the background."""
     depth: Float[Tensor, "h w"]
     """Expected distance along the ray, m; `background_depth` where nothing is seen."""
-    missed: Float[Tensor, "h w"]
+    transmittance: Float[Tensor, "h w"]
     """Share of the light that passes the actor: 1 - alpha."""
     normals: Float[Tensor, "h w 3"]
     """From the depths, camera axes, away from the camera; zero on the border."""
@@ -57,12 +57,12 @@ def texture_map(actor: Actor, texture: np.ndarray) -> Float[Tensor, "3 h w"]:
     """A decoded texture map as the actor's encoder wants it: [0, 1], shrunk to `data.texture_size`, on its device."""
     side = actor.config.data.texture_size or len(texture)
     values = torch.from_numpy(resample_area(texture, side, side) / 255)
-    return values.permute(2, 0, 1).to(next(actor.renderer.parameters()))
+    return values.permute(2, 0, 1).to(next(actor.nerf.parameters()))
 
 
 @torch.no_grad()
 def render_view(
-    renderer: Renderer,
+    nerf: Nerf,
     posed: PosedBody,
     features: Float[Tensor, "i j d"],
     camera: Camera,
@@ -71,31 +71,31 @@ def render_view(
 ) -> Picture:
     """Render one camera. Only rays that can meet the shell are marched, in chunks of bounded memory.
 
-    `features` are those of `Renderer.encode`. `generator` feeds the jitter of a renderer in training mode.
+    `features` are those of `Nerf.encode`. `generator` feeds the jitter of a NeRF in training mode.
     """
-    config, like = renderer.config, next(renderer.parameters())
+    config, like = nerf.config, next(nerf.parameters())
     count = camera.height * camera.width
     color = torch.tensor(config.background).to(like).repeat(count, 1)
     depth = torch.full((count,), config.background_depth).to(like)
-    missed = torch.ones(count).to(like)
+    transmittance = torch.ones(count).to(like)
     pixels = camera.pixel_grid()
-    for chunk in np.split(chosen := _candidates(renderer, posed, camera), range(_RAYS, len(chosen), _RAYS)):
+    for chunk in np.split(chosen := _candidates(nerf, posed, camera), range(_RAYS, len(chosen), _RAYS)):
         if len(chunk):
             rays = (torch.from_numpy(r).to(like) for r in camera.rays(pixels[chunk]))
-            rendered = renderer(posed, None, *rays, features=features, generator=generator)
+            rendered = nerf(posed, None, *rays, features=features, generator=generator)
             where = torch.from_numpy(chunk).to(like.device)
-            color[where], depth[where], missed[where] = rendered.colors, rendered.depths, rendered.missed
+            color[where], depth[where], transmittance[where] = rendered.colors, rendered.depths, rendered.transmittance
     size = camera.height, camera.width
     depth = depth.reshape(size)
     normals = picture.normals_from_depth(depth, camera)
-    return Picture(((color + 1) / 2).clamp(0, 1).reshape(*size, 3), depth, missed.reshape(size), normals)
+    return Picture(((color + 1) / 2).clamp(0, 1).reshape(*size, 3), depth, transmittance.reshape(size), normals)
 
 
-def _candidates(renderer: Renderer, posed: PosedBody, camera: Camera) -> np.ndarray:
+def _candidates(nerf: Nerf, posed: PosedBody, camera: Camera) -> np.ndarray:
     """Row-major numbers of the pixels that may see the shell."""
-    if renderer.config.parity:  # the original's shell also lies behind the camera, where no picture shows it
+    if nerf.config.parity:  # the original's shell also lies behind the camera, where no picture shows it
         return np.arange(camera.height * camera.width)
-    near, tile = near_body(posed.world_vertices.cpu().numpy(), camera, renderer.config.shell_radius)
+    near, tile = near_body(posed.world_vertices.cpu().numpy(), camera, nerf.config.shell_radius)
     marked = near.repeat(tile, axis=0).repeat(tile, axis=1)[: camera.height, : camera.width]
     return np.flatnonzero(marked)
 
@@ -141,7 +141,7 @@ def render_sequence(
     frames = Motion(motion) if isinstance(motion, Split) else motion
     _check(frames, cameras, views)
     names = [*views, "side_by_side"] if side_by_side else [*views]
-    weights = picture.digest(*actor.renderer.state_dict().values())
+    weights = picture.digest(*actor.nerf.state_dict().values())
     fresh = False
     for i, camera in enumerate(cameras):
         files = [out / name / f"{i:06d}.png" for name in names]
@@ -163,19 +163,19 @@ def render_frame(
     actor: Actor, pose: Pose, texture: np.ndarray, camera: Camera, views: Sequence[View] = get_args(View)
 ) -> list[np.ndarray]:
     """The views (h, w, 3) uint8 of one frame through one camera. Depths are colored over the body's own range."""
-    posed = actor.renderer.body.pose(pose)
+    posed = actor.nerf.body.pose(pose)
     if set(views) - {"mesh"}:
-        features = actor.renderer.encode(texture_map(actor, texture)).detach()
-        seen = render_view(actor.renderer, posed, features, camera)
+        features = actor.nerf.encode(texture_map(actor, texture)).detach()
+        seen = render_view(actor.nerf, posed, features, camera)
     shown = []
     for view in views:
         if view == "color":
             values = seen.color
         elif view == "depth":
             near, far = _range(posed, camera)
-            values = picture.depth_colors(seen.depth, seen.missed, near, far)
+            values = picture.depth_colors(seen.depth, seen.transmittance, near, far)
         elif view == "normals":
-            values = picture.normal_colors(seen.normals, seen.missed)
+            values = picture.normal_colors(seen.normals, seen.transmittance)
         else:
             values = mesh_view(actor, posed, texture, camera)
         shown.append(picture.to_uint8(values))
@@ -193,7 +193,7 @@ def mesh_view(actor: Actor, posed: PosedBody, texture: np.ndarray, camera: Camer
 
 def background_of(actor: Actor) -> tuple[float, float, float]:
     """The color behind the actor, RGB in [0, 1]."""
-    r, g, b = actor.config.renderer.background
+    r, g, b = actor.config.nerf.background
     return (r + 1) / 2, (g + 1) / 2, (b + 1) / 2
 
 

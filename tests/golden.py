@@ -19,15 +19,15 @@ import torch
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_actor, load_predictor
 from na_ray.config import Experiment, Stage, from_dict
-from na_ray.predict import predict_maps
+from na_ray.motion.predict import predict_maps
 from na_ray.render import render_view, texture_map
-from na_ray.run.folder import RunFolder
-from na_ray.run.stages import STAGES
-from na_ray.run.train import train_here
+from na_ray.run.train.driver import train_here
+from na_ray.run.train.run_folder import RunFolder
+from na_ray.run.train.stages import STAGES
 from tests.make_capture import write_tiny_capture
 
 RELEASE = Path(__file__).parent / "data" / "release_0_1"
-STAGES_0_1: dict[str, Stage] = {"renderer": "renderer", "texture": "texture"}
+STAGES_0_1: dict[str, Stage] = {"nerf": "nerf", "texture": "texture"}
 """The stages' names today, by those of 0.1.0."""
 
 
@@ -75,7 +75,7 @@ def trained_losses(stage: str, folder: Path, capture: Path) -> list[float]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        train_here(experiment, STAGES[run.stage].make_plan(Capture.open(capture), experiment), run)
+        train_here(experiment, STAGES[run.stage].make_dataset(Capture.open(capture), experiment), run)
     finally:
         torch.set_num_threads(threads)
     return _losses((run.folder / "metrics.jsonl").read_text())
@@ -89,9 +89,9 @@ def picture(stage: str, folder: Path, capture: Path) -> np.ndarray:
         return list(predict_maps(load_predictor(checkpoint), split.normal_maps(0, 3)))[-1]
     actor = load_actor(checkpoint)
     with torch.no_grad():
-        features = actor.renderer.encode(texture_map(actor, split.texture(0)))
-    posed = actor.renderer.body.pose(split.pose(0))
-    return render_view(actor.renderer, posed, features, split.cameras[0]).color.numpy()
+        features = actor.nerf.encode(texture_map(actor, split.texture(0)))
+    posed = actor.nerf.body.pose(split.pose(0))
+    return render_view(actor.nerf, posed, features, split.cameras[0]).color.numpy()
 
 
 def stored_picture(stage: str) -> np.ndarray:

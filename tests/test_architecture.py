@@ -13,7 +13,7 @@ import jaxtyping
 import pytest
 import torch
 
-from na_ray.models.encoding import PositionalEncoding
+from na_ray.models.nerf.encoding import PositionalEncoding
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "na_ray"
@@ -139,7 +139,7 @@ def test_the_package_loads_neither_ray_nor_mlflow() -> None:
 
 def test_decode_workers_load_neither_torch_nor_warp() -> None:
     names = [name_of(path) for path in MODULES]
-    capture = [n for n in names if n.startswith(("na_ray.values", "na_ray.config", "na_ray.capture"))]
+    capture = [n for n in names if n.startswith(("na_ray.config.values", "na_ray.config", "na_ray.capture"))]
     assert loaded_after(capture, ("torch", "warp", "ray", "mlflow")) == []
 
 

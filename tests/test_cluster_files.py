@@ -16,8 +16,8 @@ from ray.autoscaler._private.resource_demand_scheduler import get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-from na_ray.run import capacity
-from na_ray.run.spot import score
+from na_ray.run.cluster import resources as capacity
+from na_ray.run.cluster.autoscaler_scorer import score
 
 ROOT = Path(__file__).parents[1]
 CLOUD, ONPREM = ROOT / "cluster.yaml", ROOT / "clusters" / "onprem.yaml"

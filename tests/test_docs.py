@@ -11,9 +11,9 @@ from types import ModuleType
 import pytest
 import tyro
 
+from na_ray.cli.train import SweepCommand, TrainCommand
 from na_ray.config import Experiment
-from na_ray.run.command import SweepCommand, TrainCommand
-from na_ray.run.sweep.space import parse_space
+from na_ray.run.sweep.search_space import parse_space
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -61,10 +61,10 @@ def test_readme_s_commands_hold(build: ModuleType) -> None:
         trained[found.name] = found
     assert set(trained) == {"coarse", "fine"} <= build.labels(build.section(README))
     assert {e.project for e in trained.values()} == {"demo"}
-    assert len({(e.renderer.samples_per_ray, e.optim.lr) for e in trained.values()}) == 2
+    assert len({(e.nerf.samples_per_ray, e.optim.lr) for e in trained.values()}) == 2
     assert sweep[:3] == ["python", "experiments/demo.py", "sweep"]
     searched = tyro.cli(SweepCommand, args=sweep[3:], default=SweepCommand(demo))
-    assert set(parse_space(searched.space, searched.experiment)) == {"renderer.samples_per_ray", "optim.lr"}
+    assert set(parse_space(searched.space, searched.experiment)) == {"nerf.samples_per_ray", "optim.lr"}
 
 
 def test_labels_are_what_the_prose_names(build: ModuleType) -> None:

@@ -32,9 +32,9 @@ def test_the_recipe_holds_the_paper_s_values() -> None:
         "data.validation_views": "0,3,7,10",
         "data.resolution": (1024, 1024),
         "data.rays_per_view": 1024,
-        "renderer.samples_per_ray": 64,
-        "renderer.shell_radius": 0.06,
-        "renderer.mesh_residual": False,
+        "nerf.samples_per_ray": 64,
+        "nerf.shell_radius": 0.06,
+        "nerf.mesh_residual": False,
         "optim.lr": 2e-4,
         "optim.betas": (0.9, 0.999),
         "optim.decay_rate": 0.1,
@@ -54,8 +54,8 @@ def test_an_experiment_survives_json(name: str) -> None:
 
 def test_help_shows_the_knobs_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
     done = run("lan", "train", "--help", cwd=tmp_path)
-    assert done.returncode == 0 and "--renderer.samples-per-ray" in done.stdout and "--resume" in done.stdout
-    wrong = run("lan", "--renderer.sample-per-ray", "32", cwd=tmp_path)
+    assert done.returncode == 0 and "--nerf.samples-per-ray" in done.stdout and "--resume" in done.stdout
+    wrong = run("lan", "--nerf.sample-per-ray", "32", cwd=tmp_path)
     assert wrong.returncode == 2 and "samples-per-ray" in wrong.stderr + wrong.stdout
     negative = run("lan", "train", "--optim.lr", "-1", cwd=tmp_path)
     assert negative.returncode == 2 and "lr" in negative.stderr + negative.stdout

@@ -7,12 +7,12 @@ import pytest
 import torch
 from make_capture import rewrite_zip, write_split, write_tiny_capture
 
-from na_ray import sheets
 from na_ray.body.body import Body
 from na_ray.body.surface import Surface
 from na_ray.capture.dataset import Capture
 from na_ray.inspect import inspect
-from na_ray.picture import read_png
+from na_ray.pictures import sheets
+from na_ray.pictures.picture import read_png
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_actor
 from na_ray.config import Experiment
 from na_ray.render import render_view, texture_map
-from na_ray.run.stages import STAGES
-from na_ray.run.train import train_here
+from na_ray.run.train.driver import train_here
+from na_ray.run.train.stages import STAGES
 from tests import golden
 
 STAGES_0_1 = [*golden.STAGES_0_1]
@@ -44,7 +44,7 @@ def test_a_run_of_0_1_goes_on_from_its_checkpoint(stage: str, tmp_path: Path, ca
     run = golden.run_of(root, stage, experiment)
     before = len((run.folder / "metrics.jsonl").read_text().splitlines())
     torch.set_num_threads(1)
-    train_here(experiment, STAGES[run.stage].make_plan(Capture.open(capture), experiment), run)
+    train_here(experiment, STAGES[run.stage].make_dataset(Capture.open(capture), experiment), run)
     fresh = (run.folder / "metrics.jsonl").read_text().splitlines()[before:]
     losses = {m["step"]: m["metrics"]["loss"] for m in map(json.loads, fresh) if "loss" in m["metrics"]}
     assert list(losses) == list(range(11, 21)), "it goes on behind step 10"
@@ -59,7 +59,7 @@ def test_a_registered_model_of_0_1_is_drawn(tmp_path: Path, capture: Path) -> No
     assert isinstance(actor.config, Experiment)
     split = Capture.open(capture).split("testing")
     with torch.no_grad():
-        features = actor.renderer.encode(texture_map(actor, split.texture(0)))
-    posed = actor.renderer.body.pose(split.pose(0))
-    drawn = render_view(actor.renderer, posed, features, split.cameras[0]).color
+        features = actor.nerf.encode(texture_map(actor, split.texture(0)))
+    posed = actor.nerf.body.pose(split.pose(0))
+    drawn = render_view(actor.nerf, posed, features, split.cameras[0]).color
     assert drawn.std() > 0.05, "the column is there"

@@ -7,14 +7,15 @@ import pytest
 import torch
 from make_capture import write_tiny_capture
 
-from na_ray import picture, render
+from na_ray import render
 from na_ray.body.body import Body
 from na_ray.body.intervals import shell_intervals
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import Actor
-from na_ray.config import DataConfig, Experiment, RendererConfig
-from na_ray.models.renderer import Renderer
+from na_ray.config import DataConfig, Experiment, NerfConfig
+from na_ray.models.nerf.renderer import Nerf
+from na_ray.pictures import picture
 
 
 @pytest.fixture(scope="module")
@@ -26,25 +27,25 @@ def capture(tmp_path_factory):
 def make_actor(capture, seed=0, density=5.0, **options):
     torch.manual_seed(seed)
     config = Experiment(
-        renderer=RendererConfig(hidden=8, encoder_width=4, samples_per_ray=4, samples_per_chunk=64, **options),
+        nerf=NerfConfig(hidden=8, encoder_width=4, samples_per_ray=4, samples_per_chunk=64, **options),
         data=DataConfig(texture_size=16),
     )
     body = Body.from_rig(capture.rig)
-    renderer = Renderer(config.renderer, body).eval()
+    nerf = Nerf(config.nerf, body).eval()
     # An untrained field may be empty: raise its density so that there is something to see.
-    last = [p for name, p in renderer.named_parameters() if p.shape == (1,)]
+    last = [p for name, p in nerf.named_parameters() if p.shape == (1,)]
     assert last, "the density's bias is the one parameter with a single number"
     for p in last:
         p.data.fill_(density)
-    return Actor(renderer, body, config)
+    return Actor(nerf, body, config)
 
 
 def view_of(actor, capture, camera, frame=1):
     split = capture.split("training")
-    posed = actor.renderer.body.pose(split.pose(frame))
+    posed = actor.nerf.body.pose(split.pose(frame))
     with torch.no_grad():
-        features = actor.renderer.encode(render.texture_map(actor, split.texture(frame)))
-    return posed, features, render.render_view(actor.renderer, posed, features, camera)
+        features = actor.nerf.encode(render.texture_map(actor, split.texture(frame)))
+    return posed, features, render.render_view(actor.nerf, posed, features, camera)
 
 
 @pytest.mark.parametrize("parity", [False, True])
@@ -55,12 +56,12 @@ def test_a_picture_is_all_its_rays_in_one_call(capture, parity, monkeypatch):
     posed, features, seen = view_of(actor, capture, camera)
     rays = (torch.from_numpy(r).float() for r in camera.rays(camera.pixel_grid()))
     with torch.no_grad():
-        whole = actor.renderer(posed, None, *rays, features=features)
+        whole = actor.nerf(posed, None, *rays, features=features)
     colors = ((whole.colors + 1) / 2).clamp(0, 1).reshape(37, 48, 3)
     torch.testing.assert_close(seen.color, colors, atol=1e-5, rtol=0)
     torch.testing.assert_close(seen.depth.flatten(), whole.depths, atol=1e-4, rtol=0)
-    torch.testing.assert_close(seen.missed.flatten(), whole.missed, atol=1e-5, rtol=0)
-    assert seen.missed.min() < 0.5 and (seen.missed == 1).any()
+    torch.testing.assert_close(seen.transmittance.flatten(), whole.transmittance, atol=1e-5, rtol=0)
+    assert seen.transmittance.min() < 0.5 and (seen.transmittance == 1).any()
     np.testing.assert_allclose(seen.color[0, 0], (0.75, 0, 1))
     torch.testing.assert_close(seen.normals, picture.normals_from_depth(seen.depth, camera))
 
@@ -68,10 +69,10 @@ def test_a_picture_is_all_its_rays_in_one_call(capture, parity, monkeypatch):
 def test_only_pixels_near_the_body_are_marched(capture):
     actor = make_actor(capture)
     camera = capture.split("training").cameras[0].resized(111, 144)
-    posed = actor.renderer.body.pose(capture.split("training").pose(0))
-    chosen = render._candidates(actor.renderer, posed, camera)
+    posed = actor.nerf.body.pose(capture.split("training").pose(0))
+    chosen = render._candidates(actor.nerf, posed, camera)
     rays = (torch.from_numpy(r) for r in camera.rays(camera.pixel_grid()))
-    hit = shell_intervals(posed.world_vertices.double(), *rays, actor.config.renderer.shell_radius)[2].numpy()
+    hit = shell_intervals(posed.world_vertices.double(), *rays, actor.config.nerf.shell_radius)[2].numpy()
     assert not np.setdiff1d(np.flatnonzero(hit), chosen).size
     assert 0 < hit.sum() <= len(chosen) < 3 * hit.sum() and len(chosen) < hit.size / 2
 
@@ -80,9 +81,9 @@ def test_the_generator_decides_the_jitter_of_training(capture):
     actor = make_actor(capture)
     camera = capture.split("training").cameras[0]
     posed, features, quiet = view_of(actor, capture, camera)
-    actor.renderer.train()
+    actor.nerf.train()
     first, again, other = (
-        render.render_view(actor.renderer, posed, features, camera, generator=torch.Generator().manual_seed(seed)).color
+        render.render_view(actor.nerf, posed, features, camera, generator=torch.Generator().manual_seed(seed)).color
         for seed in (1, 1, 2)
     )
     assert torch.equal(first, again) and not torch.equal(first, other) and not torch.equal(first, quiet.color)
@@ -142,7 +143,7 @@ def test_films_that_cannot_be_made_say_why(capture, tmp_path):
 def test_the_mesh_view_shows_the_stored_texture_over_the_background(capture):
     actor = make_actor(capture, background=(-1.0, 0.0, 1.0))
     split = capture.split("training")
-    posed = actor.renderer.body.pose(split.pose(0))
+    posed = actor.nerf.body.pose(split.pose(0))
     flat = np.full((24, 24, 3), (200, 100, 50), np.uint8)
     shown = picture.to_uint8(render.mesh_view(actor, posed, flat, split.cameras[0]))
     assert (shown[18, 24] == (200, 100, 50)).all() and (shown[0, 0] == (0, 128, 255)).all()

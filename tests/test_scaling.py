@@ -106,13 +106,13 @@ def test_the_best_interval_loses_least() -> None:
 
 
 def test_the_costs_are_those_of_the_published_networks() -> None:
-    cost = scaling.renderer_cost(views=1)
+    cost = scaling.nerf_cost(views=1)
     assert cost.trained == 9_556_807
     assert cost.multiply_adds == pytest.approx(323e9, rel=0.01)
-    s = scaling.scenario(scaling.Options(), "renderer", scaling.CARDS["a10g"], cost)
+    s = scaling.scenario(scaling.Options(), "nerf", scaling.CARDS["a10g"], cost)
     assert s.gradient_bytes == 4 * cost.trained and s.checkpoint_bytes == 12 * cost.trained
     assert s.decode == pytest.approx(5 / (1100 * 0.63))
-    several = scaling.scenario(scaling.Options(rows=4), "renderer", scaling.CARDS["a10g"], cost)
+    several = scaling.scenario(scaling.Options(rows=4), "nerf", scaling.CARDS["a10g"], cost)
     assert several.compute == pytest.approx(4 * s.compute)
     assert several.overlap * several.compute == pytest.approx(s.overlap * s.compute)
 
@@ -128,5 +128,5 @@ def test_the_table_and_the_figure_show_every_number_of_gpus() -> None:
     results = [scaling.simulate(FREE, n) for n in (1, 2)]
     table = list(scaling.lines(FREE, results))
     assert [line.split()[0] for line in table[-2:]] == ["1", "2"]
-    picture = scaling.draw({("renderer", "h100"): results})
+    picture = scaling.draw({("nerf", "h100"): results})
     assert picture.startswith("<svg") and picture.count("<polyline") == 1

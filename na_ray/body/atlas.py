@@ -11,7 +11,7 @@ from torch import Tensor
 
 from na_ray.body import kernels, raster_kernels
 from na_ray.body.body import Body, PosedBody
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 UNCOVERED = 2**31 - 1
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from na_ray.capture.rig import Pose, Rig
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from na_ray.body import kernels
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 Intervals = tuple[Float[Tensor, "n"], Float[Tensor, "n"], Bool[Tensor, "n"]]
 

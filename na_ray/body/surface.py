@@ -16,7 +16,7 @@ from na_ray.body import kernels
 from na_ray.body.body import PosedBody
 from na_ray.body.intervals import shell_intervals
 from na_ray.body.triangles import Closest, meet_faces, project_to_faces
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 __all__ = ["Closest", "Surface", "closest_surface", "meet_faces", "project_to_faces", "shell_intervals"]
 

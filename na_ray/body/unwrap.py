@@ -16,7 +16,7 @@ from na_ray.body import kernels, raster_kernels
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import PosedBody, rotate
 from na_ray.capture.camera import Camera
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 LEAST_COSINE = 0.2
 """Texels seen at a flatter angle than this are not read."""

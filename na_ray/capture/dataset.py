@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import UInt8
 
 from na_ray.capture import video
-from na_ray.capture.archive import read_member
 from na_ray.capture.camera import Camera, read_extrinsics, read_intrinsics
 from na_ray.capture.image import image_resolution, read_image
 from na_ray.capture.layout import (
@@ -32,12 +31,13 @@ from na_ray.capture.layout import (
 )
 from na_ray.capture.rig import Pose, Rig, read_rig
 from na_ray.capture.storage import is_url, join, read_bytes, version
-from na_ray.values import UserError
+from na_ray.capture.storage.archive import read_member
+from na_ray.config.values import UserError
 
 
 @dataclass(frozen=True, eq=False)
 class Capture:
-    """A subject's data. Opening looks at names only; `na_ray.capture.defects` reads everything."""
+    """A subject's data. Opening looks at names only; `na_ray.capture.checks.defects` reads everything."""
 
     path: str
     """The capture's root folder or URL."""

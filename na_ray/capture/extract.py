@@ -18,7 +18,6 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from na_ray.capture import video
-from na_ray.capture.archive import leaving_members
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.layout import (
     BODY_FILES,
@@ -30,7 +29,8 @@ from na_ray.capture.layout import (
     number_of,
 )
 from na_ray.capture.storage import basename, is_url, join, parent, read_bytes
-from na_ray.values import UserError
+from na_ray.capture.storage.archive import leaving_members
+from na_ray.config.values import UserError
 
 # Says what a folder was extracted from: only its own extraction may continue in it.
 MARK = ".extracted.json"

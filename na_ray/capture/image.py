@@ -7,7 +7,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from na_ray.capture.storage import BinaryFile, open_binary, read_bytes
-from na_ray.values import StorageError, UserError
+from na_ray.config.values import StorageError, UserError
 
 
 def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:

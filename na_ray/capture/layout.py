@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from na_ray.capture.archive import open_zip
 from na_ray.capture.storage import basename, is_url, join, listing, parent
-from na_ray.values import UserError
+from na_ray.capture.storage.archive import open_zip
+from na_ray.config.values import UserError
 
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov")
 IMAGES = (".png", ".jpg", ".jpeg")

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from na_ray.capture.storage import read_text
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from na_ray.capture.dataset import Split
 from na_ray.capture.image import read_image
 from na_ray.capture.layout import IMAGES, VIDEOS, by_number, find_map_videos
 from na_ray.capture.storage import join, listing
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 
 @dataclass(frozen=True, eq=False)

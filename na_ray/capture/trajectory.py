@@ -14,12 +14,12 @@ from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, RotationSpline
 
 from na_ray.capture.camera import Camera
-from na_ray.capture.checks import rigid_fault
+from na_ray.capture.checks.numbers import rigid_fault
 from na_ray.capture.dataset import Split
 from na_ray.capture.rig import Pose, parse_json
 from na_ray.capture.storage import read_text
 from na_ray.config import parse_indices
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 
 def body_center(poses: Iterable[Pose]) -> Float64[np.ndarray, "3"]:

@@ -14,8 +14,8 @@ from na_ray.capture.dataset import Capture
 from na_ray.capture.storage import basename, is_url
 from na_ray.checkpoint import Predictor
 from na_ray.config import Experiment, override
-from na_ray.predict import Request, predict_sequence
-from na_ray.values import MISTAKES, UserError
+from na_ray.config.values import MISTAKES, UserError
+from na_ray.motion.predict import Request, predict_sequence
 
 Progress = Callable[[int, int], None]
 
@@ -99,7 +99,7 @@ def _on_ray(
     device: Literal["auto", "cpu", "cuda"],
 ) -> Iterator[tuple[int, Path | str]]:
     """(number of the task, its result), as they come."""
-    from na_ray.run.train import connect  # training's imports take seconds: without workers they are not needed
+    from na_ray.run.train.driver import connect  # training's imports take seconds: without workers they are not needed
 
     connect(override(Experiment(), {"train.num_workers": workers}))
     has_gpu = ray.cluster_resources().get("GPU", 0) > 0

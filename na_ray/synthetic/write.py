@@ -17,12 +17,12 @@ from na_ray.body.unwrap import unwrap
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.video import VideoWriter
+from na_ray.config.values import UserError
 from na_ray.synthetic.actor import Actor, Frame
 from na_ray.synthetic.motion import FRAME_RATE
 from na_ray.synthetic.scene import film, ring
 from na_ray.synthetic.shading import Studio
 from na_ray.synthetic.skeleton import tpose_rotvecs
-from na_ray.values import UserError
 
 NORMAL_VIDEO = "normal_modifysmpluv0.1_smooth3e-2.avi"
 TEXTURE_VIDEO = "tex_modifysmpluv0.1_smooth3e-2.avi"

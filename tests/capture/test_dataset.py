@@ -15,9 +15,9 @@ import pytest
 from make_capture import picture, rewrite_zip, texture, transform, write_tiny_capture
 from PIL import Image
 
+from na_ray.capture.checks.defects import examine
+from na_ray.capture.checks.describe import describe
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.defects import examine
-from na_ray.capture.describe import describe
 from na_ray.capture.layout import find_splits, match_numbers, number_of
 
 SIZE = (32, 48)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from make_capture import picture, rewrite_zip, texture, transform, write_tiny_capture, write_video
 
+from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
-from na_ray.capture.defects import examine
 from na_ray.capture.extract import extract
 
 SIZE = (32, 48)

@@ -10,7 +10,7 @@ from make_capture import write_tiny_capture
 from scipy.spatial.transform import Rotation
 
 from na_ray.capture.camera import Camera
-from na_ray.capture.checks import rigid_fault
+from na_ray.capture.checks.numbers import rigid_fault
 from na_ray.capture.dataset import Capture
 from na_ray.capture.trajectory import (
     body_center,

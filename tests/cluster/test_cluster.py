@@ -152,22 +152,22 @@ def finished(cluster: Cluster, name: str) -> dict[str, Run]:
     (parent,) = [r.info.run_id for r in found if r.info.run_name == name]
     owned = [r for r in found if parent in (r.info.run_id, r.data.tags.get("mlflow.parentRunId"))]
     runs = {r.info.run_name: r for r in owned}
-    assert {r.info.status for r in runs.values()} == {"FINISHED"} and {name, "renderer"} <= set(runs)
-    assert [m.step for m in client.get_metric_history(runs["renderer"].info.run_id, "loss")] == [10, 20]
+    assert {r.info.status for r in runs.values()} == {"FINISHED"} and {name, "nerf"} <= set(runs)
+    assert [m.step for m in client.get_metric_history(runs["nerf"].info.run_id, "loss")] == [10, 20]
     return runs
 
 
 def test_submit_trains_on_both_machines_and_mlflow_has_it(cluster: Cluster) -> None:
     # Three workers of a CPU each and one that decodes: no machine of two CPUs holds them all.
-    options = f"{SMALL} --train.num-workers 3 --texture.windows-per-step 3".split()
+    options = f"{SMALL} --train.num-workers 3 --texture.global-batch 3".split()
     done = cluster.ray("submit", str(cluster.file), "experiments/demo.py", "--", *options)
     cluster.say(done.stdout)
     assert done.returncode == 0 and "best checkpoint: " in done.stdout
     run = cluster.shared / "demo" / "runs" / "demo"
     assert (run / "texture" / "checkpoints" / "step_000002").is_dir()
-    assert (run / "renderer" / "checkpoints" / "step_000020").is_dir()
-    metrics = finished(cluster, "demo")["renderer"].data.metrics
-    assert {"psnr", "validation/psnr", "cameras/renderer/box/psnr"} <= set(metrics)
+    assert (run / "nerf" / "checkpoints" / "step_000020").is_dir()
+    metrics = finished(cluster, "demo")["nerf"].data.metrics
+    assert {"psnr", "validation/psnr", "cameras/nerf/box/psnr"} <= set(metrics)
     assert list((cluster.shared / "mlflow" / "artifacts").rglob("validation/step_000020/*.png"))
 
 

@@ -1,4 +1,4 @@
-"""Small bodies for the renderer's tests."""
+"""Small bodies for the NeRF's tests."""
 
 import numpy as np
 import torch

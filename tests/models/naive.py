@@ -1,4 +1,4 @@
-"""The renderer from its formulas, sample by sample in numpy float64: no code shared with the package's."""
+"""The NeRF from its formulas, sample by sample in numpy float64: no code shared with the package's."""
 
 import numpy as np
 

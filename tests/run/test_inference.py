@@ -14,10 +14,10 @@ import pytest
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_predictor
-from na_ray.picture import read_png
-from na_ray.predict import Request, predict_maps
-from na_ray.run import served_predictor
+from na_ray.motion.predict import Request, predict_maps
+from na_ray.pictures.picture import read_png
 from na_ray.run.inference import MotionTask, motions, predict_motions
+from na_ray.run.tracking import pyfunc_predictor as served_predictor
 from tests.make_capture import write_tiny_capture
 from tests.tiny_predictor import save_predictor, tiny_predictor
 

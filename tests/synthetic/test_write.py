@@ -10,8 +10,8 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface, project_to_faces
+from na_ray.capture.checks.defects import find_defects
 from na_ray.capture.dataset import Capture
-from na_ray.capture.defects import find_defects
 from na_ray.synthetic.actor import Actor
 from na_ray.synthetic.scene import film
 from na_ray.synthetic.shading import Studio

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from na_ray.config.texture import Vid2vidConfig
 from na_ray.models.vid2vid.blocks import ConvBlock, Convolution, initialize
-from na_ray.vid2vid_config import Vid2vidConfig
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Patches:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class DiscriminatorOutput:
     """A discriminator's word on the real frames and on the generated ones."""
 
     real: Patches
@@ -30,11 +30,11 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class DiscriminatorOutputs:
     """All that is said of one frame."""
 
-    image: Verdict
-    temporal: dict[int, Verdict]
+    image: DiscriminatorOutput
+    temporal: dict[int, DiscriminatorOutput]
     """By temporal scale; only those scales for which there are enough frames."""
 
 
@@ -103,18 +103,20 @@ class Discriminator(nn.Module):
         fake: Float[Tensor, "b 3 h w"],
         past_real: Float[Tensor, "b k 3 h w"],
         past_fake: Float[Tensor, "b k 3 h w"],
-    ) -> Verdicts:
-        """Verdicts on a frame, given the k frames before it (oldest first; `history_length` of them is enough).
+    ) -> DiscriminatorOutputs:
+        """DiscriminatorOutputs on a frame, given the k frames before it (oldest first; `history_length` of them is enough).
 
         Real and fake pass one after the other, in this order: in training mode each pass moves u and v.
         """
         frames = [(real, past_real), (fake, past_fake)]
-        image = Verdict(*(_judge(self.image, torch.cat([label, frame], dim=1)) for frame, _ in frames))
+        image = DiscriminatorOutput(*(_judge(self.image, torch.cat([label, frame], dim=1)) for frame, _ in frames))
         temporal = {}
         for scale, discriminators in enumerate(self.temporal):
             if past_real.shape[1] >= 2 * 3**scale:
-                temporal[scale] = Verdict(*(_judge(discriminators, _triple(*pair, scale)) for pair in frames))
-        return Verdicts(image, temporal)
+                temporal[scale] = DiscriminatorOutput(
+                    *(_judge(discriminators, _triple(*pair, scale)) for pair in frames)
+                )
+        return DiscriminatorOutputs(image, temporal)
 
 
 def _triple(frame: Tensor, past: Tensor, scale: int) -> Float[Tensor, "b 9 h w"]:

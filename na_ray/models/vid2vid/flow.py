@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from na_ray.config.texture import Vid2vidConfig
 from na_ray.models.vid2vid.blocks import ConvBlock, Convolution
-from na_ray.vid2vid_config import Vid2vidConfig
 
 
 def warp(image: Float[Tensor, "b c h w"], flow: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b c h w"]:

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from na_ray.config.texture import Vid2vidConfig
+from na_ray.config.values import UserError
 from na_ray.models.vid2vid.blocks import SLOPE, Convolution, SpadeBlock, initialize
 from na_ray.models.vid2vid.embed import Embedder
 from na_ray.models.vid2vid.flow import FlowNetwork, warp
-from na_ray.values import UserError
-from na_ray.vid2vid_config import Vid2vidConfig
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from na_ray.config.texture import TextureConfig
 from na_ray.models.vid2vid import losses
-from na_ray.models.vid2vid.discriminator import Discriminator, Verdicts, history_length
+from na_ray.models.vid2vid.discriminator import Discriminator, DiscriminatorOutputs, history_length
 from na_ray.models.vid2vid.generator import Generated, Generator
-from na_ray.vid2vid_config import TextureConfig
 
 Window = Float[Tensor, "b t 3 h w"]
 """Maps of consecutive frames, in [-1, 1]."""
@@ -33,7 +33,7 @@ class Flows:
 
 
 @dataclass(frozen=True)
-class Players:
+class Networks:
     """Who takes part in the game. Several workers wrap both networks by DistributedDataParallel."""
 
     generator: Generator | DistributedDataParallel
@@ -58,7 +58,7 @@ class Players:
 
 
 def iterate(
-    players: Players, labels: Window, images: Window, flows: Flows | None = None
+    networks: Networks, labels: Window, images: Window, flows: Flows | None = None
 ) -> tuple[list[dict[str, Tensor]], Window]:
     """Play a window: one update of each side per frame.
 
@@ -67,35 +67,35 @@ def iterate(
     fakes: list[Tensor] = []
     record = []
     for t in range(labels.shape[1]):
-        losses, fake = _play_frame(players, t, labels, images, fakes, flows)
+        losses, fake = train_frame(networks, t, labels, images, fakes, flows)
         record.append(losses)
         fakes.append(fake)
     return record, torch.stack(fakes, dim=1)
 
 
-def _play_frame(
-    players: Players, t: int, labels: Window, images: Window, fakes: list[Tensor], flows: Flows | None
+def train_frame(
+    networks: Networks, t: int, labels: Window, images: Window, fakes: list[Tensor], flows: Flows | None
 ) -> tuple[dict[str, Tensor], Float[Tensor, "b 3 h w"]]:
     label, image = labels[:, t], images[:, t]
-    past = slice(max(0, t - history_length(players.judge.config)), t)
+    past = slice(max(0, t - history_length(networks.judge.config)), t)
     past_real, past_fake = images[:, past], _stacked(fakes[past], images)
     recent = slice(max(0, t - 2), t)
-    with _autocast(players, image):
-        generated = players.generator(label, labels[:, recent], _stacked(fakes[recent], images))
+    with _autocast(networks, image):
+        generated = networks.generator(label, labels[:, recent], _stacked(fakes[recent], images))
     fake = generated.image.detach()
-    with _autocast(players, image):
-        verdicts = players.discriminator(label, image, fake, past_real, past_fake)
-    record = _learn(players, players.discriminator_optimizer, _discriminator_losses(players.config, verdicts), "D")
-    with _frozen(players.judge) as judge, _autocast(players, image):
-        verdicts = judge(label, image, generated.image, past_real, past_fake)
+    with _autocast(networks, image):
+        outputs = networks.discriminator(label, image, fake, past_real, past_fake)
+    record = _learn(networks, networks.discriminator_optimizer, _discriminator_losses(networks.config, outputs), "D")
+    with _frozen(networks.judge) as judge, _autocast(networks, image):
+        outputs = judge(label, image, generated.image, past_real, past_fake)
     terms = _generator_losses(
-        players.config, verdicts, generated, image, _flow_target(players.config, images, t, flows)
+        networks.config, outputs, generated, image, _flow_target(networks.config, images, t, flows)
     )
-    if players.config.perceptual_weight:
-        with _autocast(players, image):
-            distance = players.perceptual(generated.image, image)
-        terms["perceptual"] = (distance, players.config.perceptual_weight)
-    return record | _learn(players, players.generator_optimizer, terms, "G"), fake
+    if networks.config.perceptual_weight:
+        with _autocast(networks, image):
+            distance = networks.perceptual(generated.image, image)
+        terms["perceptual"] = (distance, networks.config.perceptual_weight)
+    return record | _learn(networks, networks.generator_optimizer, terms, "G"), fake
 
 
 Terms = dict[str, tuple[Tensor, float]]
@@ -106,8 +106,8 @@ def _stacked(frames: list[Tensor], like: Window) -> Float[Tensor, "b k 3 h w"]:
     return torch.stack(frames, dim=1) if frames else like[:, :0]
 
 
-def _autocast(players: Players, image: Tensor) -> torch.autocast:
-    return torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=players.bfloat16)
+def _autocast(networks: Networks, image: Tensor) -> torch.autocast:
+    return torch.autocast(image.device.type, dtype=torch.bfloat16, enabled=networks.bfloat16)
 
 
 @contextlib.contextmanager
@@ -120,33 +120,33 @@ def _frozen(network: Discriminator) -> Iterator[Discriminator]:
         network.requires_grad_(True)
 
 
-def _learn(players: Players, optimizer: torch.optim.Optimizer, terms: Terms, side: str) -> dict[str, Tensor]:
+def _learn(networks: Networks, optimizer: torch.optim.Optimizer, terms: Terms, side: str) -> dict[str, Tensor]:
     """One update. Returns the losses and their weighted total."""
     total = torch.stack([weight * value for value, weight in terms.values()]).sum()
     optimizer.zero_grad(set_to_none=True)
-    (players.weight * total).backward()
+    (networks.weight * total).backward()
     optimizer.step()
     return {f"{side}/{name}": value.detach() for name, (value, _) in terms.items()} | {f"{side}/total": total.detach()}
 
 
-def _discriminator_losses(config: TextureConfig, verdicts: Verdicts) -> Terms:
-    terms = {"gan": (losses.discriminator_loss(verdicts.image), config.gan_weight)}
-    for scale, verdict in verdicts.temporal.items():
-        terms[f"gan_t{scale}"] = (losses.discriminator_loss(verdict), config.gan_weight)
+def _discriminator_losses(config: TextureConfig, outputs: DiscriminatorOutputs) -> Terms:
+    terms = {"gan": (losses.discriminator_loss(outputs.image), config.gan_weight)}
+    for scale, output in outputs.temporal.items():
+        terms[f"gan_t{scale}"] = (losses.discriminator_loss(output), config.gan_weight)
     return terms
 
 
 def _generator_losses(
     config: TextureConfig,
-    verdicts: Verdicts,
+    outputs: DiscriminatorOutputs,
     generated: Generated,
     image: Float[Tensor, "b 3 h w"],
     target: losses.FlowTarget | None,
 ) -> Terms:
     terms: Terms = {}
-    for suffix, verdict in [("", verdicts.image), *((f"_t{s}", v) for s, v in verdicts.temporal.items())]:
-        terms[f"gan{suffix}"] = (losses.generator_loss(verdict.fake.logits), config.gan_weight)
-        matching = losses.feature_matching(verdict.fake, verdict.real)
+    for suffix, output in [("", outputs.image), *((f"_t{s}", v) for s, v in outputs.temporal.items())]:
+        terms[f"gan{suffix}"] = (losses.generator_loss(output.fake.logits), config.gan_weight)
+        matching = losses.feature_matching(output.fake, output.real)
         terms[f"feature_matching{suffix}"] = (matching, config.feature_weight)
     if config.flow_weight:
         found = losses.flow_losses(generated, image, target, parity=config.parity)

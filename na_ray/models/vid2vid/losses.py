@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from na_ray.models.vid2vid.discriminator import Patches, Verdict
+from na_ray.models.vid2vid.discriminator import DiscriminatorOutput, Patches
 from na_ray.models.vid2vid.flow import warp
 from na_ray.models.vid2vid.generator import Generated
 
@@ -33,9 +33,9 @@ def hinge_fake(logits: list[Tensor]) -> Float[Tensor, ""]:
     return _average([F.relu(1 + full_precision(x)).mean() for x in logits])
 
 
-def discriminator_loss(verdict: Verdict) -> Float[Tensor, ""]:
+def discriminator_loss(output: DiscriminatorOutput) -> Float[Tensor, ""]:
     """Hinge loss of a discriminator (Lim & Ye 2017): 0 where all real logits exceed 1, all fake ones are below -1."""
-    return hinge_real(verdict.real.logits) + hinge_fake(verdict.fake.logits)
+    return hinge_real(output.real.logits) + hinge_fake(output.fake.logits)
 
 
 def generator_loss(logits: list[Tensor]) -> Float[Tensor, ""]:

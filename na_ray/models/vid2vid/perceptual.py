@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from na_ray.models.imagenet import WEIGHTS_VARIABLE, find_weights, load_weights
+from na_ray.config.texture import TextureConfig
+from na_ray.config.values import UserError
+from na_ray.models.pretrained.imagenet import WEIGHTS_VARIABLE, find_weights, load_weights
 from na_ray.models.vid2vid.losses import mean_difference
-from na_ray.values import UserError
-from na_ray.vid2vid_config import TextureConfig
 
 WIDTHS = (64, 128, 256, 512, 512)
 """Channels of VGG-19's five stages."""

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from na_ray.values import UserError
+from na_ray.config.values import UserError
 
 Search = Literal["optuna", "random", "grid"]
-Scheduler = Literal["asha", "pbt", "none"]
+SchedulerName = Literal["asha", "pbt", "none"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SweepConfig:
     """Trials side by side. 0: as many as the cluster holds."""
     search: Search = "optuna"
     """optuna: from what earlier trials scored. random: independent draws. grid: every combination of listed values."""
-    scheduler: Scheduler = "asha"
+    scheduler: SchedulerName = "asha"
     """asha: stop the worse trials early. pbt: the worse copy the better, and change their knobs. none: train all."""
     budget: str = ""
     """Bound on wall time (90m, 1.5h) or GPU-hours (12gpuh), over all starts of the sweep; empty: none."""

@@ -10,29 +10,29 @@ from typing import Any
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
-from na_ray.run.model import log_actor
-from na_ray.run.stages import STAGES
-from na_ray.run.sweep.board import SCORE, Board, Trial
-from na_ray.run.sweep.space import Space, is_log
-from na_ray.run.tracking import Tracker
+from na_ray.run.sweep.search_space import Space, is_log
+from na_ray.run.sweep.state import SCORE, SweepState, Trial
+from na_ray.run.tracking.registry import log_actor
+from na_ray.run.tracking.runs import Tracker
+from na_ray.run.train.stages import STAGES
 
 Row = dict[str, Any]
 
 
-def rows(board: Board) -> list[Row]:
+def rows(sweep_state: SweepState) -> list[Row]:
     """A row a trial, best first: trial, state, validation/psnr (dB), steps, seconds, knobs, error."""
     return [
         {
             "trial": trial.name,
             "state": _state(trial),
-            SCORE: board.score(trial),
-            "steps": board.steps(trial),
+            SCORE: sweep_state.score(trial),
+            "steps": sweep_state.steps(trial),
             "seconds": round(trial.seconds, 1),
             "knobs": trial.knobs,
             "error": trial.error,
             "lineage": trial.lineage,
         }
-        for trial in board.ranking()
+        for trial in sweep_state.ranking()
     ]
 
 
@@ -130,49 +130,49 @@ def _axis(values: list[Any], log: bool) -> tuple[dict[str, float], list[tuple[fl
     return places, [(0.0, _short(low)), (1.0, _short(high))]
 
 
-def close(board: Board, space: Space, parent: Tracker) -> str:
+def close(sweep_state: SweepState, space: Space, parent: Tracker) -> str:
     """Write the report, register the best actor, score and film it; all of it into the parent's run.
 
     Returns what to tell the user: the table, the best trial's knobs, and how to open it.
     """
-    table = rows(board)
-    write_report(board.root / "report", table, space)
-    parent.files(board.root / "report", "sweep")
-    best = board.best()
+    table = rows(sweep_state)
+    write_report(sweep_state.root / "report", table, space)
+    parent.files(sweep_state.root / "report", "sweep")
+    best = sweep_state.best()
     if best is None:
         return f"\n{text_table(table, space)}\nno trial was validated: there is no best one"
-    told = [_close_best(board, best, parent), f"\n{text_table(table, space)}\n"]
-    score, knobs = board.score(best), " ".join(f"{name}={_short(best.knobs[name])}" for name in space)
+    told = [_close_best(sweep_state, best, parent), f"\n{text_table(table, space)}\n"]
+    score, knobs = sweep_state.score(best), " ".join(f"{name}={_short(best.knobs[name])}" for name in space)
     assert score is not None
-    parent.scores({SCORE: score}, board.steps(best))
+    parent.scores({SCORE: score}, sweep_state.steps(best))
     parent.client.set_tag(parent.parent, "best", f"trial {best.name}: {knobs}")
-    checkpoint = board.run(best).checkpoints.best()
+    checkpoint = sweep_state.run(best).checkpoints.best()
     told += [
         f"best      trial {best.name}, validation PSNR {score:.2f} dB: {knobs}",
-        f"open      {checkpoint}, or models:/{_model(board)}/latest in MLflow",
+        f"open      {checkpoint}, or models:/{_model(sweep_state)}/latest in MLflow",
         "train     " + " ".join(f"--{name.replace('_', '-')} {_argument(best.knobs[name])}" for name in space),
     ]
     return "\n".join(told)
 
 
-def _close_best(board: Board, best: Trial, parent: Tracker) -> str:
+def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
     """Score and film the best actor, unless an earlier start of the sweep has done so."""
-    checkpoint = board.run(best).checkpoints.best()
+    checkpoint = sweep_state.run(best).checkpoints.best()
     assert checkpoint is not None
-    path = board.root / "closed.json"
-    place = str(checkpoint.relative_to(board.root))
+    path = sweep_state.root / "closed.json"
+    place = str(checkpoint.relative_to(sweep_state.root))
     closed = json.loads(path.read_text()) if path.exists() else {}
     if closed.get("checkpoint") == place:
         return str(closed["told"])
-    parts = STAGES[board.stage]
-    log_actor(parent, checkpoint, parts.served, _model(board))
-    told = parts.close(checkpoint, Capture.open(board.experiment.capture), board.run(best).folder, parent)
+    parts = STAGES[sweep_state.stage]
+    log_actor(parent, checkpoint, parts.served, _model(sweep_state))
+    told = parts.close(checkpoint, Capture.open(sweep_state.experiment.capture), sweep_state.run(best).folder, parent)
     write_json(path, {"checkpoint": place, "told": told})
     return told
 
 
-def _model(board: Board) -> str:
-    return board.experiment.name + STAGES[board.stage].suffix
+def _model(sweep_state: SweepState) -> str:
+    return sweep_state.experiment.name + STAGES[sweep_state.stage].suffix
 
 
 def _argument(value: Any) -> str:

@@ -21,10 +21,10 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, Stage, from_dict
-from na_ray.run.folder import RunFolder, clear_leftovers
-from na_ray.run.stages import STAGES
-from na_ray.run.sweep.board import SCORE
-from na_ray.run.train import train_here, train_on_ray
+from na_ray.run.sweep.state import SCORE
+from na_ray.run.train.driver import train_here, train_on_ray
+from na_ray.run.train.run_folder import RunFolder, clear_leftovers
+from na_ray.run.train.stages import STAGES
 
 DRIVER_CPUS = 0.1
 """CPUs reserved by a trial that only waits for its workers: whole ones would leave none for them."""
@@ -69,9 +69,9 @@ def train_trial(root: Path, stage: Stage) -> None:
     with _alone(root), _errors_kept(root):
         clear_leftovers(root)
         if experiment.train.num_workers == 0:
-            plan = STAGES[stage].make_plan(Capture.open(experiment.capture), experiment)
+            dataset = STAGES[stage].make_dataset(Capture.open(experiment.capture), experiment)
             torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
-            train_here(experiment, plan, run, report=_tell)
+            train_here(experiment, dataset, run, report=_tell)
         else:
             train_on_ray(experiment, run, callbacks=[TellScores()])
     write_json(root / "done.json", {"steps": run.record(0)[0][-1]["step"]})

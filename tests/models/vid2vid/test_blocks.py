@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from na_ray.models.vid2vid.blocks import Convolution, SpadeBlock, folded, initialize, modulation
 from na_ray.models.vid2vid.embed import Embedder
-from na_ray.models.vid2vid.names import from_original
+from na_ray.original.names import from_original
 from tests.models.vid2vid.tiny import DATA, enliven, tensor
 
 

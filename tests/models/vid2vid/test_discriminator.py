@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from na_ray.config import Vid2vidConfig
 from na_ray.models.vid2vid.discriminator import Discriminator, PatchDiscriminator, history_length
-from na_ray.models.vid2vid.names import from_original
+from na_ray.original.names import from_original
 from tests.models.vid2vid.tiny import CONFIG, DATA, enliven, maps, tensor, window
 
 
@@ -38,9 +38,9 @@ def test_temporal_scales_look_1_and_3_frames_back():
         frames = frames.expand(1, t + 1, 3, *CONFIG.resolution)
         past = frames[:, max(0, t - history_length(CONFIG)) : t]
         seen.clear()
-        verdicts = network(frames[:, t], frames[:, t], frames[:, t], past, past)
+        outputs = network(frames[:, t], frames[:, t], frames[:, t], past, past)
         expected = {s: [t - 2 * 3**s, t - 3**s, t] for s in range(2) if t >= 2 * 3**s}
-        assert seen == expected and set(verdicts.temporal) == set(expected)
+        assert seen == expected and set(outputs.temporal) == set(expected)
 
 
 @pytest.mark.parametrize(("scales", "length"), [(0, 0), (1, 2), (2, 6), (3, 18)])
@@ -51,9 +51,9 @@ def test_history_is_as_long_as_the_coarsest_scale_looks_back(scales, length):
 def test_real_and_fake_pass_one_after_the_other():
     network, frames, nothing = discriminator().train(), window(2), window(1)[:, :0]
     reference = discriminator().train()
-    verdicts = network(frames[:, 0], frames[:, 0], frames[:, 1], nothing, nothing)
+    outputs = network(frames[:, 0], frames[:, 0], frames[:, 1], nothing, nothing)
     first = reference.image[0]
-    for frame, found in ((frames[:, 0], verdicts.image.real), (frames[:, 1], verdicts.image.fake)):
+    for frame, found in ((frames[:, 0], outputs.image.real), (frames[:, 1], outputs.image.fake)):
         expected = first(torch.cat([frames[:, 0], frame], dim=1))[-1]
         np.testing.assert_allclose(found.logits[0].detach(), expected.detach(), atol=1e-12)
     assert torch.equal(network.image[0].layers[0].conv.u, first.layers[0].conv.u)

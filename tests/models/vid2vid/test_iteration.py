@@ -6,28 +6,28 @@ import pytest
 import torch
 
 from na_ray.config import TextureConfig
+from na_ray.models.optim import predictor_adam
 from na_ray.models.vid2vid import losses
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
-from na_ray.models.vid2vid.iteration import Flows, Players, iterate
+from na_ray.models.vid2vid.iteration import Flows, Networks, iterate
 from na_ray.models.vid2vid.perceptual import LaplacianPyramid
-from na_ray.optim import predictor_adam
 from tests.models.vid2vid.tiny import CONFIG, enliven, window
 
 TEXTURE = TextureConfig(parity=True, shared_step_count=True)
 
 
-def players(texture: TextureConfig = TEXTURE, dtype: torch.dtype = torch.float64, bfloat16: bool = False) -> Players:
+def networks(texture: TextureConfig = TEXTURE, dtype: torch.dtype = torch.float64, bfloat16: bool = False) -> Networks:
     torch.manual_seed(0)
     generator, discriminator = enliven(Generator(CONFIG)), enliven(Discriminator(CONFIG))
     networks = generator.to(dtype).train(), discriminator.to(dtype).train()
     assert isinstance(networks[0], Generator) and isinstance(networks[1], Discriminator)
     rates = (texture.lr_generator, texture.lr_discriminator)
     optimizers = [predictor_adam(n.parameters(), lr, texture) for n, lr in zip(networks, rates, strict=True)]
-    return Players(*networks, LaplacianPyramid().to(dtype), *optimizers, texture, bfloat16)
+    return Networks(*networks, LaplacianPyramid().to(dtype), *optimizers, texture, bfloat16)
 
 
-def by_hand(game: Players, labels: torch.Tensor, images: torch.Tensor) -> list[dict[str, float]]:
+def by_hand(game: Networks, labels: torch.Tensor, images: torch.Tensor) -> list[dict[str, float]]:
     """The same, frame by frame, with every update written out."""
     generator, discriminator = game.generator, game.discriminator
     record, fakes = [], []
@@ -44,9 +44,9 @@ def by_hand(game: Players, labels: torch.Tensor, images: torch.Tensor) -> list[d
         update(game.discriminator_optimizer, parameters, d)
         said = discriminator(labels[:, t], images[:, t], made.image, *inputs)
         g = 10 * game.perceptual(made.image, images[:, t])
-        for verdict in (said.image, *said.temporal.values()):
-            g = g + losses.generator_loss(verdict.fake.logits)
-            g = g + 10 * losses.feature_matching(verdict.fake, verdict.real)
+        for output in (said.image, *said.temporal.values()):
+            g = g + losses.generator_loss(output.fake.logits)
+            g = g + 10 * losses.feature_matching(output.fake, output.real)
         if made.warped is not None:
             still = torch.zeros_like(images[:, t, :2])
             c = ((images[:, t] - images[:, t - 1]).square().sum(1, keepdim=True) < 0.02).double()
@@ -67,7 +67,7 @@ def update(optimizer: torch.optim.Optimizer, parameters: list, loss: torch.Tenso
 
 def test_a_window_is_the_updates_written_out():
     labels, images = window(4), window(4, seed=1)
-    ours, theirs = players(), players()
+    ours, theirs = networks(), networks()
     record, _ = iterate(ours, labels, images)
     for found, expected in zip(record, by_hand(theirs, labels, images), strict=True):
         assert {name: float(found[name]) for name in expected} == pytest.approx(expected, rel=1e-9)
@@ -78,7 +78,7 @@ def test_a_window_is_the_updates_written_out():
 
 
 def test_losses_appear_with_the_frames_that_have_them():
-    record, fakes = iterate(players(), window(7), window(7, seed=1))
+    record, fakes = iterate(networks(), window(7), window(7, seed=1))
     assert fakes.shape == (1, 7, 3, *CONFIG.resolution) and not fakes.requires_grad
     first = {"D/gan", "D/total", "G/gan", "G/feature_matching", "G/perceptual", "G/total"}
     flow = {"G/flow_l1", "G/flow_warp", "G/flow_mask", "D/gan_t0", "G/gan_t0", "G/feature_matching_t0"}
@@ -90,7 +90,7 @@ def test_losses_appear_with_the_frames_that_have_them():
 
 
 def test_no_gradient_crosses_a_frame():
-    game, labels, images = players(), window(3), window(3, seed=1)
+    game, labels, images = networks(), window(3), window(3, seed=1)
     seen = []
     game.generator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2].requires_grad))
     game.discriminator.register_forward_pre_hook(lambda _, x: seen.append(x[3].requires_grad or x[4].requires_grad))
@@ -99,7 +99,7 @@ def test_no_gradient_crosses_a_frame():
 
 
 def test_the_discriminator_learns_only_in_its_own_update():
-    game = players()
+    game = networks()
     iterate(game, window(1), window(1, seed=1))
     kept = {name: p.grad.clone() for name, p in game.judge.named_parameters() if p.grad is not None}
     assert kept and all(p.requires_grad for p in game.judge.parameters())
@@ -116,24 +116,24 @@ def test_flow_targets_from_files_are_those_of_the_frame():
         torch.rand(1, 3, 1, *CONFIG.resolution).double(),
     )
     kept = {}
-    game = players(replace(TEXTURE, flow_target="file", flow_folder="given"))
+    game = networks(replace(TEXTURE, flow_target="file", flow_folder="given"))
     game.generator.register_forward_hook(lambda _, __, made: kept.update(made=made))
     record, _ = iterate(game, labels, images, Flows(flow, confidence))
     made = kept["made"]
     expected = (confidence[:, 2] * (made.flow.detach() - flow[:, 2]).abs()).mean()
     assert float(record[2]["G/flow_l1"]) == pytest.approx(float(expected), rel=1e-9)
-    without, _ = iterate(players(replace(TEXTURE, flow_target="none")), labels, images)
+    without, _ = iterate(networks(replace(TEXTURE, flow_target="none")), labels, images)
     assert "G/flow_l1" not in without[2] and "G/flow_warp" in without[2]
 
 
 def test_weights_of_zero_leave_losses_out():
-    game = players(replace(TEXTURE, perceptual_weight=0.0, flow_weight=0.0))
+    game = networks(replace(TEXTURE, perceptual_weight=0.0, flow_weight=0.0))
     record, _ = iterate(game, window(3), window(3, seed=1))
     assert not [name for name in record[2] if "flow" in name or "perceptual" in name]
 
 
 def test_bfloat16_stays_finite_and_the_losses_are_float32():
-    game = players(dtype=torch.float32, bfloat16=True)
+    game = networks(dtype=torch.float32, bfloat16=True)
     labels, images = (window(3, dtype=torch.float32, seed=s) for s in (0, 1))
     record, fakes = iterate(game, labels, images)
     assert torch.isfinite(fakes).all() and fakes.dtype == torch.float32
@@ -145,7 +145,7 @@ def test_bfloat16_stays_finite_and_the_losses_are_float32():
 
 def test_a_window_from_a_saved_state_goes_on_bit_exactly():
     labels, images = window(2), window(2, seed=1)
-    game, other = players(), players()
+    game, other = networks(), networks()
     iterate(game, labels, images)
     for name in ("generator", "discriminator", "generator_optimizer", "discriminator_optimizer"):
         getattr(other, name).load_state_dict(copy.deepcopy(getattr(game, name).state_dict()))
@@ -159,7 +159,7 @@ def test_each_window_of_a_step_counts_the_same_where_workers_have_unlike_numbers
     labels, images = (torch.cat([window(1, seed=s + k) for s in range(3)]) for k in (0, 10))
 
     def gradients(chosen: list[int], weight: float) -> dict[str, torch.Tensor]:
-        game = replace(players(), weight=weight)
+        game = replace(networks(), weight=weight)
         iterate(game, labels[chosen], images[chosen])
         return {n: p.grad for n, p in game.discriminator.named_parameters() if p.grad is not None}
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from na_ray.models.vid2vid import losses
-from na_ray.models.vid2vid.discriminator import Patches, Verdict
+from na_ray.models.vid2vid.discriminator import DiscriminatorOutput, Patches
 from na_ray.models.vid2vid.flow import warp
 from na_ray.models.vid2vid.generator import Generated
 from tests.models.vid2vid.tiny import DATA, tensor
@@ -27,9 +27,11 @@ def test_the_hinge_is_the_naive_one():
     for a, b in zip(real, fake, strict=True):
         expected += sum(max(0.0, 1 - float(x)) for x in a.flatten()) / a.numel() / 2
         expected += sum(max(0.0, 1 + float(x)) for x in b.flatten()) / b.numel() / 2
-    found = losses.discriminator_loss(Verdict(Patches(real, []), Patches(fake, [])))
+    found = losses.discriminator_loss(DiscriminatorOutput(Patches(real, []), Patches(fake, [])))
     assert float(found) == pytest.approx(expected, rel=1e-12)
-    sure = Verdict(Patches([torch.full((1, 1, 2, 2), 1.5)], []), Patches([torch.full((1, 1, 2, 2), -1.5)], []))
+    sure = DiscriminatorOutput(
+        Patches([torch.full((1, 1, 2, 2), 1.5)], []), Patches([torch.full((1, 1, 2, 2), -1.5)], [])
+    )
     assert float(losses.discriminator_loss(sure)) == 0
 
 

@@ -1,0 +1,175 @@
+"""Examine what changes from frame to frame: transforms, videos and extracted pictures of one split."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from na_ray.capture import video
+from na_ray.capture.checks import numbers as checks
+from na_ray.capture.checks.report import Report
+from na_ray.capture.dataset import Split
+from na_ray.capture.image import check_image, read_image
+from na_ray.capture.layout import IMAGES, Series, SplitFiles, by_number, find_map_videos, find_sources
+from na_ray.capture.rig import Pose, parse_json
+from na_ray.capture.storage import basename, is_url, join, listing
+from na_ray.capture.storage.archive import leaving_members
+
+# Pictures behind a URL cost a request each: so many frames of them are looked at.
+REMOTE_FRAMES = 32
+
+Size = tuple[int, int]
+
+
+def examine_transforms(report: Report, files: SplitFiles, num_joints: int | None) -> list[Pose]:
+    """Read every frame's transform. Returns those that could be read."""
+    if files.transforms.archive:
+        for name in leaving_members(files.transforms.folder):
+            expected = "expected names within the archive: do not unpack it, get another copy"
+            report.defects.append(f"{files.transforms.folder}: member {name!r} leaves its folder; {expected}")
+    split, poses, padded = Split(files), [], []
+    for position, number in enumerate(files.frames):
+        where = files.transforms.path(number)
+        text = report.attempt(split.read_transform, position)
+        values = report.attempt(parse_json, text, where) if text is not None else None
+        pose = report.attempt(Pose.from_json, values, where) if values is not None else None
+        if pose is None:
+            continue
+        poses.append(pose)
+        report.faults(where, checks.pose_faults(pose, num_joints))
+        if values is not None and pose.pose is not None and _length(values["pose"]) < len(pose.pose):
+            padded.append(where)
+    if padded:
+        found = f"pose holds {3 * len(poses[0].joints) - 3} numbers in {len(padded)} frames"
+        report.notes.append(f"{padded[0]}: {found}: three zeros were put before them, for the root")
+    if isinstance(files.frames, tuple):
+        report.notes.append(f"{files.transforms.folder}: the frames' numbers have gaps: positions count, not numbers")
+    return poses
+
+
+def _length(values: object) -> int:
+    return sum(_length(v) for v in values) if isinstance(values, list) else 1
+
+
+def examine_pictures(report: Report, files: SplitFiles, thorough: bool) -> dict[int, Size]:
+    """Examine all pictures of a split. Returns (height, width) by the camera's number."""
+    sizes: dict[int, Size] = {}
+    if files.kind == "raw":
+        sources = report.attempt(find_sources, files) or {}
+        for number, path in sources.items():
+            info = _examine_video(report, files, path, thorough)
+            if info is not None:
+                sizes[number] = (info.height, info.width)
+        _report_odd_sizes(report, {sources[n]: size for n, size in sizes.items()})
+    elif files.kind == "extracted":
+        sizes = _examine_folders(report, files, thorough)
+    if files.kind != "poses":
+        _examine_maps(report, files, thorough)
+    return sizes
+
+
+def _report_odd_sizes(report: Report, sizes: dict[str, Size]) -> None:
+    """Name the pictures that are not as large as most."""
+    if not sizes:
+        return
+    usual = Counter(sizes.values()).most_common(1)[0][0]
+    for path, size in sizes.items():
+        if size != usual:
+            expected = f"expected {usual[0]}x{usual[1]}, as most have"
+            report.defects.append(f"{path}: pictures of {size[0]}x{size[1]}; {expected}: encode it at that size")
+
+
+def _examine_video(report: Report, files: SplitFiles, path: str, thorough: bool) -> video.VideoInfo | None:
+    """Count a video's frames and decode some: the first, the middle and the last, or all."""
+    info = report.attempt(video.survey, path)
+    if info is None:
+        return None
+    expected = len(files.frames)
+    if info.num_frames < info.declared_frames:
+        found = f"truncated: {info.num_frames} of {info.declared_frames} frames are there"
+        report.defects.append(f"{path}: {found}; expected all: copy the file again")
+        return info
+    if info.num_frames != expected:
+        found = f"{info.num_frames} frames; expected {expected}, as {basename(files.transforms.folder)} has"
+        report.defects.append(f"{path}: {found}: encode or copy it again")
+    starts = [0] if thorough else sorted({0, info.num_frames // 2, info.num_frames - 1})
+    for start in starts:
+        stop = info.num_frames if thorough else start + 1
+        if report.attempt(_decode_all, path, start, stop) is None:
+            break
+    return info
+
+
+def _decode_all(path: str, start: int, stop: int) -> int:
+    return sum(1 for _ in video.decode(path, start, stop))
+
+
+def _examine_maps(report: Report, files: SplitFiles, thorough: bool) -> None:
+    """The texture maps must be there; the normal maps are needed by the texture predictor alone."""
+    for what, series, path in (
+        ("tex", files.texture, files.texture_video),
+        ("normal", files.normal, files.normal_video),
+    ):
+        if series is not None:
+            _examine_series(report, files, series, thorough)
+        elif path is not None:
+            _examine_video(report, files, path, thorough)
+            others = find_map_videos(files.folder, listing(files.folder), what)[1:]
+            if others:
+                report.notes.append(f"{path}: this one of {1 + len(others)} {what} videos is read, the first by name")
+        elif what == "tex":
+            expected = "expected the texture maps as tex*.avi or in a folder tex/"
+            report.defects.append(f"{files.folder}: no texture maps; {expected}: copy them there")
+        else:
+            report.notes.append(f"{files.folder}: no normal maps: the NeRF can be trained, the texture predictor not")
+
+
+def _examine_series(report: Report, files: SplitFiles, series: Series, thorough: bool) -> None:
+    """One picture a frame, all of one size."""
+    there = set(by_number(series.folder, listing(series.folder), IMAGES))
+    sizes: dict[str, Size] = {}
+    for number in files.frames:
+        path = series.path(number)
+        if number not in there:
+            report.defects.append(f"{path}: missing; expected one picture a frame: extract it again")
+    for number in _looked_at(files, [n for n in files.frames if n in there]):
+        size = _examine_picture(report, series.path(number), thorough)
+        if size is not None:
+            sizes[series.path(number)] = size
+    _report_odd_sizes(report, sizes)
+
+
+def _looked_at(files: SplitFiles, numbers: Sequence[int]) -> Sequence[int]:
+    return numbers[:: max(1, len(numbers) // REMOTE_FRAMES)] if is_url(files.folder) else numbers
+
+
+def _examine_picture(report: Report, path: str, thorough: bool) -> Size | None:
+    size = report.attempt(check_image, path)
+    if thorough and size is not None:
+        report.attempt(read_image, path)
+    return size
+
+
+def _examine_folders(report: Report, files: SplitFiles, thorough: bool) -> dict[int, Size]:
+    """The frames' folders of the extracted layout: the same cameras in each, the same size in all."""
+    assert files.rgb is not None
+    sources = report.attempt(find_sources, files) or {}
+    sizes: dict[str, Size] = {}
+    for number in _looked_at(files, files.frames):
+        folder = files.rgb.path(number)
+        there = listing(folder)
+        if not there:
+            report.defects.append(f"{folder}: no pictures of this frame; expected {len(sources)}: extract it again")
+            continue
+        for name in sources.values():
+            if name not in there:
+                report.defects.append(f"{join(folder, name)}: missing; expected one picture a camera: extract it again")
+                continue
+            size = _examine_picture(report, join(folder, name), thorough)
+            if size is not None:
+                sizes[join(folder, name)] = size
+        odd = [n for n in there if n.lower().endswith(IMAGES) and n not in sources.values()]
+        if odd:
+            found = f"pictures that the first frame has not: {', '.join(odd[:4])}"
+            report.defects.append(f"{folder}: {found}; expected the same cameras in each frame: extract it again")
+    _report_odd_sizes(report, sizes)
+    first = files.rgb.path(files.frames[0])
+    return {n: sizes[join(first, name)] for n, name in sources.items() if join(first, name) in sizes}

@@ -1,0 +1,114 @@
+"""The commands that make maps: na-ray prepare normals, predict-textures."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, Suppress, arg, subcommand
+
+from na_ray.capture.dataset import Capture
+from na_ray.cli.render import chosen_device, fetch
+from na_ray.cli.train import ProgressBar
+from na_ray.config import parse_indices
+from na_ray.config.values import UserError
+
+
+@dataclass(frozen=True)
+class Normals:
+    """Draw the UV normal map of every pose, as published: what predict-textures sees."""
+
+    capture: Positional[str]
+    """Folder or URL of a capture, or of one split of it. Poses and body are enough: images need not be there."""
+    out: Annotated[Path, arg(name="output", aliases=["-o"])]
+    """Folder for normal/NNNNNN.png or normal.avi; with several splits, for a folder a split that holds them: the
+    capture itself, for maps that are found in it. Pictures that are there are kept."""
+    split: tuple[str, ...] = ()
+    """Motions. All of the capture if not given."""
+    frames: str = "all"
+    """Frames of each: `0..40`, `3,7` or `all`."""
+    size: int = 512
+    """Side of the maps, texels."""
+    format: Literal["png", "avi"] = "png"
+    """png: lossless. avi: motion JPEG, as published, less than half the bytes."""
+    fps: float = 25.0
+    """Frames a second of an .avi."""
+    overwrite: bool = False
+    """Replace maps that are there."""
+
+    def run(self) -> int:
+        """Draw them."""
+        from na_ray.motion.normals import write_normals
+
+        capture = Capture.open(self.capture)
+        splits = [capture.split(name) for name in self.split or capture.splits]
+        for split in splits:
+            out = self.out / split.name if len(splits) > 1 else self.out
+            frames = parse_indices(self.frames, split.num_frames)
+            with ProgressBar("frames") as progress:
+                where = write_normals(split, out, frames, self.size, self.format, self.overwrite, self.fps, progress)
+            print(f"wrote {where}: {len(frames)} normal maps")
+        return 0
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Make what a capture lacks."""
+
+    what: Annotated[
+        Annotated[Normals, subcommand("normals", prefix_name=False)] | Annotated[None, Suppress], arg(name="")
+    ]
+
+    def run(self) -> int:
+        """Make it."""
+        assert self.what is not None, "the command line asks for one"
+        return self.what.run()
+
+
+@dataclass(frozen=True)
+class PredictTextures:
+    """Predict the texture maps of any motion, to dress an actor in: na-ray render --textures."""
+
+    predictor: Positional[str]
+    """A checkpoint's folder of the texture stage, or an MLflow URI as models:/lan-texture/1."""
+    capture: tuple[str, ...]
+    """Captures that the motions come from. Poses are enough: images need not be there."""
+    out: Annotated[Path, arg(name="output", aliases=["-o"])]
+    """Folder for tex/NNNNNN.png or tex.avi; with several motions, for a folder each. An interrupted prediction goes
+    on."""
+    split: tuple[str, ...] = ("testing",)
+    """Motions of each capture."""
+    frames: str = "all"
+    """Frames of each, in a row: `0..40` or `all`."""
+    normals: Literal["auto", "capture", "poses"] = "auto"
+    """Normal maps from the capture, or drawn from the poses. auto: from the capture where it has some."""
+    normal_size: int = 512
+    """Side at which they are drawn, texels: that of the maps that the predictor was trained on."""
+    format: Literal["png", "avi"] = "png"
+    """png: lossless. avi: motion JPEG, as published."""
+    fps: float = 25.0
+    """Frames a second of an .avi."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to predict."""
+    workers: int = 0
+    """Motions predicted at a time, each on a worker of Ray's. 0: one after the other, without Ray."""
+    overwrite: bool = False
+    """Replace maps that are there."""
+
+    def run(self) -> int:
+        """Predict."""
+        from na_ray.checkpoint import load_predictor
+        from na_ray.motion.predict import Request
+        from na_ray.run.inference import motions, predict_motions
+
+        if self.workers < 0:
+            raise UserError(f"--workers is {self.workers}: expected 0, for this process, or more")
+        tasks = motions(self.capture, self.split, self.out)
+        here = "cpu" if self.workers else chosen_device(self.device)
+        predictor = load_predictor(fetch(self.predictor), here)
+        request = Request(self.frames, self.normals, self.normal_size, self.format, self.fps, self.overwrite)
+        with ProgressBar("frames" if self.workers == 0 else "motions") as progress:
+            results = predict_motions(predictor, tasks, request, self.workers, self.device, progress)
+        for task, result in zip(tasks, results, strict=True):
+            motion = f"--capture {task.capture} --split {task.split} --textures {task.out}"
+            print(f"wrote {result}\nfilm it: na-ray render ACTOR {motion} --output film")
+        return 0

@@ -1,0 +1,150 @@
+"""The commands that look at an actor: na-ray render, evaluate."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.textures import Textures
+from na_ray.capture.trajectory import along
+from na_ray.cli.train import ProgressBar
+from na_ray.config import parse_indices
+
+if TYPE_CHECKING:
+    from na_ray.checkpoint import Actor  # torch takes seconds to import: --help need not wait
+
+
+@dataclass(frozen=True)
+class Render:
+    """Film an actor: the poses and texture maps of any capture, any camera."""
+
+    actor: Positional[str]
+    """A checkpoint's folder, or an MLflow URI as models:/lan/1."""
+    capture: str
+    """Capture that the poses and texture maps come from."""
+    out: Annotated[Path, arg(name="output", aliases=["-o"])]
+    """Folder for the frames and films. Frames that are there are kept."""
+    split: str = "testing"
+    """The motion."""
+    frames: str = "all"
+    """Frames of it: `0..40`, `3,7` or `all`."""
+    textures: str | None = None
+    """Texture maps to dress the actor in, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
+    The split's own if not given."""
+    camera: str = "orbit"
+    """orbit, spiral, the position of a recorded camera (`3`), several to move between (`0,4,8`), or a JSON file."""
+    views: tuple[Literal["color", "depth", "normals", "mesh"], ...] = ("color",)
+    """What to show: color, depth, normals, and the textured mesh."""
+    side_by_side: bool = False
+    """Add a film of all views in a row."""
+    size: int | None = None
+    """Longer side of the pictures, pixels. As the camera says if not given."""
+    fps: float = 25.0
+    """Frames a second of the films."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to render."""
+    overwrite: bool = False
+    """Replace frames that are there."""
+
+    def run(self) -> int:
+        """Render."""
+        from na_ray.render import Motion, render_sequence
+
+        split = Capture.open(self.capture).split(self.split)
+        frames = parse_indices(self.frames, split.num_frames)
+        textures = _textures(self.textures, split, frames)
+        cameras = along(self.camera, split, frames)
+        if self.size is not None:
+            cameras = [c.fitted(self.size) for c in cameras]
+        with ProgressBar("frames") as progress:
+            films = render_sequence(
+                _load(self.actor, self.device),
+                Motion(split, frames, textures),
+                cameras,
+                self.out,
+                self.views,
+                self.side_by_side,
+                self.fps,
+                self.overwrite,
+                progress,
+            )
+        print("\n".join(f"wrote {film}" for film in films))
+        return 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score an actor against photographs, beside the textured mesh."""
+
+    actor: Positional[str]
+    """A checkpoint's folder, or an MLflow URI as models:/lan/1."""
+    capture: str
+    """The capture to score on."""
+    out: Annotated[Path | None, arg(name="output", aliases=["-o"])] = None
+    """JSON file for the scores of every picture."""
+    split: str = "testing"
+    """The motion."""
+    frames: str = "all"
+    """Frames of it: `0..40`, `3,7` or `all`."""
+    textures: str | None = None
+    """Texture maps to dress the actor in, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
+    The split's own if not given."""
+    cameras: str = "all"
+    """Cameras: `0..11` (the end is exclusive), `0,3,7` or `all`."""
+    size: int | None = None
+    """Longer side to score at, pixels. As the images are if not given."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to render."""
+    overwrite: bool = False
+    """Replace a score file that is there."""
+
+    def run(self) -> int:
+        """Score."""
+        from na_ray.evaluation.evaluate import evaluate
+
+        if self.out is not None and self.out.exists() and not self.overwrite:
+            raise FileExistsError(f"{self.out} exists: name another file, or --overwrite")
+        capture = Capture.open(self.capture)
+        split = capture.split(self.split)
+        frames = parse_indices(self.frames, split.num_frames)
+        textures = _textures(self.textures, split, frames)
+        cameras = parse_indices(self.cameras, len(split.cameras))
+        small = split.cameras[cameras[0]].fitted(self.size) if self.size else split.cameras[cameras[0]]
+        actor = _load(self.actor, self.device)
+        size = (small.height, small.width)
+        with ProgressBar("pictures") as progress:
+            scores = evaluate(actor, capture, self.split, frames, cameras, size, textures=textures, progress=progress)
+        print(scores.table())
+        if self.out is not None:
+            scores.save(self.out)
+        return 0
+
+
+def _textures(path: str | None, split: Split, frames: list[int]) -> Textures | None:
+    """The texture maps that `--textures` names."""
+    return None if path is None else Textures.open(path, split, frames)
+
+
+def _load(actor: str, device: Literal["auto", "cpu", "cuda"]) -> "Actor":
+    """Open an actor where it is, or fetch it from MLflow."""
+    from na_ray.checkpoint import load_actor
+
+    return load_actor(fetch(actor), chosen_device(device))
+
+
+def fetch(checkpoint: str) -> Path:
+    """The folder of a checkpoint: as it is named, or fetched from MLflow."""
+    if checkpoint.startswith(("models:/", "runs:/")):
+        from na_ray.run.tracking.registry import resolve
+
+        return resolve(checkpoint)
+    return Path(checkpoint)
+
+
+def chosen_device(device: Literal["auto", "cpu", "cuda"]) -> str:
+    """auto: the GPU where there is one."""
+    import torch
+
+    return device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,119 @@
+"""The command line of an experiment, `python experiments/NAME.py [train|sweep] [--KNOB VALUE ...]`, and what commands
+share.
+"""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+from tqdm import tqdm
+
+from na_ray.config import Experiment
+from na_ray.config.values import MISTAKES
+from na_ray.run.sweep.config import SweepConfig
+from na_ray.run.train.disk import FULL
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """Train the experiment's stages. (`sweep` as the first word searches over knobs: `sweep --help`.)"""
+
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    resume: Literal["never", "auto"] = "never"
+    """auto: go on with the run of this name, if there is one, from its latest checkpoint."""
+
+
+@dataclass(frozen=True)
+class SweepCommand:
+    """Train the experiment with many settings of some knobs, and compare them by their validation PSNR.
+
+    Trials are child runs in MLflow; the sweep's own run holds the table, the parallel coordinates and the best actor.
+    Without --space: nerf.samples_per_ray=32,64,96 and optim.lr=1e-5..1e-3:log.
+    """
+
+    experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    config: Annotated[SweepConfig, tyro.conf.arg(name="")] = field(default_factory=SweepConfig)
+    space: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """A knob to vary, as often as wanted: NAME=32,64,96 (values), NAME=1e-5..1e-3 or NAME=1e-5..1e-3:log (ranges)."""
+    resume: Literal["never", "auto"] = "never"
+    """auto: go on with the sweep of this name, if there is one: what has ended is not repeated."""
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """Run a command and return its exit code: 2, and one line a defect, for a user's mistake."""
+    try:
+        return action()
+    except MISTAKES as error:
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        print(
+            f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again", file=sys.stderr
+        )
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; what is complete is kept, and a training goes on with --resume auto", file=sys.stderr)
+        return 130
+
+
+class ProgressBar:
+    """A progress bar on a terminal, as the `progress(done, total)` that the library calls; silent elsewhere.
+
+    with ProgressBar("frames") as progress:
+        progress(1, 20)
+    """
+
+    def __init__(self, unit: str) -> None:
+        self.bar = tqdm(unit=unit, disable=not sys.stderr.isatty())
+
+    def __enter__(self) -> Callable[[int, int], None]:
+        return self._show
+
+    def _show(self, done: int, total: int) -> None:
+        self.bar.total = total
+        self.bar.update(done - self.bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+
+def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> None:
+    """Run an experiment from the command line; without a command, it trains. `resume` is the default of `--resume`."""
+    command, arguments = "train", sys.argv[1:]
+    if arguments[:1] in (["train"], ["sweep"]):
+        command, arguments = arguments[0], arguments[1:]
+    if command == "sweep":
+        default = SweepCommand(experiment, resume=resume)
+        sys.exit(guarded(lambda: _sweep(tyro.cli(SweepCommand, args=arguments, default=default))))
+    train = TrainCommand(experiment, resume)
+    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=train))))
+
+
+def _sweep(command: SweepCommand) -> int:
+    from na_ray.run.sweep.search_space import DEFAULT, parse_space
+    from na_ray.run.sweep.sweep import sweep  # Ray takes seconds to import: --help need not wait
+    from na_ray.run.tracking.runs import where_to_look
+
+    space = parse_space(command.space, command.experiment) if command.space else DEFAULT
+    sweep(command.experiment, space, command.config, resume=command.resume == "auto")
+    print(f"compare trials:  {where_to_look()}")
+    return 0
+
+
+def _train(command: TrainCommand) -> int:
+    from na_ray.run.tracking.runs import where_to_look
+    from na_ray.run.train.driver import train  # Ray takes seconds to import: --help need not wait
+
+    experiment = command.experiment
+    best = train(experiment, resume=command.resume == "auto")
+    print(f"\nbest checkpoint: {best}")
+    if experiment.stages[-1] == "nerf":
+        print(f"render it:       na-ray render {best} --capture {experiment.capture} --output film")
+    else:
+        print(f"use it:          na-ray predict-textures {best} --capture {experiment.capture} --output textures")
+    print(f"compare runs:    {where_to_look()}")
+    return 0

@@ -1,0 +1,123 @@
+"""Two pictures of a capture.
+
+The contact sheet shows frames of the cameras with their texture and normal maps. The reprojection overlay draws the
+posed mesh, colored by its normals, over photographs: a calibration or a pose that is off shows at once.
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from na_ray.body.body import Body, PosedBody
+from na_ray.body.rasterize import cast
+from na_ray.body.surface import Surface
+from na_ray.capture.camera import Camera
+from na_ray.capture.dataset import Capture
+from na_ray.config.values import UserError
+from na_ray.evaluation.image_metrics import Box, mask_box
+from na_ray.pictures import picture
+
+# Longer side (px) of a picture on the contact sheet, and height (px) of one of the overlay.
+_THUMBNAIL, _OVERLAY = 128, 300
+
+
+def _spread(count: int, wanted: int) -> list[int]:
+    """Up to `wanted` positions among `count`, evenly spaced, ends included."""
+    return sorted(set(np.linspace(0, count - 1, min(wanted, count)).round().astype(int).tolist()))
+
+
+def contact_sheet(capture: Capture, frames: int = 4, cameras: int = 12) -> np.ndarray:
+    """Some frames of every split: a row a frame, its cameras, its texture and normal map; (h, w, 3) uint8."""
+    rows = []
+    for name in capture.splits:
+        split = capture.split(name)
+        for position in _spread(split.num_frames, frames):
+            label = f"{name} {split.frames[position]}"
+            cells = [(split.image(position, c), split.cameras[c].name) for c in _spread(len(split.cameras), cameras)]
+            if split.texture_video or split.files.texture:
+                cells.append((split.texture(position), "texture"))
+            if split.normal_video or split.files.normal:
+                cells.append((split.normal_map(position), "normal"))
+            rows.append([picture.labeled(_shrunk(i, _THUMBNAIL), f"{label} {text}") for i, text in cells])
+    return _in_rows(capture, rows)
+
+
+def overlay(capture: Capture, frames: int = 4, cameras: int = 6) -> np.ndarray:
+    """The posed mesh over photographs: a row a frame, the same part of the photograph beside it; (h, w, 3) uint8."""
+    rows = []
+    for name in capture.splits:
+        split = capture.split(name)
+        body = Body.from_rig(split.rig)
+        surface = Surface(body.faces, len(body.vertices))
+        for position in _spread(split.num_frames, frames):
+            posed = body.pose(split.pose(position))
+            row = []
+            for c in _spread(len(split.cameras), cameras):
+                image = split.image(position, c)
+                drawn, box = draw_over(image, posed, split.cameras[c], surface)
+                pair = [_scaled(box.crop(shown), _OVERLAY) for shown in (image, drawn)]
+                row.append(
+                    picture.labeled(picture.sheet(pair, 2), f"{name} {split.frames[position]} {split.cameras[c].name}")
+                )
+            rows.append(row)
+    return _in_rows(capture, rows)
+
+
+def _in_rows(capture: Capture, rows: list[list[np.ndarray]]) -> np.ndarray:
+    """One picture of rows that may differ in length."""
+    width = max((len(row) for row in rows), default=0)
+    if not width:
+        raise UserError(f"{capture.path}: no split has pictures: nothing to show")
+    blank = np.full((1, 1, 3), 255, np.uint8)
+    return picture.sheet([cell for row in rows for cell in row + [blank] * (width - len(row))], width)
+
+
+def draw_over(image: np.ndarray, posed: PosedBody, camera: Camera, surface: Surface) -> tuple[np.ndarray, Box]:
+    """A photograph with the posed mesh on it: half transparent, colored by its normals, with its outline in red.
+
+    Returns it, (h, w, 3) uint8, and the box around the mesh with some margin.
+    """
+    hits = cast(posed, camera, surface)
+    corners = posed.vertex_normals()[posed.body.faces[hits.face]]
+    rotation = torch.from_numpy(camera.T_world_camera[:3, :3]).to(corners)
+    normals = torch.einsum("nk,nkc->nc", hits.barycentrics, corners) @ rotation
+    shown = image[..., :3].astype(np.float64)
+    mask = np.zeros((camera.height, camera.width), bool)
+    mask.reshape(-1)[hits.pixel.numpy()] = True
+    # Camera axes to the usual colors: red = right, green = up, blue = towards the viewer.
+    shown[mask] = 0.5 * shown[mask] + 127.5 * (normals.numpy() * (1, -1, -1) / 2 + 0.5)
+    shown[mask & ~ndimage.binary_erosion(mask)] = (255, 0, 0)
+    return shown.round().clip(0, 255).astype(np.uint8), _with_margin(mask)
+
+
+def _with_margin(mask: np.ndarray) -> Box:
+    """The mask's box, larger by a fifth on each side; all of it for an empty mask."""
+    height, width = mask.shape
+    box = mask_box(torch.from_numpy(mask)) or Box(0, 0, height, width)
+    down, right = (box.bottom - box.top) // 5, (box.right - box.left) // 5
+    top, left = max(0, box.top - down), max(0, box.left - right)
+    return Box(top, left, min(height, box.bottom + down), min(width, box.right + right))
+
+
+def _scaled(image: np.ndarray, height: int) -> np.ndarray:
+    """The picture `height` pixels high, over white."""
+    shown = _opaque(image)
+    width = max(1, round(shown.width * height / shown.height))
+    # Nearest when it grows: the overlay is there to see single pixels.
+    how = Image.Resampling.NEAREST if height > shown.height else Image.Resampling.BOX
+    return np.asarray(shown.resize((width, height), how))
+
+
+def _shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """The picture with its longer side at most `side`, over white."""
+    shown = _opaque(image)
+    shown.thumbnail((side, side), Image.Resampling.BOX)
+    return np.asarray(shown)
+
+
+def _opaque(image: np.ndarray) -> Image.Image:
+    shown = Image.fromarray(image)
+    if shown.mode == "RGBA":
+        shown = Image.alpha_composite(Image.new("RGBA", shown.size, "white"), shown)
+    return shown.convert("RGB")

@@ -1,0 +1,49 @@
+"""Told ahead that a machine will be taken (a spot machine, a drained node): save while there is time.
+
+Ray knows of it as a node that drains: it says so itself when a pod is told to end (SIGTERM), `na_ray.run.cluster.spot_watcher`
+when AWS takes a spot machine back. Ray Train tells the workers, starts them again elsewhere when the time is over, and
+does not count that as a failure.
+"""
+
+import time
+from collections.abc import Callable
+
+import ray.train
+import ray.train.collective
+
+# Seconds between two questions: each is a meeting of all workers, some milliseconds long.
+PERIOD = 5.0
+# A second checkpoint is written when so many seconds are left: what is done behind it is done twice.
+LAST = 30.0
+
+
+def time_left() -> float | None:
+    """Seconds until a machine of this training is taken; None: none will be. All workers ask, and get one answer."""
+    info = ray.train.get_preemption_info()
+    if info is None:
+        return None
+    left = LAST if info.deadline_ms is None else info.deadline_ms / 1000 - time.time()
+    return ray.train.collective.broadcast_from_rank_zero(max(0.0, left))
+
+
+class PreemptionWatch:
+    """When a checkpoint is due out of turn. Its answers are the same on all workers: they meet to write it."""
+
+    def __init__(self, ask: Callable[[], float | None]) -> None:
+        self.ask, self.every, self.left = ask, 1, float("inf")
+
+    def pace(self, steps_per_second: float) -> None:
+        """How fast training is, as all workers have agreed on it."""
+        self.every = max(1, int(PERIOD * steps_per_second))
+
+    def due(self, step: int) -> bool:
+        """Whether to write a checkpoint at this step: at the first word of a notice, and shortly before its end."""
+        if step % self.every:
+            return False
+        left = self.ask()
+        if left is None:
+            self.left = float("inf")
+            return False
+        first, last = self.left == float("inf"), left <= LAST < self.left
+        self.left = left
+        return first or last

@@ -1,0 +1,172 @@
+"""Sweeps: many trainings with different knobs, on Ray Tune, compared in MLflow.
+
+    sweep(LAN, {"nerf.samples_per_ray": tune.choice([32, 64, 96]), "optim.lr": tune.loguniform(1e-5, 1e-3)})
+
+Ray Tune starts and stops the trials; what is known of them lies on the sweep_state (`sweep.sweep_state`), from which a killed sweep
+goes on. A trial is a Ray Train run nested under Tune, or with `train.num_workers` 0 a plain task.
+"""
+
+import functools
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from na_ray.checkpoint import write_json
+from na_ray.config import Experiment, override
+from na_ray.config.values import UserError
+from na_ray.run.sweep import report
+from na_ray.run.sweep.config import Budget, SweepConfig
+from na_ray.run.sweep.forwarder import following, say
+from na_ray.run.sweep.runner import SweepRunner, run
+from na_ray.run.sweep.schedulers import make_scheduler
+from na_ray.run.sweep.search_space import DEFAULT, Space, check_space, describe, grid, propose, stage_of
+from na_ray.run.sweep.state import SweepState
+from na_ray.run.sweep.trial import DRIVER_CPUS, Share
+from na_ray.run.tracking import runs as tracking
+from na_ray.run.train.driver import connect
+from na_ray.run.train.loop import Schedule
+from na_ray.run.train.preflight import preflight
+from na_ray.run.train.run_folder import begin, open_run
+from na_ray.run.train.stages import STAGES
+
+# Read by Ray Tune: no files of its own beside the trials', Ctrl-C ends the sweep, no warnings about slow disks.
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+
+
+def sweep(
+    experiment: Experiment, space: Space = DEFAULT, config: SweepConfig | None = None, resume: bool = False
+) -> Path:
+    """Search the space for the highest validation PSNR. Returns the folder of the best trial's best checkpoint.
+
+    `resume` goes on with the sweep of that name: trials that have ended stay as they are, the others go on from their
+    checkpoints, into the same MLflow runs. Raises UserError or FileExistsError, one line, for what the user can mend.
+    """
+    config = config or SweepConfig()
+    check_space(space, experiment, config.search)
+    stage = stage_of(space, experiment)
+    named = override(experiment, {"name": f"{experiment.name}-sweep", "stages": (stage,)})
+    root, settled = open_run(named, resume)
+    dataset = preflight(settled, root)[stage]
+    pace = STAGES[stage].pace(dataset)
+    total = len(grid(space)) if config.search == "grid" else config.trials
+    _check_disk(settled, STAGES[stage].estimate(dataset)[2], total, root)
+    sweep_state = SweepState(root, override(settled, {"name": experiment.name}), stage)
+    scheduler = make_scheduler(config.scheduler, sweep_state, pace, space, config.seed)
+    terms = _terms(space, config, pace)
+    _check_same(root / "sweep.json", terms)
+    share = _share(settled, config)
+    begin(root, settled)
+    write_json(root / "sweep.json", terms)
+    proposals = functools.partial(propose, space, config.search, config.seed, total)
+    runner = SweepRunner(sweep_state, scheduler, Budget.parse(config.budget), share.gpus_in_all, total, proposals)
+    knobs = " ".join(f"{name}={values}" for name, values in describe(space).items())
+    print(
+        f"sweep     {total} trials of the {stage} stage, {share.concurrent} side by side, {config.search} search, "
+        f"scheduler {config.scheduler}: {knobs}",
+        flush=True,
+    )
+    _run(runner, share, space, settled.name)
+    best = sweep_state.best()
+    if best is None:
+        raise UserError(f"no trial of {root} was validated: see the errors above")
+    found = sweep_state.run(best).checkpoints.best()
+    assert found is not None
+    return found
+
+
+def _run(runner: SweepRunner, share: Share, space: Space, name: str) -> None:
+    """Run the sweep under its MLflow run, and tell what came of it."""
+    sweep_state, status = runner.sweep_state, "FAILED"
+    parent = tracking.start_parent(sweep_state.experiment, sweep_state.root, name)
+    monitor = tracking.system_metrics(parent)
+    try:
+        monitor.start()
+        with following(sweep_state, parent):
+            run(runner, share)
+        print(f"{report.close(sweep_state, space, parent)}\n{_account(runner)}", flush=True)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
+    finally:
+        monitor.finish()
+        parent.finish(status)
+
+
+def _account(runner: SweepRunner) -> str:
+    told = f"time      {runner.wall:.0f} s, {runner.sweep_state.seconds():.0f} s of all trials together"
+    if runner.is_over():
+        return told
+    return f"{told}; the budget is used up: --resume auto with a larger --budget goes on"
+
+
+def _terms(space: Space, config: SweepConfig, pace: Schedule) -> dict[str, Any]:
+    """What a resumed sweep must share with its first start."""
+    return {
+        "space": describe(space),
+        "search": config.search,
+        "scheduler": config.scheduler,
+        "seed": config.seed,
+        "steps": pace.steps,
+        "validate_every": pace.validate_every,
+    }
+
+
+def _check_disk(experiment: Experiment, checkpoint: int, trials: int, root: Path) -> None:
+    """Refuse a sweep whose checkpoints (bytes each) do not fit on the disk."""
+    need = trials * (experiment.train.keep_last + 2) * checkpoint
+    there = sum(f.stat().st_size for f in root.glob("trials/*/*/checkpoints/*/*.pt"))
+    free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
+    if free + there < need:
+        raise UserError(
+            f"{root} has {free / 1e9:.1f} GB free and the checkpoints of {trials} trials need up to {need / 1e9:.1f} "
+            "GB: free some, choose another --storage, lower train.keep_last or --trials"
+        )
+
+
+def _check_same(path: Path, now: dict[str, Any]) -> None:
+    before = json.loads(path.read_text()) if path.exists() else now
+    changed = [f"{k}: {before[k]} -> {now[k]}" for k in now if now[k] != before[k]]
+    if changed:
+        raise UserError(
+            f"{path.parent} was started with other terms ({'; '.join(changed)}): restore them or choose another --name"
+        )
+
+
+def _share(experiment: Experiment, config: SweepConfig) -> Share:
+    """Divide the cluster so that every trial that is started can go on: its workers and a decoder find room.
+
+    Raises UserError, one line, where not even one finds it.
+    """
+    train = experiment.train
+    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
+    connect(experiment, max(1, config.concurrent))
+    available = ray.cluster_resources()
+    use_gpu = train.device == "cuda" or (train.device == "auto" and available.get("GPU", 0) > 0)
+    workers = train.num_workers
+    cpus = DRIVER_CPUS + workers * train.cpus_per_worker + 1 if workers else train.cpus_per_worker
+    gpus = max(1, workers) if use_gpu else 0
+    room = int(available.get("CPU", 0) / cpus + 1e-6)
+    if gpus:
+        room = min(room, int(available.get("GPU", 0) / gpus))
+    if room < 1:
+        raise UserError(
+            f"a trial needs {cpus:g} CPUs" + (f" and {gpus} GPUs" if gpus else "") + " (its workers, and one to decode "
+            f"the videos), the cluster has {available.get('CPU', 0):g} and {available.get('GPU', 0):g}: lower "
+            "train.num_workers or train.cpus_per_worker"
+        )
+    if Budget.parse(config.budget).gpu_hours is not None and not gpus:
+        raise UserError(f"--budget {config.budget}: these trials hold no GPU: give minutes of wall time (90m)")
+    wanted = config.concurrent or room
+    if wanted > room:
+        say(f"{wanted} trials side by side need {wanted * cpus:g} CPUs and {wanted * gpus} GPUs: {room} fit, and run")
+    return Share(DRIVER_CPUS if workers else cpus, 0 if workers else gpus, gpus, min(wanted, room))

@@ -1,0 +1,78 @@
+"""A disk that fills up while training writes: wait for room, and lose nothing."""
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from na_ray.config.values import UserError
+
+# Seconds that training stands still for a full disk: less than its workers wait for each other (Ray: 30 minutes).
+PATIENCE = 900.0
+# Seconds between two tries.
+PERIOD = 2.0
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says when a disk or the user's share of it is full."""
+
+
+def patiently(write: Callable[[], None], folder: Path, need: int = 0) -> None:
+    """Write below `folder` when there are `need` bytes of room; wait where there are not, and try again.
+
+    `write` must leave nothing behind when it fails. Raises UserError, one line, when `PATIENCE` is over.
+    """
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if shutil.disk_usage(folder).free < need:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write()
+            return
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+        if time.monotonic() > until:
+            raise UserError(
+                f"{folder}: the disk has been full for {PATIENCE / 60:.0f} minutes: free some space, then go on with "
+                "--resume auto from the last checkpoint"
+            )
+        time.sleep(PERIOD)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Add a line to a file: all of it, or nothing and an OSError."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        before = os.fstat(file).st_size
+        written = os.write(file, line)
+        if written < len(line):
+            os.ftruncate(file, before)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(file)
+
+
+class DiskMonitor:
+    """Tells the user, once each time, that the disk has no room for another checkpoint. The driver looks."""
+
+    def __init__(self, folder: Path, checkpoints: Path) -> None:
+        self.folder, self.checkpoints, self.low = folder, checkpoints, False
+
+    def look(self) -> str | None:
+        """A line to show, when there is something new to tell."""
+        need, free = checkpoint_bytes(self.checkpoints), shutil.disk_usage(self.folder).free
+        was, self.low = self.low, free < need
+        if self.low and not was:
+            return (
+                f"{self.folder} has {free / 1e6:.0f} MB free and the next checkpoint needs {need / 1e6:.0f} MB: free "
+                "some space; training waits for it then"
+            )
+        return f"{self.folder} has room again" if was and not self.low else None
+
+
+def checkpoint_bytes(folder: Path) -> int:
+    """Room that the next checkpoint needs beside those in `folder`: that of the largest; 1 MB before the first."""
+    sizes = [sum(f.stat().st_size for f in made.iterdir()) for made in folder.glob("step_*") if made.is_dir()]
+    return max(sizes, default=2**20)

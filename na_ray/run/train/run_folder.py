@@ -1,0 +1,168 @@
+"""The folder of a run: what training leaves behind, and all that resuming needs.
+
+<storage>/<name>/experiment.json      the knobs it was started with
+                 tracking.json        its MLflow runs
+                 <stage>/metrics.jsonl     a line a report: step, time, metrics, pictures
+                         checkpoints/step_NNNNNN/
+                         validation/step_NNNNNN/*.png
+                         closed.json       when the stage is finished: its steps, and the scores as they were told
+                 texture/predicted/<split>/tex/*.png     texture maps of the held-out motion
+"""
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from na_ray.capture.storage import is_url
+from na_ray.checkpoint import Checkpoints, write_json
+from na_ray.config import Experiment, Stage, flatten, from_dict, override, to_dict
+from na_ray.config.values import UserError
+from na_ray.run.data.sequences import num_windows
+from na_ray.run.train import disk as space
+
+# Knobs that a resumed run may change: they decide where and how long it runs, not what it computes.
+FREE = {
+    "project",
+    "storage",
+    "capture",
+    "stages",
+    "train.steps",
+    "train.num_workers",
+    "train.min_workers",
+    "train.device",
+    "train.cpus_per_worker",
+    "train.compile",
+    "train.log_every",
+    "train.checkpoint_every",
+    "train.keep_last",
+    "train.validate_every",
+    "train.validation_frames",
+    "train.validation_size",
+    "train.max_failures",
+    "data.memory_mb",
+    "data.on_bad_shard",
+    "nerf.samples_per_chunk",
+    "texture.epochs",
+    "texture.steps",
+    "texture.checkpoint_every",
+    "texture.validate_every",
+    "texture.validation_frames",
+    "texture.vgg_weights",
+    "texture.flow_folder",
+    "vid2vid.activation_checkpointing",
+    "report.frames",
+    "report.size",
+    "report.film_frames",
+}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder and one of its stages."""
+
+    root: Path
+    stage: Stage
+    keep_last: int
+
+    @property
+    def folder(self) -> Path:
+        """The stage's own folder."""
+        return self.root / self.stage
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The stage's checkpoints."""
+        return Checkpoints(self.folder / "checkpoints", self.keep_last)
+
+    def closed(self, steps: int) -> str | None:
+        """What was told at the end of the stage, if it has been trained for that many steps; else None."""
+        path = self.folder / "closed.json"
+        found = json.loads(path.read_text()) if path.exists() else {}
+        return found["told"] if found.get("steps") == steps else None
+
+    def close(self, steps: int, told: str) -> None:
+        """The stage is trained, scored and filmed: a resumed run leaves it alone."""
+        write_json(self.folder / "closed.json", {"steps": steps, "told": told})
+
+    def append(self, step: int, metrics: dict[str, float], pictures: str | None = None) -> None:
+        """Add a line to the record of metrics: one write, so that a reader never sees half a line for long.
+
+        Waits where the disk is full.
+        """
+        self._add({"step": step, "metrics": metrics} | ({"pictures": pictures} if pictures else {}))
+
+    def note(self, step: int, text: str) -> None:
+        """Add a line that tells the user of something and has no metrics."""
+        self._add({"step": step, "metrics": {}, "note": text})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        text = json.dumps(line | {"time": time.time()}) + "\n"
+        space.patiently(lambda: space.append(self.folder / "metrics.jsonl", text.encode()), self.folder)
+
+    def record(self, offset: int) -> tuple[list[dict[str, Any]], int]:
+        """The complete lines of the record from a byte offset on, and the offset behind them."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return [], offset
+        with open(path, "rb") as record:
+            record.seek(offset)
+            complete, newline, _ = record.read().rpartition(b"\n")
+        return [json.loads(line) for line in complete.split(b"\n") if line], offset + len(complete) + len(newline)
+
+
+def predicted_folder(root: Path, split: str) -> Path:
+    """Where the texture stage of a run leaves the texture maps that it predicts for a split, and the NeRF's stage
+    finds them."""
+    return root / "texture" / "predicted" / split
+
+
+def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
+    """The folder of a run, new or found again, and the experiment with all its values settled. Writes nothing.
+
+    Raises FileExistsError for a run that is there when `resume` is not asked for, UserError when its knobs differ.
+    """
+    root = Path(experiment.storage).expanduser().absolute() / experiment.name
+    if experiment.capture and not is_url(experiment.capture):  # workers have another working directory
+        experiment = override(experiment, {"capture": str(Path(experiment.capture).expanduser().absolute())})
+    settled = root / "experiment.json"
+    if not settled.exists():
+        workers = max(1, experiment.train.num_workers)
+        shared = {
+            "train.global_batch": experiment.train.global_batch or workers,
+            "texture.global_batch": num_windows(experiment),
+        }
+        return root, override(experiment, shared | {"storage": str(root.parent)})
+    if not resume:
+        raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
+    started = from_dict(Experiment, json.loads(settled.read_text()))
+    if experiment.train.global_batch is None:
+        experiment = override(experiment, {"train.global_batch": started.train.global_batch})
+    if experiment.texture.global_batch is None:
+        experiment = override(experiment, {"texture.global_batch": started.texture.global_batch})
+    before, now = flatten(started), flatten(experiment)
+    changed = [f"{k}: {before[k]!r} -> {now[k]!r}" for k in now if k not in FREE and before[k] != now[k]]
+    if changed:
+        raise UserError(
+            f"{root} was started with other values ({'; '.join(changed)}): restore them or choose another --name"
+        )
+    return root, experiment
+
+
+def begin(root: Path, experiment: Experiment) -> None:
+    """Make the run's folder, write its knobs, and remove what a killed process left half written."""
+    root.mkdir(parents=True, exist_ok=True)
+    write_json(root / "experiment.json", to_dict(experiment))
+    clear_leftovers(root)
+
+
+def clear_leftovers(root: Path) -> None:
+    """Remove the folders that a killed process was still writing (their names start with a dot)."""
+    for aside in root.glob("*/checkpoints/.step_*"):
+        shutil.rmtree(aside, ignore_errors=True)
+    for aside in root.glob("*/checkpoints/step_*"):
+        if not os.path.exists(aside / "metrics.json"):
+            shutil.rmtree(aside, ignore_errors=True)

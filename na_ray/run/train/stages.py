@@ -1,0 +1,69 @@
+"""The two stages, side by side: the parts that the driver and the workers need of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from na_ray.capture.dataset import Capture
+from na_ray.config import Experiment, Stage
+from na_ray.run.data.frames import FrameDataset, FrameSampler
+from na_ray.run.data.sequences import SequenceDataset, SequenceSampler, num_windows
+from na_ray.run.tracking import pyfunc_avatar as served
+from na_ray.run.tracking import pyfunc_predictor as served_predictor
+from na_ray.run.tracking.runs import Tracker
+from na_ray.run.train.loop import Schedule, TrainContext, Trainer
+from na_ray.run.train.nerf import report as closing
+from na_ray.run.train.nerf import stage as nerf_stage
+from na_ray.run.train.texture import report as texture_closing
+from na_ray.run.train.texture import stage as texture_stage
+
+AnyDataset = FrameDataset | SequenceDataset
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a stage is made of. The functions take the dataset that `make_dataset` of the same stage gave."""
+
+    make_dataset: Callable[[Capture, Experiment], Any]
+    """What to read. Raises UserError, a line a defect, for what the stage cannot train on."""
+    estimate: Callable[[Any], tuple[list[str], float, int]]
+    """Lines for the preflight, multiply-adds of the whole training, bytes of a checkpoint."""
+    pace: Callable[[Any], Schedule]
+    trainer: Callable[[TrainContext, Any], Trainer]
+    order: Callable[[Any, tuple[int, ...], int, int], Any]
+    """(dataset, slots of a worker, slots in all, first step) to what a `StepLoader` reads."""
+    slots: Callable[[Experiment], int | None]
+    """Rows of one step over all workers."""
+    close: Callable[[Path, Capture, Path, Tracker], str]
+    """Score and film the best checkpoint; returns what to tell the user."""
+    served: str
+    """File of the MLflow model."""
+    suffix: str
+    """What the registered model's name ends in."""
+
+
+STAGES: dict[Stage, Parts] = {
+    "texture": Parts(
+        make_dataset=SequenceDataset.make,
+        estimate=texture_stage.estimate,
+        pace=texture_stage.pace,
+        trainer=texture_stage.TextureTrainer,
+        order=SequenceSampler,
+        slots=num_windows,
+        close=texture_closing.close,
+        served=served_predictor.__file__,
+        suffix="-texture",
+    ),
+    "nerf": Parts(
+        make_dataset=FrameDataset.make,
+        estimate=nerf_stage.estimate,
+        pace=lambda dataset: nerf_stage.pace(dataset.experiment),
+        trainer=nerf_stage.NerfTrainer,
+        order=FrameSampler,
+        slots=lambda experiment: experiment.train.global_batch,
+        close=closing.close,
+        served=served.__file__,
+        suffix="",
+    ),
+}

@@ -1,0 +1,72 @@
+"""When the texture stage is over: predict the held-out motion, score it beside its baselines, and tell MLflow."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.image import resized
+from na_ray.capture.textures import Textures
+from na_ray.capture.video import VideoWriter
+from na_ray.checkpoint import Predictor, load_predictor
+from na_ray.config import parse_indices
+from na_ray.evaluation.texture_metrics import TextureScores, score_textures
+from na_ray.motion.predict import Request, normal_maps, predict_sequence
+from na_ray.pictures.picture import sheet
+from na_ray.run.tracking.runs import Tracker
+from na_ray.run.train.run_folder import predicted_folder
+
+
+def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) -> str:
+    """Predict the texture maps of the held-out motion into the run's folder, score and film them, store scores and film
+    in the stage's MLflow run, and return the table.
+
+    The NeRF's stage of the same run dresses the actor in them.
+    """
+    predictor = load_predictor(checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
+    config = predictor.config
+    if config.data.test_split not in capture.splits:
+        return f"\n{capture.path} has no split {config.data.test_split!r}: no held-out motion to predict"
+    split, training = capture.split(config.data.test_split), capture.split(config.data.train_split)
+    request = Request(overwrite=True)  # what an earlier end of the same run left
+    out = predicted_folder(folder.parent, split.name)
+    predict_sequence(predictor, split, out, request)
+    textures = Textures.open(out, split, range(split.num_frames))
+    told = [f"predicted texture maps: {out}", f"film: {_film(predictor, split, textures, folder / 'film', request)}"]
+    tracker.files(folder / "film", "film")
+    if split.has_textures and config.report.frames:
+        chosen = parse_indices(config.data.frames, training.num_frames)
+        maps = (textures.texture(i) for i in range(split.num_frames))
+        scores = score_textures(maps, split, training, range(chosen[0], chosen[-1] + 1), predictor.body)
+        scores.save(folder / "report" / "textures.json")
+        tracker.files(folder / "report", "report")
+        tracker.scores(_flat(scores), int(checkpoint.name.removeprefix("step_")))
+        told = [f"Held-out motion, predicted texture maps\n{scores.table()}", *told]
+    return "\n" + "\n".join(told)
+
+
+def _film(predictor: Predictor, split: Split, textures: Textures, folder: Path, request: Request) -> Path:
+    """Normal map, prediction and, where there is one, target of every frame, side by side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ("normal_prediction_target.mp4" if split.has_textures else "normal_prediction.mp4")
+    size, frames = predictor.config.vid2vid.resolution, range(split.num_frames)
+    targets: Iterable[np.ndarray | None] = split.textures() if split.has_textures else [None] * len(frames)
+    with VideoWriter(path, 25.0, "h264") as video:
+        for i, normal, target in zip(frames, normal_maps(split, frames, predictor.body, request), targets, strict=True):
+            shown = [normal, textures.texture(i), *([] if target is None else [target])]
+            row = sheet([resized(image, size) for image in shown], columns=len(shown))
+            video.write(row[: len(row) // 2 * 2, : row.shape[1] // 2 * 2])  # players want even sizes
+    return path
+
+
+def _flat(scores: TextureScores) -> dict[str, float]:
+    """`textures/predicted/psnr` and so on; what is missing is left out."""
+    return {
+        f"textures/{method.replace(' ', '_')}/{metric}": value
+        for method, found in scores.scores.items()
+        for metric, value in asdict(found).items()
+        if value is not None
+    }

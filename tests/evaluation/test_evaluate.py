@@ -1,0 +1,175 @@
+"""Scores are those of the pictures that were compared, over crops that are named, and say what is missing."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from make_capture import picture, write_picture, write_tiny_capture
+from PIL import Image
+
+from na_ray import render
+from na_ray.body.body import Body
+from na_ray.capture.dataset import Capture
+from na_ray.checkpoint import Actor
+from na_ray.config import DataConfig, Experiment, NerfConfig
+from na_ray.evaluation import image_metrics as metrics
+from na_ray.evaluation.evaluate import body_box, evaluate, target_image, texture_of
+from na_ray.evaluation.image_metrics import Box
+from na_ray.models.nerf.renderer import Nerf
+
+SIZE = (48, 64)
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    folder = write_tiny_capture(tmp_path_factory.mktemp("evaluate") / "capture", resolution=SIZE, texture_size=24)
+    return Capture.open(str(folder))
+
+
+@pytest.fixture(scope="module")
+def actor(capture):
+    torch.manual_seed(0)
+    nerf = NerfConfig(hidden=8, encoder_width=4, samples_per_ray=4)
+    config = Experiment(nerf=nerf, data=DataConfig(texture_size=16))
+    body = Body.from_rig(capture.rig)
+    return Actor(Nerf(config.nerf, body).eval(), body, config)
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch):
+    monkeypatch.delenv("NA_RAY_WEIGHTS", raising=False)
+
+
+def pictures(actor, split, frame, camera):
+    """What evaluate should compare, made by hand: both methods."""
+    posed = actor.body.pose(split.pose(frame))
+    with torch.no_grad():
+        features = actor.nerf.encode(texture_of(actor, split, frame))
+    seen = render.render_view(actor.nerf, posed, features, camera).color
+    return {"nerf": seen, "mesh": render.mesh_view(actor, posed, split.texture(frame), camera)}
+
+
+def test_every_score_is_that_of_its_pictures(actor, capture):
+    calls = []
+    scores = evaluate(actor, capture, "testing", [1, 3], [2, 0], progress=lambda *n: calls.append(n))
+    assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)] and len(scores.images) == 2 * 2 * 2 * 2
+    split = capture.split("testing")
+    for score in scores.images:
+        camera = next(c for c in split.cameras if c.name == score.camera)
+        target = target_image(split, score.frame, split.cameras.index(camera), camera)
+        shown = pictures(actor, split, score.frame, camera)[score.method]
+        box = Box(0, 0, *SIZE)
+        if score.crop == "box":
+            box = body_box(actor.body.pose(split.pose(score.frame)), camera, 0.06)
+        assert score.psnr == pytest.approx(metrics.psnr(box.crop(shown), box.crop(target)), abs=1e-4)
+        assert score.ssim == pytest.approx(metrics.ssim(box.crop(shown), box.crop(target)), abs=1e-5)
+        assert score.lpips is None
+    chosen = [s.psnr for s in scores.images if (s.method, s.crop) == ("mesh", "box")]
+    assert scores.mean("mesh", "box", "psnr") == pytest.approx(np.mean(chosen))
+    assert scores.mean("nerf", "whole", "lpips") is None
+
+
+def test_what_is_saved_says_what_was_compared(actor, capture, tmp_path):
+    scores = evaluate(actor, capture, "training", [0], [1], resolution=(24, 32))
+    scores.save(tmp_path / "deep" / "scores.json")
+    saved = json.loads((tmp_path / "deep" / "scores.json").read_text())
+    assert saved["resolution"] == [24, 32] and saved["background"] == [1, 1, 1]
+    assert saved["crops"]["whole"] == "the whole image" and "0.06 m" in saved["crops"]["box"]
+    assert saved["images"][0] | {"psnr": 0, "ssim": 0} == {
+        **{"frame": 0, "camera": "0001", "method": "nerf", "crop": "whole", "psnr": 0, "ssim": 0, "lpips": None},
+    }
+    assert saved["mean"]["mesh"]["whole"]["psnr"] == pytest.approx(scores.mean("mesh", "whole", "psnr"))
+    assert "NA_RAY_WEIGHTS" in saved["notes"][0]
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["scores.json"]
+
+
+def test_the_table_shows_both_methods_and_what_is_missing(actor, capture):
+    table = evaluate(actor, capture, "training", [0], [1]).table()
+    lines = table.splitlines()
+    assert lines[0].startswith("training: 1 frames x 1 cameras (0001), 64x48 px")
+    assert lines[3].startswith("radiance field") and lines[4].startswith("textured mesh")
+    assert lines[3].split()[-1] == "-" and "box: bounding box of" in table and "NA_RAY_WEIGHTS is not set" in table
+    alone = evaluate(actor, capture, "training", [0], [1], baseline=False)
+    assert "textured mesh" not in alone.table() and list(alone.summary()) == ["nerf"]
+
+
+def test_lpips_is_scored_where_its_weights_are(actor, capture, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = metrics.Lpips()
+    torch.save({f"features.{k}": v for k, v in model.features.state_dict().items()}, tmp_path / "alexnet-test.pth")
+    heads = {f"lin{i}.model.1.weight": head.data.reshape(1, -1, 1, 1) for i, head in enumerate(model.heads)}
+    torch.save(heads, tmp_path / "alex.pth")
+    monkeypatch.setenv("NA_RAY_WEIGHTS", str(tmp_path))
+    scores = evaluate(actor, capture, "training", [0], [1], baseline=False)
+    split = capture.split("training")
+    camera = split.cameras[1]
+    expected = model(pictures(actor, split, 0, camera)["nerf"], target_image(split, 0, 1, camera))
+    assert scores.mean("nerf", "whole", "lpips") == pytest.approx(float(expected), rel=1e-4) and expected > 0
+    # The box is narrower than AlexNet's strides: missing, not zero.
+    assert scores.mean("nerf", "box", "lpips") is None and scores.notes == []
+
+
+def test_a_diverged_actor_gets_no_scores_instead_of_nonsense(actor, capture, tmp_path):
+    broken = copy.deepcopy(actor.nerf)
+    for parameter in broken.field.parameters():
+        parameter.data.fill_(float("nan"))
+    scores = evaluate(Actor(broken, actor.body, actor.config), capture, "training", [0], [1])
+    assert scores.mean("nerf", "whole", "psnr") is None and scores.mean("mesh", "whole", "psnr") > 5
+    assert scores.notes[-1] == "2 crops hold numbers that are not finite and are left out of the means"
+    scores.save(tmp_path / "scores.json")
+    with pytest.raises(ValueError, match="training: 1 frames and 0 cameras given: nothing to score"):
+        evaluate(actor, capture, "training", [0], [])
+
+
+def test_masks_of_the_capture_give_the_box(actor, tmp_path):
+    folder = write_tiny_capture(tmp_path, resolution=SIZE)
+    mask = np.zeros(SIZE, np.uint8)
+    mask[5:31, 20:45] = 255
+    write_picture(folder / "masks" / "training" / "001" / "000002.png", mask)
+    capture = Capture.open(str(folder))
+    scores = evaluate(actor, capture, "training", [2], [1], resolution=(24, 32), baseline=False)
+    assert scores.crops["box"] == "bounding box of the mask (masks/training)"
+    split = capture.split("training")
+    camera = split.cameras[1].resized(24, 32)
+    box = Box(2, 10, 16, 23)
+    shown, target = pictures(actor, split, 2, camera)["nerf"], target_image(split, 2, 1, camera)
+    assert scores.mean("nerf", "box", "psnr") == pytest.approx(metrics.psnr(box.crop(shown), box.crop(target)))
+    with pytest.raises(FileNotFoundError, match=r"no mask of frame 3: copy it there, or remove masks/"):
+        evaluate(actor, capture, "training", [3], [1])
+
+
+def test_targets_are_averaged_and_alpha_lies_over_the_background(tmp_path):
+    folder = write_tiny_capture(tmp_path, frames=1, splits=("training",), layout="extracted", resolution=(8, 12))
+    image = picture("training", 0, 0, (8, 12))
+    alpha = np.full((8, 12, 1), 255, np.uint8)
+    alpha[:2] = 0
+    rgb = folder / "training" / "rgb" / "000000" / "0000.png"
+    Image.fromarray(np.concatenate([image, alpha], 2)).save(rgb)
+    split = Capture.open(str(folder)).split("training")
+    background = (0.25, 0.5, 1.0)
+    whole = target_image(split, 0, 0, split.cameras[0], background).numpy()
+    np.testing.assert_allclose(whole[:2], np.broadcast_to(background, (2, 12, 3)), atol=1e-6)
+    np.testing.assert_allclose(whole[2:], image[2:] / 255, atol=1e-6)
+    half = target_image(split, 0, 0, split.cameras[0].resized(4, 6), background).numpy()
+    np.testing.assert_allclose(half, whole.reshape(4, 2, 6, 2, 3).mean((1, 3)), atol=1e-6)
+
+
+def test_the_body_box_bounds_every_sphere(actor, capture):
+    camera = capture.split("training").cameras[1]
+    posed = actor.body.pose(capture.split("training").pose(2))
+    radius = 0.03
+    sphere = np.random.default_rng(0).normal(size=(20_000, 3))
+    sphere *= radius / np.linalg.norm(sphere, axis=1, keepdims=True)
+    ends = []
+    for vertex in posed.world_vertices.numpy():
+        pixels, _ = camera.project(vertex + sphere)
+        ends.append((*pixels.min(0), *pixels.max(0)))
+    ends = np.array(ends)
+    left, top = np.ceil(np.maximum(ends[:, :2].min(0), 0) - 0.01)
+    right, bottom = np.floor(np.minimum(ends[:, 2:].max(0), (SIZE[1] - 1, SIZE[0] - 1)) + 0.01) + 1
+    assert body_box(posed, camera, radius) == Box(int(top), int(left), int(bottom), int(right))
+    away = camera.T_world_camera.copy()
+    away[:3, [0, 2]] *= -1
+    assert body_box(posed, type(camera)("away", camera.K, away, *SIZE), radius) is None

@@ -1,0 +1,142 @@
+"""The order of the stream: complete, a function of the seed, independent of workers, resumable in the middle."""
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from na_ray.capture.dataset import Capture
+from na_ray.config import Experiment, override
+from na_ray.run.data.frames import SPARE_RAYS, FrameDataset, FrameSampler, Row
+from na_ray.run.data.loader import StepLoader
+from tests.make_capture import write_tiny_capture
+
+FRAMES = 11
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stream") / "tiny"
+    write_tiny_capture(folder, frames=FRAMES, cameras=3, resolution=(32, 40))
+    return folder
+
+
+def plan_of(capture: Path, **knobs: object) -> FrameDataset:
+    changes = {
+        "capture": str(capture),
+        "data.train_views": "all",
+        "data.resolution": None,
+        "data.rays_per_view": 20,
+        "data.shard_frames": 4,
+        "data.shuffle_shards": 2,
+    }
+    return FrameDataset.make(Capture.open(str(capture)), override(Experiment(), changes | knobs))
+
+
+def take(dataset: FrameDataset, slots: tuple[int, ...], num_slots: int, steps: int, first: int = 0) -> list[list[Row]]:
+    return list(islice(StepLoader(FrameSampler(dataset, slots, num_slots, first), distributed=False), steps))
+
+
+def same(a: Row, b: Row) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("views_per_frame", [1, 2, 3])
+def test_an_epoch_holds_every_frame_of_every_view(capture: Path, views_per_frame: int) -> None:
+    dataset = plan_of(capture, **{"data.views_per_frame": views_per_frame})
+    for epoch in (0, 1):
+        seen = Counter((f, v) for s in dataset.shards(epoch) for f in range(s.start, s.stop) for v in s.views)
+        assert set(seen) == {(f, v) for f in range(FRAMES) for v in range(3)}
+        if 3 % views_per_frame == 0:
+            assert set(seen.values()) == {1}
+
+
+def test_epochs_differ_and_a_seed_repeats_them(capture: Path) -> None:
+    dataset, again, other = plan_of(capture), plan_of(capture), plan_of(capture, **{"train.seed": 3})
+    assert dataset.shards(0) == again.shards(0)
+    assert dataset.shards(0) != dataset.shards(1)
+    assert dataset.shards(0) != other.shards(0)
+
+
+def test_a_row_shows_its_frame_and_view(capture: Path) -> None:
+    split = Capture.open(str(capture)).split("training")
+    dataset = plan_of(capture, **{"data.views_per_frame": 2})
+    for (row,) in take(dataset, (0,), 1, 12):
+        frame = int(row["frame"])
+        assert np.array_equal(row["texture"], split.texture(frame))
+        assert np.array_equal(row["joints_RT"], split.pose(frame).joints_RT)
+        assert row["colors"].shape == (2, int(np.ceil(SPARE_RAYS * 20)), 3)
+        for i, view in enumerate(row["views"]):
+            camera, image = split.cameras[view], split.image(frame, int(view)).astype(np.float32)
+            pixels, _ = camera.project(row["origins"][i] + 2.0 * row["directions"][i])
+            x, y = np.rint(pixels).astype(int).T
+            assert np.abs(pixels - np.rint(pixels)).max() < 1e-3
+            assert np.allclose(row["colors"][i], image[y, x] / 255 * 2 - 1, atol=1e-6)
+
+
+def test_rays_are_drawn_anew_in_every_epoch(capture: Path) -> None:
+    rows = [row for (row,) in take(plan_of(capture), (0,), 1, 2 * FRAMES * 3)]
+    twice = [r for r in rows if int(r["frame"]) == 5 and list(r["views"]) == [1]]
+    assert len(twice) == 2
+    assert not np.array_equal(twice[0]["directions"], twice[1]["directions"])
+
+
+@pytest.mark.parametrize("first", [1, 6, 40])
+def test_a_resumed_stream_continues_where_it_stopped(capture: Path, first: int) -> None:
+    dataset = plan_of(capture)
+    whole = take(dataset, (0, 1), 2, first + 5)
+    rest = take(dataset, (0, 1), 2, 5, first=first)
+    assert all(same(a, b) for x, y in zip(whole[first:], rest, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_workers_share_the_rows_of_one(capture: Path) -> None:
+    dataset = plan_of(capture)
+    one = take(dataset, (0, 1, 2, 3), 4, 9)
+    first, second = take(dataset, (0, 2), 4, 9), take(dataset, (1, 3), 4, 9)
+    for rows, a, b in zip(one, first, second, strict=True):
+        assert all(same(x, y) for x, y in zip(rows, [a[0], b[0], a[1], b[1]], strict=True))
+
+
+def test_ray_data_delivers_what_the_thread_does(capture: Path, ray_cluster: None) -> None:
+    dataset = plan_of(capture)
+    local = take(dataset, (0, 1), 2, 30, first=3)
+    streamed = list(islice(StepLoader(FrameSampler(dataset, (0, 1), 2, 3), distributed=True), 30))
+    assert all(same(a, b) for x, y in zip(local, streamed, strict=True) for a, b in zip(x, y, strict=True))
+
+
+def test_a_bad_video_stops_the_stream_or_is_counted(capture: Path, tmp_path: Path) -> None:
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(capture, broken)
+    dataset = plan_of(broken)  # opened while it is sound
+    skipping = plan_of(broken, **{"data.on_bad_shard": "skip"})
+    assert len(skipping.split.cameras) == len(dataset.split.cameras) == 3
+    video = sorted((broken / "training" / "rgb_video").iterdir())[1]
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with pytest.raises(ValueError, match=video.name):
+        take(dataset, (0,), 1, 40)
+    loader = StepLoader(FrameSampler(skipping, (0,), 1, 0), distributed=False)
+    seen = {int(v) for (row,) in islice(loader, 40) for v in row["views"]}
+    assert seen == {0, 2} and loader.skipped > 0
+
+
+def test_a_capture_that_is_gone_ends_the_stream(capture: Path, tmp_path: Path) -> None:
+    import shutil
+
+    gone = tmp_path / "gone"
+    shutil.copytree(capture, gone)
+    dataset = plan_of(gone, **{"data.on_bad_shard": "skip"})
+    assert dataset.split.cameras and dataset.rig is not None
+    shutil.rmtree(gone / "training" / "rgb_video")
+    with pytest.raises(ValueError, match="no shard of"):
+        take(dataset, (0,), 1, 1)
+
+
+def test_selections_that_do_not_exist_are_refused(capture: Path) -> None:
+    with pytest.raises(ValueError, match="number 7, but there are 3"):
+        plan_of(capture, **{"data.train_views": "0,7"})
+    with pytest.raises(ValueError, match="one range"):
+        plan_of(capture, **{"data.frames": "0,4"})

@@ -1,0 +1,233 @@
+"""Sweeps as a user starts them: real Ray Tune, real MLflow, real kills."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import mlflow
+import psutil
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from ray import tune
+
+from na_ray.cli.train import main
+from na_ray.config import Experiment, override, to_dict
+from na_ray.run.sweep.state import ENDED, SCORE, SweepState
+from na_ray.run.sweep.sweep import SweepConfig, sweep
+
+SPACE = {"optim.lr": tune.loguniform(1e-4, 1e-2)}
+LEARNING_RATES = {"optim.lr": tune.choice([2e-3, 1e30, 1e-3])}
+
+
+def board_of(experiment: Experiment) -> SweepState:
+    return SweepState(Path(experiment.storage) / f"{experiment.name}-sweep", experiment, "nerf")
+
+
+def runs_of(experiment: Experiment) -> dict[str, Run]:
+    client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])  # this process may still hold that of another test
+    found = client.get_experiment_by_name(experiment.project or experiment.name)
+    assert found is not None
+    runs = client.search_runs([found.experiment_id])
+    assert len({r.info.run_name for r in runs}) == len(runs)
+    return {r.info.run_name: r for r in runs}
+
+
+def test_a_sweep_compares_trials_and_registers_the_best_actor(
+    tiny: Experiment, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"project": "column", "train.steps": 4, "train.validate_every": 2, "train.checkpoint_every": 2}
+    short = override(tiny, changes)
+    best = sweep(short, LEARNING_RATES, SweepConfig(search="grid", concurrent=1, scheduler="none"))
+    sweep_state = board_of(short)
+    assert [t.state for t in sweep_state.trials] == ["finished", "failed", "finished"]
+    assert sweep_state.trials[1].error.startswith("the loss is nan before step 2: lower optim.lr")
+    winner = sweep_state.best()
+    assert winner is not None and best == sweep_state.run(winner).checkpoints.best()
+    assert sweep_state.score(winner) == max(sweep_state.score(sweep_state.trials[i]) or 0.0 for i in (0, 2))
+
+    runs = runs_of(short)
+    parent = runs.pop("tiny-sweep")
+    assert set(runs) == {"trial 000", "trial 001", "trial 002"}
+    assert {r.data.tags["mlflow.parentRunId"] for r in runs.values()} == {parent.info.run_id}
+    assert [runs[name].info.status for name in sorted(runs)] == ["FINISHED", "FAILED", "FINISHED"]
+    assert runs["trial 001"].data.tags["error"].startswith("the loss is nan")
+    assert runs["trial 002"].data.params["optim.lr"] == "0.001"
+    client = MlflowClient()
+    curve = client.get_metric_history(runs["trial 002"].info.run_id, SCORE)
+    assert [m.step for m in curve] == [2, 4]
+    assert parent.data.metrics[SCORE] == sweep_state.score(winner) and "motion/nerf/box/psnr" in parent.data.metrics
+    stored = {f.path for f in client.list_artifacts(parent.info.run_id, "sweep")}
+    assert stored == {f"sweep/{n}" for n in ("table.json", "table.csv", "table.md", "parallel_coordinates.html")}
+    assert mlflow.pyfunc.load_model("models:/tiny/1")
+
+    told = capsys.readouterr()
+    assert "trial 001 failed: the loss is nan" in told.err and "Traceback" not in told.err
+    assert f"best      trial {winner.name}" in told.out and "--optim.lr" in told.out
+
+    before = {t.name: t.attempts for t in sweep_state.trials}
+    assert sweep(short, LEARNING_RATES, SweepConfig(search="grid", scheduler="none"), resume=True) == best
+    assert {t.name: t.attempts for t in board_of(short).trials} == before
+    assert len(client.search_model_versions("name = 'tiny'")) == 1
+    with pytest.raises(FileExistsError, match="--resume auto"):
+        sweep(short, LEARNING_RATES, SweepConfig(search="grid", scheduler="none"))
+    with pytest.raises(ValueError, match="seed: 0 -> 1"):
+        sweep(short, LEARNING_RATES, SweepConfig(search="grid", scheduler="none", seed=1), resume=True)
+
+
+def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(
+    tiny: Experiment, ray_cluster: None, tmp_path: Path
+) -> None:
+    changes = {"train.steps": 60, "train.log_every": 1, "train.validate_every": 5, "report.frames": 0}
+    long = override(tiny, changes)
+    script = tmp_path / "driver.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import json, sys
+            from ray import tune
+            from na_ray.config import Experiment, from_dict
+            from na_ray.run.tune import SweepConfig, sweep
+            space = {"optim.lr": tune.loguniform(1e-4, 1e-2)}
+            experiment = from_dict(Experiment, json.loads(sys.argv[1]))
+            sweep(experiment, space, SweepConfig(trials=3, concurrent=1, search="random", scheduler="none"))
+            """
+        )
+    )
+    driver = subprocess.Popen([sys.executable, str(script), json.dumps(to_dict(long))], cwd=tmp_path)
+    trials = tmp_path / "runs" / "tiny-sweep" / "trials"
+
+    def found_in(state: str) -> list[Path]:
+        """Trials in that state that have left a checkpoint."""
+        there = [p.parent for p in sorted(trials.glob("*/trial.json")) if json.loads(p.read_text())["state"] == state]
+        return [folder for folder in there if any(folder.glob("nerf/checkpoints/step_*"))]
+
+    while not (found_in("finished") and found_in("running")):
+        assert driver.poll() is None
+        time.sleep(0.02)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    ended, under_way = found_in("finished"), found_in("running")
+    records = {f: (f / "nerf" / "metrics.jsonl").read_bytes() for f in ended + under_way}
+    runs = {name: run.info.run_id for name, run in runs_of(long).items()}
+
+    config = SweepConfig(trials=3, concurrent=1, search="random", scheduler="none")
+    sweep(long, SPACE, dataclasses.replace(config, budget="0.01m"), resume=True)  # spent before the kill
+    assert all(len(trial.attempts) <= 1 for trial in board_of(long).trials)  # nothing was started
+    sweep(long, SPACE, config, resume=True)
+    sweep_state = board_of(long)
+    assert [t.state for t in sweep_state.trials] == ["finished"] * 3
+    for folder in ended:  # not repeated
+        assert (folder / "nerf" / "metrics.jsonl").read_bytes() == records[folder]
+        assert len(json.loads((folder / "trial.json").read_text())["attempts"]) == 1
+    for folder in under_way:  # gone on with, from a checkpoint
+        record = (folder / "nerf" / "metrics.jsonl").read_bytes()
+        assert record.startswith(records[folder])
+        later = record[len(records[folder]) :].splitlines()
+        assert not later or json.loads(later[0])["step"] > 5
+    found = runs_of(long)
+    assert {name: run.info.run_id for name, run in found.items() if name in runs} == runs
+    assert set(found) == {"tiny-sweep", *(f"trial 00{i}" for i in range(3))}
+    for i in range(3):
+        curve = MlflowClient().get_metric_history(found[f"trial 00{i}"].info.run_id, "loss")
+        assert [m.step for m in curve] == list(range(1, 61))
+
+
+def test_a_trial_whose_process_dies_goes_on(
+    tiny: Experiment, ray_cluster: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    long = override(tiny, {"train.steps": 60, "train.log_every": 1, "train.validate_every": 5, "report.frames": 0})
+    folder = tmp_path / "runs" / "tiny-sweep" / "trials" / "000" / "nerf" / "checkpoints"
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not list(folder.glob("step_*/metrics.json")):
+            time.sleep(0.02)
+        for process in psutil.Process().children(recursive=True):  # of this test's cluster alone
+            if process.name().startswith("ray::ImplicitFu"):
+                killed.append(process.pid)
+                process.kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    sweep(long, SPACE, SweepConfig(trials=1, search="random", scheduler="none"))
+    killer.join()
+    (trial,) = board_of(long).trials
+    assert killed and trial.state == "finished" and len(trial.attempts) == 2
+    assert "trial 000 died, and is started again" in capfd.readouterr().err
+    curve = MlflowClient().get_metric_history(runs_of(long)["trial 000"].info.run_id, "loss")
+    assert [m.step for m in curve] == list(range(1, 61))
+
+
+def test_a_budget_ends_trials_that_could_go_on(tiny: Experiment, ray_cluster: None) -> None:
+    endless = override(tiny, {"train.steps": 10**6, "train.validate_every": 10, "report.frames": 0})
+    config = SweepConfig(trials=2, concurrent=1, search="random", scheduler="none", budget="0.2m")
+    with contextlib.suppress(ValueError):  # on a machine so slow that nothing was validated
+        sweep(endless, SPACE, config)
+    sweep_state = board_of(endless)
+    assert [t.state for t in sweep_state.trials] == ["waiting"] and sweep_state.steps(sweep_state.trials[0]) < 10**6
+    assert json.loads((sweep_state.root / "spent.json").read_text())["wall_seconds"] >= 12
+    assert all(run.info.status != "RUNNING" for run in runs_of(endless).values())
+
+
+def test_a_population_trains_to_the_end(tiny: Experiment, ray_cluster: None) -> None:
+    short = override(
+        tiny, {"train.steps": 6, "train.validate_every": 3, "train.checkpoint_every": 3, "report.frames": 0}
+    )
+    sweep(short, SPACE, SweepConfig(trials=3, concurrent=1, scheduler="pbt"))
+    sweep_state = board_of(short)
+    assert [(t.state, t.generation, sweep_state.steps(t)) for t in sweep_state.trials] == [("finished", 1, 6)] * 3
+    copied = [t for t in sweep_state.trials if t.lineage]
+    assert len(copied) == 1
+    run = runs_of(short)[f"trial {copied[0].name}"]
+    assert run.data.tags["lineage"] == copied[0].lineage[0]
+    rates = {m.step: m.value for m in MlflowClient().get_metric_history(run.info.run_id, "lr")}
+    assert sorted(rates) == [2, 4, 6]
+    assert rates[4] == pytest.approx(copied[0].knobs["optim.lr"], rel=1e-3) != pytest.approx(rates[2], rel=1e-3)
+
+
+def test_trials_with_workers_of_their_own_share_the_cluster(tiny: Experiment, ray_cluster: None) -> None:
+    nested = override(
+        tiny,
+        {
+            "train.num_workers": 1,
+            "train.cpus_per_worker": 0.5,
+            "train.steps": 4,
+            "train.validate_every": 2,
+            "train.checkpoint_every": 2,
+            "report.frames": 0,
+        },
+    )
+    grid = {"nerf.samples_per_ray": tune.choice([4, 6])}
+    sweep(nested, grid, SweepConfig(concurrent=9, search="grid", scheduler="asha"))  # two fit
+    states = {t.state for t in board_of(nested).trials}
+    assert states <= set(ENDED) and "failed" not in states
+
+
+def test_what_cannot_run_is_refused_before_anything_starts(
+    tiny: Experiment, ray_cluster: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match=r"a trial needs 9\.1 CPUs .* the cluster has 4"):
+        sweep(override(tiny, {"train.num_workers": 8}))
+    with pytest.raises(ValueError, match="these trials hold no GPU"):
+        sweep(tiny, config=SweepConfig(budget="1gpuh"))
+    assert not Path(tiny.storage).exists()
+    for arguments, told in (
+        (["--space", "optim.learning=1"], "has no field 'learning'"),
+        (["--space", "optim.lr=0.1", "--budget", "9"], "write minutes"),
+        (["--search", "grid"], "a grid needs values"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["tiny.py", "sweep", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main(tiny)
+        printed = capsys.readouterr().err
+        assert exit_.value.code == 2 and told in " ".join(printed.replace("│", " ").split())
+    assert not Path(tiny.storage).exists()

@@ -1,0 +1,249 @@
+"""What goes wrong while training: real processes are killed, a real disk is full, a real video turns unreadable."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from ray.exceptions import RayActorError
+
+from na_ray.checkpoint import Checkpoints, load_actor
+from na_ray.config import Experiment, override
+from na_ray.run.cluster.notice import LAST, PreemptionWatch
+from na_ray.run.train import disk as space
+from na_ray.run.train.driver import train
+from na_ray.run.train.restart_policy import RestartPolicy
+from na_ray.run.train.run_folder import RunFolder
+from tests.make_capture import write_tiny_capture
+
+
+def record(experiment: Experiment) -> list[dict]:
+    path = Path(experiment.storage) / experiment.name / "nerf" / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def steps(experiment: Experiment) -> list[int]:
+    return [line["step"] for line in record(experiment) if "loss" in line["metrics"]]
+
+
+def delivered(experiment: Experiment) -> list[int]:
+    ids = json.loads((Path(experiment.storage) / experiment.name / "tracking.json").read_text())
+    return [m.step for m in MlflowClient().get_metric_history(ids["nerf"], "loss")]
+
+
+def meanwhile(action: Callable[[], None]) -> threading.Thread:
+    thread = threading.Thread(target=action)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def distributed(tiny: Experiment, ray_cluster: None) -> Experiment:
+    """Sixty steps on one Ray worker; each is reported."""
+    return override(
+        tiny,
+        {
+            "train.steps": 60,
+            "train.num_workers": 1,
+            "train.cpus_per_worker": 0.5,
+            "train.log_every": 1,
+            "train.validate_every": 0,
+            "report.frames": 0,
+        },
+    )
+
+
+@pytest.fixture
+def own_capture(distributed: Experiment, tmp_path: Path) -> Experiment:
+    """The same with a capture that a test may damage, long enough to be read again and again."""
+    shutil.copytree(distributed.capture, tmp_path / "own")
+    return override(distributed, {"capture": str(tmp_path / "own"), "train.steps": 4000, "data.memory_mb": 1})
+
+
+def damage(experiment: Experiment) -> None:
+    """Overwrite the frames of a training camera's video once training is under way."""
+    while len(steps(experiment)) < 3:
+        time.sleep(0.05)
+    path = sorted((Path(experiment.capture) / "training" / "rgb_video").iterdir())[0]
+    data = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(len(data) // 8)
+        file.write(bytes(3 * len(data) // 4))
+
+
+def test_a_video_that_turns_unreadable_ends_training_with_one_line_at_once(own_capture: Experiment) -> None:
+    breaking = meanwhile(lambda: damage(own_capture))
+    with pytest.raises(ValueError, match=r"rgb_video/000.*: copy the file again$") as told:
+        train(own_capture)
+    breaking.join()
+    assert "\n" not in str(told.value)
+    assert not [line for line in record(own_capture) if "note" in line], "nobody tried again"
+    runs = MlflowClient().search_runs([MlflowClient().get_experiment_by_name("tiny").experiment_id])
+    assert {run.info.status for run in runs} == {"FAILED"}
+
+
+def test_shards_of_an_unreadable_video_are_skipped_and_counted_on_request(own_capture: Experiment) -> None:
+    patient = override(own_capture, {"data.on_bad_shard": "skip", "train.steps": 400, "train.log_every": 20})
+    breaking = meanwhile(lambda: damage(patient))
+    train(patient)
+    breaking.join()
+    lines = [line["metrics"] for line in record(patient) if "loss" in line["metrics"]]
+    assert lines[-1]["skipped_shards"] > 0 and steps(patient)[-1] == 400
+
+
+def test_killed_decoders_cost_nothing(distributed: Experiment, tmp_path: Path) -> None:
+    killed: list[int] = []
+    # Pictures so large, and so little memory, that decoding goes on as long as training does.
+    write_tiny_capture(tmp_path / "large", frames=12, cameras=3, resolution=(480, 640))
+    large = {"capture": str(tmp_path / "large"), "data.memory_mb": 1, "train.steps": 200, "train.validation_size": 16}
+    distributed = override(distributed, large)
+    over = threading.Event()
+
+    def kill() -> None:
+        while not killed and not over.is_set():
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if "MapBatches" in " ".join(process.cmdline()):  # one that is decoding now
+                        os.kill(process.pid, signal.SIGKILL)
+                        killed.append(process.pid)
+            time.sleep(0.05)
+
+    killing = meanwhile(kill)
+    train(distributed)
+    over.set()
+    killing.join()
+    assert killed and steps(distributed) == delivered(distributed) == list(range(1, 201))
+
+
+@pytest.mark.cluster  # a minute of Ray; what it costs a step is tested in test_step.py
+def test_elastic_training_starts_with_the_workers_that_fit_and_learns_the_same(distributed: Experiment) -> None:
+    short = override(distributed, {"train.steps": 10, "train.global_batch": 3})
+    train(override(short, {"name": "one"}))
+    elastic = {"name": "some", "train.num_workers": 3, "train.min_workers": 1, "train.cpus_per_worker": 1.5}
+    train(override(short, elastic))  # two of the three fit: one has two frames of each step, the other one
+    one, some = (
+        [line["metrics"]["loss"] for line in record(override(short, {"name": n}))[:10]] for n in ("one", "some")
+    )
+    # Weights that are not equal would show in the second loss; later ones tell of rounding, which Adam amplifies.
+    assert one[:5] == pytest.approx(some[:5], rel=1e-5)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of two megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)], check=False, capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """A file that leaves no byte free."""
+    path = folder / "filler"
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 64):
+            try:
+                while file.write(bytes(size)) == size:
+                    continue
+            except OSError:
+                continue
+    return path
+
+
+def test_training_waits_for_a_full_disk_and_loses_nothing(
+    tiny: Experiment, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(space, "PERIOD", 0.1)
+    long = override(tiny, {"storage": str(small_disk), "train.steps": 60, "train.log_every": 1, "train.keep_last": 1})
+
+    def full_for_a_while() -> None:
+        while len(steps(long)) < 7:
+            time.sleep(0.01)
+        filler = fill(small_disk)
+        before = len(steps(long))
+        time.sleep(4)
+        assert len(steps(long)) <= before + 5, "training stands still"
+        filler.unlink()
+
+    filling = meanwhile(full_for_a_while)
+    best = train(override(long, {"report.frames": 0, "train.validate_every": 0}))
+    filling.join()
+    assert best.name == "step_000060" and steps(long) == delivered(long) == list(range(1, 61))
+    assert load_actor(best)
+    told = capsys.readouterr().err
+    assert "free some space; training waits for it" in told and "has room again" in told
+
+
+def test_a_disk_that_stays_full_ends_the_run_with_one_line_and_a_whole_checkpoint(
+    tiny: Experiment, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "PATIENCE", 1.0)
+    monkeypatch.setattr(space, "PERIOD", 0.1)
+    root = small_disk / "run"
+    run = RunFolder(root, "nerf", 2)
+    run.folder.mkdir(parents=True)
+    run.append(1, {"loss": 1.0})
+    filler = fill(small_disk)
+    with pytest.raises(ValueError, match=r"the disk has been full for .* --resume auto"):
+        for step in range(2, 10_000):
+            run.append(step, {"loss": 1.0})
+    lines = (run.folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, len(lines) + 1)), "no line is torn"
+    filler.unlink()
+
+
+def test_a_checkpoint_on_a_full_disk_says_so_and_leaves_nothing(tiny: Experiment, small_disk: Path) -> None:
+    from na_ray import checkpoint
+    from na_ray.capture.dataset import Capture
+
+    rig = Capture.open(tiny.capture).rig
+    with pytest.raises(OSError) as full:
+        checkpoint.save(small_disk / "step_000001", "nerf", {"w": torch.zeros(2**20)}, rig, tiny)
+    assert full.value.errno in space.FULL and not list(small_disk.iterdir())
+
+
+def test_a_notice_saves_at_once_and_shortly_before_its_end() -> None:
+    answers = iter([None, 100.0, 60.0, LAST, 5.0, None, 90.0])
+    notice = PreemptionWatch(lambda: next(answers))
+    assert [notice.due(step) for step in range(7)] == [False, True, False, True, False, False, True]
+    notice = PreemptionWatch(lambda: 10.0)
+    notice.pace(steps_per_second=2.0)  # five seconds are ten steps
+    assert [step for step in range(1, 31) if notice.due(step)] == [10]
+
+
+def test_failures_end_a_run_when_nothing_comes_of_them(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, 2)
+    persistence = RestartPolicy(checkpoints, limit=2)
+
+    def save(step: int) -> None:
+        checkpoints.folder(step).mkdir()
+        (checkpoints.folder(step) / "metrics.json").write_text(json.dumps({"step": step}))
+
+    died = {0: RayActorError()}
+    for step in range(5):
+        persistence.after_exception(None, died)
+        save(step)
+    persistence.after_exception(None, died)
+    persistence.after_exception(None, {0: RayActorError(preempted=True)})
+    persistence.after_exception(None, died)
+    with pytest.raises(RuntimeError, match="failed 3 times without a new checkpoint"):
+        persistence.after_exception(None, died)
+    with pytest.raises(ValueError, match=r"^no such video$"):
+        RestartPolicy(checkpoints, limit=9).after_exception(
+            None, {0: RuntimeError("x"), 1: ValueError("no such video")}
+        )

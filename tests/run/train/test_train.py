@@ -1,0 +1,191 @@
+"""Training as a user starts it: real videos, real MLflow, real Ray, real kills."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from na_ray import checkpoint
+from na_ray.capture.dataset import Capture
+from na_ray.checkpoint import load_actor
+from na_ray.config import Experiment, override, to_dict
+from na_ray.render import render_view, texture_map
+from na_ray.run.tracking.registry import resolve
+from na_ray.run.train.driver import train
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load_weights(folder)
+
+
+def trained(run: Path) -> dict[str, torch.Tensor]:
+    """Parameters alone: running statistics are each worker's own."""
+    actor = load_actor(run)
+    return {name: p.detach() for name, p in actor.nerf.named_parameters()}
+
+
+def record(root: Path) -> list[dict]:
+    return [json.loads(line) for line in (root / "nerf" / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_training_leaves_an_actor_scores_pictures_and_a_model(tiny: Experiment, tmp_path: Path) -> None:
+    best = train(tiny)
+    root = tmp_path / "runs" / "tiny"
+    folders = sorted(f.name for f in (root / "nerf" / "checkpoints").iterdir())
+    assert folders == ["step_000005", "step_000010"] and best.name in folders
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("tiny")
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    stage = runs["nerf"]
+    assert stage.data.tags["mlflow.parentRunId"] == runs["tiny"].info.run_id
+    assert {r.info.status for r in runs.values()} == {"FINISHED"}
+    assert stage.data.params["optim.lr"] == "0.002"
+    assert [m.step for m in client.get_metric_history(stage.info.run_id, "loss")] == [2, 4, 6, 8, 10]
+    assert {"psnr", "rays_per_second", "data_wait_percent", "lr", "validation/psnr"} <= set(stage.data.metrics)
+    assert "cameras/nerf/box/psnr" in stage.data.metrics and "motion/mesh/whole/psnr" in stage.data.metrics
+    pictures = client.list_artifacts(stage.info.run_id, "validation/step_000010")
+    assert len(pictures) == 1 and pictures[0].path.endswith(".png")
+    assert json.loads((root / "nerf" / "report" / "cameras.json").read_text())["background"]
+
+    split = Capture.open(tiny.capture).split("testing")
+    actor, pose, camera = load_actor(best), split.pose(1), split.cameras[0]
+    features = actor.nerf.encode(texture_map(actor, split.texture(1))).detach()
+    expected = render_view(actor.nerf, actor.body.pose(pose), features, camera).color
+    model = mlflow.pyfunc.load_model("models:/tiny/1")
+    arrays = {k: getattr(pose, k) for k in ("joints_RT", "rotation", "translation", "joints")}
+    view = {"K": camera.K, "T_world_camera": camera.T_world_camera, "height": camera.height, "width": camera.width}
+    (found,) = model.predict(pd.DataFrame([arrays | view | {"texture": split.texture(1)}]))
+    assert np.abs(found["color"] / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6
+    assert weights(resolve("models:/tiny/1")).keys() == weights(best).keys()
+
+
+def test_an_interrupted_run_ends_where_an_unbroken_one_does(tiny: Experiment, tmp_path: Path) -> None:
+    unbroken = train(override(tiny, {"name": "unbroken"}))
+    train(override(tiny, {"train.steps": 5}))
+    ids = json.loads((tmp_path / "runs" / "tiny" / "tracking.json").read_text())
+    resumed = train(tiny, resume=True)
+    assert json.loads((tmp_path / "runs" / "tiny" / "tracking.json").read_text()) == ids
+    a, b = weights(unbroken.parent / "step_000010"), weights(resumed.parent / "step_000010")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_runs_of_a_project_stand_side_by_side_and_stay_there(tiny: Experiment, tmp_path: Path) -> None:
+    short = override(tiny, {"project": "column", "train.steps": 1, "report.frames": 0})
+    best = {name: train(override(short, {"name": name})) for name in ("a", "b")}
+    client = MlflowClient()
+
+    def parents() -> dict[str, Run]:
+        runs = client.search_runs([client.get_experiment_by_name("column").experiment_id])
+        return {r.info.run_name: r for r in runs if "mlflow.parentRunId" not in r.data.tags}
+
+    before = parents()
+    assert set(before) == {"a", "b"} and client.get_experiment_by_name("a") is None
+    assert {name: run.data.metrics for name, run in before.items()} == {k: scores(v) for k, v in best.items()}
+    longer = {"name": "a", "project": "elsewhere", "train.steps": 2, "train.validate_every": 1}
+    again = train(override(short, longer), resume=True)
+    after = parents()
+    assert {k: r.info.run_id for k, r in after.items()} == {k: r.info.run_id for k, r in before.items()}
+    assert client.get_experiment_by_name("elsewhere") is None
+    assert after["a"].data.metrics == scores(again) and after["b"].data.metrics == before["b"].data.metrics
+
+
+def scores(checkpoint: Path) -> dict[str, float]:
+    metrics = json.loads((checkpoint / "metrics.json").read_text())
+    return {name: metrics[name] for name in ("validation/psnr", "validation/ssim")}
+
+
+def test_a_run_that_is_there_is_not_overwritten(tiny: Experiment) -> None:
+    train(override(tiny, {"train.steps": 1, "report.frames": 0}))
+    with pytest.raises(FileExistsError, match="--resume auto"):
+        train(tiny)
+    with pytest.raises(ValueError, match=r"optim.lr: 0.002 -> 0.1"):
+        train(override(tiny, {"optim.lr": 0.1}), resume=True)
+
+
+def test_mistakes_are_told_before_training(tiny: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--capture PATH"):
+        train(override(tiny, {"capture": "", "name": "a"}))
+    with pytest.raises(ValueError, match="number 9, but there are 3"):
+        train(override(tiny, {"data.train_views": "9", "name": "b"}))
+    with pytest.raises((ValueError, FileNotFoundError), match="nowhere"):
+        train(override(tiny, {"capture": str(tmp_path / "nowhere"), "name": "c"}))
+
+
+def test_two_workers_learn_what_one_does(tiny: Experiment, ray_cluster: None) -> None:
+    both = override(tiny, {"train.global_batch": 2, "train.steps": 20, "report.frames": 0})
+    one = train(override(both, {"name": "one", "train.num_workers": 1, "train.cpus_per_worker": 0.5}))
+    two = train(override(both, {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5}))
+    a, b = trained(one.parent / "step_000020"), trained(two.parent / "step_000020")
+    assert max(float((a[name] - b[name]).abs().max()) for name in a) < 2e-5
+
+
+def test_a_killed_worker_is_replaced_and_loses_only_what_was_not_saved(tiny: Experiment, ray_cluster: None) -> None:
+    long = override(tiny, {"train.steps": 60, "train.num_workers": 1, "train.cpus_per_worker": 0.5, "report.frames": 0})
+    long = override(long, {"train.validate_every": 0, "train.log_every": 1})
+    root = Path(long.storage) / "tiny"
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not list((root / "nerf" / "checkpoints").glob("step_*/metrics.json")) or len(record(root)) < 7:
+            time.sleep(0.02)
+        own = psutil.Process().children(recursive=True)  # of this test's cluster alone
+        workers = [p for p in own if "RayTrainWorker" in " ".join(p.cmdline())]
+        killed.extend(p.pid for p in workers)
+        for process in workers:
+            os.kill(process.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    best = train(long)
+    killer.join()
+    assert killed and best.name == "step_000060"
+    steps = [line["step"] for line in record(root) if "loss" in line["metrics"]]
+    assert set(steps) == set(range(1, 61))
+    assert len(steps) - 60 <= 5  # the steps done twice: checkpoints are five steps apart
+    history = MlflowClient().get_metric_history(json.loads((root / "tracking.json").read_text())["nerf"], "loss")
+    assert [m.step for m in history] == list(range(1, 61))
+
+
+def test_a_killed_driver_is_resumed_into_the_same_mlflow_run(tiny: Experiment, tmp_path: Path) -> None:
+    long = override(tiny, {"train.steps": 400, "train.log_every": 1, "train.validate_every": 0, "report.frames": 0})
+    script = tmp_path / "driver.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import json, sys
+            from na_ray.config import Experiment, from_dict
+            from na_ray.run.train import train
+            train(from_dict(Experiment, json.loads(sys.argv[1])))
+            """
+        )
+    )
+    driver = subprocess.Popen([sys.executable, str(script), json.dumps(to_dict(long))], cwd=tmp_path)
+    root = tmp_path / "runs" / "tiny"
+    while not (root / "nerf" / "checkpoints" / "step_000010").exists():
+        assert driver.poll() is None
+        time.sleep(0.05)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    reached = max(line["step"] for line in record(root))
+    last = max(int(f.name[5:]) for f in (root / "nerf" / "checkpoints").glob("step_*"))
+    assert reached - last <= 5 + 1
+    ids = json.loads((root / "tracking.json").read_text())
+    best = train(override(long, {"train.steps": last + 5}), resume=True)
+    assert best.name == f"step_{last + 5:06d}"
+    assert json.loads((root / "tracking.json").read_text()) == ids
+    history = MlflowClient().get_metric_history(ids["nerf"], "loss")
+    assert [m.step for m in history] == list(range(1, max(reached, last + 5) + 1))

@@ -1,0 +1,140 @@
+"""The texture predictor trained as a user starts it: real videos, real MLflow, real Ray, real kills."""
+
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+
+from na_ray import checkpoint
+from na_ray.capture.dataset import Capture
+from na_ray.checkpoint import load_predictor
+from na_ray.config import Experiment, override
+from na_ray.models.vid2vid.generator import Generator
+from na_ray.motion.predict import predict_maps
+from na_ray.pictures.picture import read_png
+from na_ray.run.train.driver import train
+
+
+def record(root: Path) -> list[dict]:
+    return [json.loads(line) for line in (root / "texture" / "metrics.jsonl").read_text().splitlines()]
+
+
+def moments(folder: Path, side: str) -> dict[int, torch.Tensor]:
+    """Adam's first moments by the parameter's position: with beta1 = 0 they are the gradients of the last update."""
+    state = checkpoint.load_training(folder)[f"{side}_optimizer"]["state"]
+    return {i: moment["exp_avg"] for i, moment in state.items()}
+
+
+def test_training_leaves_a_predictor_scores_pictures_and_a_model(tiny_texture: Experiment, tmp_path: Path) -> None:
+    best = train(tiny_texture)
+    root = tmp_path / "runs" / "tiny"
+    client = MlflowClient()
+    experiment = client.get_experiment_by_name("tiny")
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    stage = runs["texture"]
+    assert stage.info.status == "FINISHED" and stage.data.params["texture.max_window"] == "4"
+    expected = {"G/total", "D/total", "G/perceptual", "G/flow_warp", "D/gan_t0", "frames_per_second", "lr", "psnr"}
+    assert expected | {"validation/psnr", "validation/l1", "validation/flicker"} <= set(stage.data.metrics)
+    assert "textures/predicted/psnr" in stage.data.metrics and "textures/mean_texture/ssim" in stage.data.metrics
+    windows = [line["metrics"]["window"] for line in record(root) if "window" in line["metrics"]]
+    assert windows == [3, 4, 4]
+    pictures = {a.path.rpartition(".")[2] for a in client.list_artifacts(stage.info.run_id, "validation/step_000006")}
+    assert pictures == {"png", "mp4"}
+
+    split = Capture.open(tiny_texture.capture).split("testing")
+    expected_maps = list(predict_maps(load_predictor(best), split.normal_maps()))
+    written = sorted((root / "texture" / "predicted" / "testing" / "tex").iterdir())
+    assert [f.name for f in written] == [f"{i:06d}.png" for i in range(12)]
+    assert all(np.array_equal(read_png(f), image) for f, image in zip(written, expected_maps, strict=True))
+    model = mlflow.pyfunc.load_model("models:/tiny-texture/1")
+    served = model.predict(pd.DataFrame({"normals": list(split.normal_maps())}))
+    assert all(np.array_equal(a, b) for a, b in zip(served, expected_maps, strict=True))
+
+
+def test_the_renderer_wears_the_predicted_textures(tiny_texture: Experiment, tmp_path: Path) -> None:
+    both = override(tiny_texture, {"texture.steps": 2, "train.steps": 2, "report.film_frames": 2})
+    train(override(both, {"stages": ("texture",)}))
+    best = train(override(both, {"stages": ("texture", "nerf")}), resume=True)
+    root = tmp_path / "runs" / "tiny"
+    assert best.parents[1].name == "nerf"
+    assert [line["step"] for line in record(root) if "loss" in line["metrics"]] == [2], "the texture stage ran again"
+    scores = json.loads((root / "nerf" / "report" / "motion_predicted.json").read_text())
+    assert scores["textures"].endswith("texture/predicted/testing/tex")
+    own = json.loads((root / "nerf" / "report" / "motion.json").read_text())
+    assert scores["mean"]["mesh"] != own["mean"]["mesh"]
+    assert (root / "nerf" / "film" / "color.mp4").stat().st_size
+
+
+def test_an_interrupted_training_ends_where_an_unbroken_one_does(tiny_texture: Experiment) -> None:
+    mean = override(tiny_texture, {"vid2vid.mean_residual": True, "texture.max_scale": 1.0, "texture.double_every": 2})
+    unbroken = train(override(mean, {"name": "unbroken"})).parent / "step_000006"
+    train(override(mean, {"texture.steps": 2}))
+    resumed = train(mean, resume=True).parent / "step_000006"
+    a, b = (checkpoint.load_weights(folder, "texture") for folder in (unbroken, resumed))
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    for side in ("generator", "discriminator"):
+        x, y = moments(unbroken, side), moments(resumed, side)
+        assert x.keys() == y.keys() and all(torch.equal(x[i], y[i]) for i in x)
+
+
+def test_two_workers_average_the_gradients_that_one_computes(tiny_texture: Experiment, ray_cluster: None) -> None:
+    """After one frame, with a generator that hardly hears the discriminators: Adam with beta1 = 0 turns the rounding of
+    their tiny gradients into whole updates. And in the generator's last block: the first frame starts from features
+    that are constant over the map, and instance norms make rounding errors of what is constant large."""
+    short = {"texture.first_window": 1, "texture.max_window": 1, "texture.steps": 1, "report.frames": 0}
+    deaf = {"texture.gan_weight": 1e-9, "texture.feature_weight": 0.0}
+    once = override(tiny_texture, short | deaf | {"texture.checkpoint_every": 1, "train.cpus_per_worker": 0.5})
+    one = train(override(once, {"name": "one", "train.num_workers": 1}))
+    two = train(override(once, {"name": "two", "train.num_workers": 2}))
+    names = [name for name, _ in Generator(once.vid2vid).named_parameters()]
+    last = {names.index(f"{layer}.weight") for layer in ("head", "up.0.second.conv", "up.0.skip.conv")}
+    for side, chosen in (("discriminator", None), ("generator", last)):
+        a, b = (moments(run, side) for run in (one, two))
+        assert a.keys() == b.keys()
+        compared = a.keys() if chosen is None else chosen
+        largest = max(float(a[i].abs().max()) for i in compared)
+        assert largest > 0 and max(float((a[i] - b[i]).abs().max()) for i in compared) <= 1e-4 * largest
+
+
+def test_a_killed_worker_goes_on_from_the_last_checkpoint(tiny_texture: Experiment, ray_cluster: None) -> None:
+    changes = {"texture.steps": 40, "train.log_every": 1, "train.num_workers": 1, "train.cpus_per_worker": 0.5}
+    long = override(tiny_texture, changes | {"report.frames": 0})
+    root = Path(long.storage) / "tiny"
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not list((root / "texture" / "checkpoints").glob("step_*/metrics.json")) or len(record(root)) < 5:
+            time.sleep(0.02)
+        own = psutil.Process().children(recursive=True)  # of this test's cluster alone
+        for process in [p for p in own if "RayTrainWorker" in " ".join(p.cmdline())]:
+            killed.append(process.pid)
+            os.kill(process.pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    best = train(long)
+    killer.join()
+    assert killed and best.name == "step_000040"
+    steps = [line["step"] for line in record(root) if "loss" in line["metrics"]]
+    assert set(steps) == set(range(1, 41))
+    assert len(steps) - 40 <= 2  # the steps done twice: checkpoints are two steps apart
+    history = MlflowClient().get_metric_history(json.loads((root / "tracking.json").read_text())["texture"], "loss")
+    assert [m.step for m in history] == list(range(1, 41))
+
+
+def test_mistakes_are_told_before_training(tiny_texture: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="vgg19.pth"):
+        train(override(tiny_texture, {"texture.perceptual": "vgg19", "name": "a"}))
+    with pytest.raises(ValueError, match="memory_mb is 1: 2 windows of 4 frames"):
+        train(override(tiny_texture, {"data.memory_mb": 1, "vid2vid.resolution": (256, 256), "name": "b"}))
+    assert not (tmp_path / "runs").exists()
