@@ -3,11 +3,10 @@
     python benchmarks/object_store.py [--capture PATH] [--shards 96] [--delay-ms 20] [--memory-mb 128]
 
 A capture is uploaded to moto's S3 server on 127.0.0.1, a process of its own that counts what it sends. Then the same
-shards are delivered by the same `StepLoader` from local disk, from the store, and from the store with `--delay-ms` before
-each answer, as a distant one has: by a thread of this process, and by Ray Data on the cluster's CPUs. A first pass
-warms the processes (headers, indices and transforms are known), then others are measured in turns, from their first
-row to their last: medians are printed.
-
+shards are delivered by the same `StepLoader` from local disk, from the store, and from the store with `--delay-ms`
+before each answer, as a distant one has: by a thread of this process, and by Ray Data on the cluster's CPUs. A first
+pass warms the processes (headers, indices and transforms are known), then others are measured in turns, from their
+first row to their last: medians are printed.
 Bytes needed are the packets of the frames of all shards, from the key packet that each range has to start at; on the
 first pass also all else that the videos hold but their packets (headers and indices) once, and the transforms of the
 frames once. The server is slow Python and takes its share of the machine's cores: its CPU time stands beside.
@@ -32,9 +31,9 @@ from streaming import cpu_seconds, peak_memory
 
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
+from na_ray.run.cluster.connection import connect
 from na_ray.run.data.frames import FrameDataset, FrameSampler, Shard
 from na_ray.run.data.loader import StepLoader
-from na_ray.run.train.driver import connect
 from na_ray.synthetic.write import write_capture
 
 PLACE = "lab/capture"

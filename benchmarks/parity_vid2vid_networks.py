@@ -213,9 +213,9 @@ def check_verdicts(
     for name in data.under(f"{key}/"):
         kind = name.split("/")[2]
         table.check(f"{group} {kind}", f"{key}/{name}", found[name], data[f"{key}/{name}"], allowed)
-    outputs = {name for name in found if "/output/" in name}
+    active = {name for name in found if "/output/" in name}
     table.check(
-        f"{group} active scales", key, len(outputs ^ {n for n in data.under(f"{key}/") if "/output/" in n}), 0, 0
+        f"{group} active scales", key, len(active ^ {n for n in data.under(f"{key}/") if "/output/" in n}), 0, 0
     )
 
 

@@ -18,7 +18,7 @@ import torch
 import tyro
 from scaling_simulation import Fleet, Scenario, Step, best_interval, run_days
 
-from na_ray.config import DataConfig, NerfConfig, Stage, TextureConfig, TrainConfig, Vid2vidConfig
+from na_ray.config import DataConfig, NerfConfig, StageName, TextureConfig, TrainConfig, Vid2vidConfig
 from na_ray.models.nerf.cost import step_multiply_adds
 from na_ray.models.nerf.field import RadianceField
 from na_ray.models.nerf.texture_encoder import TextureEncoder
@@ -27,7 +27,7 @@ from na_ray.run.cluster.notice import LAST
 from na_ray.run.data.sequences import WINDOWS_PER_WORKER
 from na_ray.run.train.texture.stage import frame_cost
 
-OPERATORS: dict[Stage, int] = {"nerf": 917, "texture": 6107}
+OPERATORS: dict[StageName, int] = {"nerf": 917, "texture": 6107}
 """Tensor operators of an update, forward, backward and Adam, views left out: counted on the CPU, whatever the sizes."""
 SECONDS_PER_OPERATOR = 10e-6
 """Assumed: Python and a launch. An update takes no less than this for all its operators."""
@@ -137,7 +137,7 @@ def texture_cost() -> Cost:
     return Cost(generator + discriminator, 4 * (4 * generator + 3 * discriminator), work)
 
 
-def row_frames(stage: Stage, views: int, frames: int) -> tuple[float, float]:
+def row_frames(stage: StageName, views: int, frames: int) -> tuple[float, float]:
     """Frames of 512 x 512 to decode for a row, by their pixels, and its KB."""
     if stage == "texture":
         return 2.0 * frames, (KB_TEXTURE + KB_NORMAL) * frames
@@ -150,7 +150,7 @@ def given(option: float | None, unit: float, preset: float) -> float:
     return preset if option is None else option * unit
 
 
-def scenario(options: Options, stage: Stage, card: Card, cost: Cost) -> Scenario:
+def scenario(options: Options, stage: StageName, card: Card, cost: Cost) -> Scenario:
     """The numbers of a stage on a card."""
     updates = TextureConfig().max_window if stage == "texture" else 1
     rows = options.rows or (WINDOWS_PER_WORKER if stage == "texture" else 1)
@@ -242,7 +242,7 @@ def lines(s: Scenario, results: Iterable[Result]) -> Iterator[str]:
         yield f"{head}{shares}  {best or '-':>10}  {lost:8.1f}"
 
 
-def draw(curves: dict[tuple[Stage, str], list[Result]]) -> str:
+def draw(curves: dict[tuple[StageName, str], list[Result]]) -> str:
     """Efficiency over GPUs as SVG: a panel a stage, a line a card."""
     colors = dict(zip(CARDS, ("#1b6ca8", "#c8553d", "#5a8f29"), strict=True))
     parts = [
@@ -273,8 +273,8 @@ def draw(curves: dict[tuple[Stage, str], list[Result]]) -> str:
 def main() -> None:
     """Print the tables."""
     options = tyro.cli(Options, description=__doc__)
-    curves: dict[tuple[Stage, str], list[Result]] = {}
-    stages: tuple[Stage, ...] = (options.stage,) if options.stage else ("nerf", "texture")
+    curves: dict[tuple[StageName, str], list[Result]] = {}
+    stages: tuple[StageName, ...] = (options.stage,) if options.stage else ("nerf", "texture")
     for stage in stages:
         cost = texture_cost() if stage == "texture" else nerf_cost(options.views)
         print(f"{stage}: {cost.trained / 1e6:.1f} M parameters, {cost.multiply_adds / 1e9:.0f} G multiply-adds a row")

@@ -33,9 +33,9 @@ from ray._private.internal_api import memory_summary
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
+from na_ray.run.cluster.connection import connect
 from na_ray.run.data.frames import FrameDataset, FrameSampler, Shard
 from na_ray.run.data.loader import StepLoader
-from na_ray.run.train.driver import connect
 from na_ray.synthetic.write import write_capture
 
 

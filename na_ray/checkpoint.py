@@ -25,15 +25,19 @@ import torch
 
 from na_ray.body.body import Body
 from na_ray.capture.rig import Rig
-from na_ray.config import Experiment, Stage, from_dict, to_dict
+from na_ray.config import Experiment, StageName
+from na_ray.config.files import from_json, to_json
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
 
 if TYPE_CHECKING:
     from na_ray.models.vid2vid.generator import Generator
 
-WEIGHTS: dict[Stage, str] = {"nerf": "renderer.pt", "texture": "predictor.pt"}
+WEIGHTS: dict[StageName, str] = {"nerf": "nerf.pt", "texture": "predictor.pt"}
 """The file of a stage's weights."""
+
+WEIGHTS_0_1 = {"nerf": "renderer.pt"}
+"""The same in checkpoints of na_ray 0.1, where it was another."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def write_json(path: Path, value: Any) -> None:
 
 def save(
     folder: Path,
-    stage: Stage,
+    stage: StageName,
     weights: dict[str, Any],
     rig: Rig,
     config: Experiment,
@@ -86,7 +90,7 @@ def save(
         _save_tensors(weights, aside / WEIGHTS[stage])
         if training is not None:
             _save_tensors(training | {"step": step}, aside / "training.pt")
-        write_json(aside / "experiment.json", to_dict(config))
+        write_json(aside / "experiment.json", to_json(config))
         write_json(aside / "metrics.json", {"step": step} | (metrics or {}))
         aside.chmod(0o755)
         os.replace(aside, folder)
@@ -114,7 +118,7 @@ def _existing(folder: Path, name: str) -> Path:
 
 def load_experiment(folder: Path) -> Experiment:
     """The knobs that a checkpoint was trained with."""
-    return from_dict(Experiment, json.loads(_existing(folder, "experiment.json").read_text()))
+    return from_json(json.loads(_existing(folder, "experiment.json").read_text()))
 
 
 def load_rig(folder: Path) -> Rig:
@@ -147,16 +151,23 @@ def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Pr
     return Predictor(generator.to(device).eval().requires_grad_(False), body, config)
 
 
-def _expect(folder: Path, stage: Stage) -> None:
+def _expect(folder: Path, stage: StageName) -> None:
     """Tell those who give the checkpoint of one stage where that of the other is due."""
-    for other, name in WEIGHTS.items():
-        if other != stage and (folder / name).is_file() and not (folder / WEIGHTS[stage]).is_file():
+    for other in WEIGHTS:
+        if other != stage and weights_file(folder, other).is_file() and not weights_file(folder, stage).is_file():
             raise UserError(f"{folder} is a checkpoint of the {other} stage: give one of the {stage} stage")
 
 
-def load_weights(folder: Path, stage: Stage = "nerf") -> dict[str, Any]:
+def weights_file(folder: Path, stage: StageName) -> Path:
+    """Where a checkpoint keeps the weights of a stage, by today's name or by that of na_ray 0.1."""
+    old = folder / WEIGHTS_0_1.get(stage, WEIGHTS[stage])
+    return old if old.is_file() else folder / WEIGHTS[stage]
+
+
+def load_weights(folder: Path, stage: StageName = "nerf") -> dict[str, Any]:
     """The state dict of the stage's model."""
-    return torch.load(_existing(folder, WEIGHTS[stage]), map_location="cpu", weights_only=True)
+    file = weights_file(folder, stage)
+    return torch.load(_existing(folder, file.name), map_location="cpu", weights_only=True)
 
 
 def load_training(folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from na_ray.capture.checks.defects import examine
 from na_ray.capture.checks.describe import describe, describe_split
 from na_ray.capture.dataset import Capture, Split
 from na_ray.config.values import UserError
-from na_ray.pictures import picture
+from na_ray.pictures import png
 from na_ray.pictures.sheets import contact_sheet, overlay
 
 _T = TypeVar("_T")
@@ -56,7 +56,7 @@ def inspect(
         for target, draw in drawings.items():
             shown = _attempt(partial(draw, capture, frames), problems)
             if shown is not None:
-                picture.write_png(target, shown)
+                png.write_png(target, shown)
                 pictures.append(target)
     # What stopped the description is a defect, too; the examination has said it better where it said anything.
     return Inspection(lines, report.notes, report.defects or list(dict.fromkeys(problems)), pictures)

@@ -27,7 +27,7 @@ from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Actor
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
-from na_ray.pictures import picture
+from na_ray.pictures import picture, png
 
 View = Literal["color", "depth", "normals", "mesh"]
 """What a picture shows."""
@@ -141,18 +141,18 @@ def render_sequence(
     frames = Motion(motion) if isinstance(motion, Split) else motion
     _check(frames, cameras, views)
     names = [*views, "side_by_side"] if side_by_side else [*views]
-    weights = picture.digest(*actor.nerf.state_dict().values())
+    weights = png.digest(*actor.nerf.state_dict().values())
     fresh = False
     for i, camera in enumerate(cameras):
         files = [out / name / f"{i:06d}.png" for name in names]
         pose, texture = frames[i]
-        mark = picture.digest(weights, *_facts(pose, camera), texture)
+        mark = png.digest(weights, *_facts(pose, camera), texture)
         if overwrite or not _are_kept(files, mark):
             fresh = True
             pictures = render_frame(actor, pose, texture, camera, views)
             rows = [*pictures, picture.sheet(pictures, len(pictures))] if side_by_side else pictures
             for file, shown in zip(files, rows, strict=True):
-                picture.write_png(file, shown, mark)
+                png.write_png(file, shown, mark)
         if progress:
             progress(i + 1, len(cameras))
     films = [(out / f"{name}.mp4", out / name) for name in names]
@@ -223,7 +223,7 @@ def _are_kept(files: Sequence[Path], mark: str) -> bool:
     """Whether all of a frame's files are there. Raises FileExistsError when one of them shows something else."""
     present = [file for file in files if file.is_file()]
     for file in present:
-        if picture.png_mark(file) != mark:
+        if png.png_mark(file) != mark:
             raise FileExistsError(f"{file} shows another actor, pose or camera: name another folder, or overwrite")
     return len(present) == len(files)
 
@@ -233,7 +233,7 @@ def _film(film: Path, folder: Path, count: int, fps: float, fresh: bool) -> Path
     if fresh or not film.is_file():
         with VideoWriter(str(film), fps, "h264") as video:
             for i in range(count):
-                frame = picture.read_png(folder / f"{i:06d}.png")
+                frame = png.read_png(folder / f"{i:06d}.png")
                 # Players want even sizes.
                 video.write(np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge"))
     return film

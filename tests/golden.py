@@ -18,16 +18,17 @@ import torch
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_actor, load_predictor
-from na_ray.config import Experiment, Stage, from_dict
+from na_ray.config import Experiment, StageName
+from na_ray.config.files import from_json
 from na_ray.motion.predict import predict_maps
 from na_ray.render import render_view, texture_map
-from na_ray.run.train.driver import train_here
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.stages import STAGES
+from na_ray.run.train.worker import train_here
 from tests.make_capture import write_tiny_capture
 
 RELEASE = Path(__file__).parent / "data" / "release_0_1"
-STAGES_0_1: dict[str, Stage] = {"nerf": "nerf", "texture": "texture"}
+STAGES_0_1: dict[str, StageName] = {"renderer": "nerf", "texture": "texture"}
 """The stages' names today, by those of 0.1.0."""
 
 
@@ -49,7 +50,7 @@ def copy_run(stage: str, folder: Path, capture: Path) -> Path:
 
 def experiment_of(root: Path) -> Experiment:
     """The knobs that a run's folder names."""
-    return from_dict(Experiment, json.loads((root / "experiment.json").read_text()))
+    return from_json(json.loads((root / "experiment.json").read_text()))
 
 
 def run_of(root: Path, stage: str, experiment: Experiment) -> RunFolder:

@@ -16,7 +16,7 @@ from ray.autoscaler._private.resource_demand_scheduler import get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-from na_ray.run.cluster import resources as capacity
+from na_ray.run.cluster import resources
 from na_ray.run.cluster.autoscaler_scorer import score
 
 ROOT = Path(__file__).parents[1]
@@ -149,13 +149,13 @@ def test_spot_comes_first_and_on_demand_when_it_is_refused() -> None:
 
 
 def test_an_autoscaling_head_counts_what_it_may_start(tmp_path: Path, ray_cluster: None) -> None:
-    present = capacity.reachable(tmp_path)
+    present = resources.reachable(tmp_path)
     assert present["CPU"] == 4 and "GPU" not in present
-    (tmp_path / capacity.BOOTSTRAP).write_text(json.dumps(prepare_config(cluster(CLOUD))))
+    (tmp_path / resources.BOOTSTRAP).write_text(json.dumps(prepare_config(cluster(CLOUD))))
     # Eight workers of both types together, and the head's four CPUs.
-    assert {k: capacity.reachable(tmp_path)[k] for k in ("CPU", "GPU")} == {"CPU": 8 * 16 + 4, "GPU": 8}
-    (tmp_path / capacity.BOOTSTRAP).write_text(json.dumps(prepare_config(cluster(ONPREM))))
-    assert capacity.reachable(tmp_path) == present, "machines of one's own are counted when they are there"
+    assert {k: resources.reachable(tmp_path)[k] for k in ("CPU", "GPU")} == {"CPU": 8 * 16 + 4, "GPU": 8}
+    (tmp_path / resources.BOOTSTRAP).write_text(json.dumps(prepare_config(cluster(ONPREM))))
+    assert resources.reachable(tmp_path) == present, "machines of one's own are counted when they are there"
 
 
 def test_the_rayjob_is_one_cluster_for_one_training() -> None:

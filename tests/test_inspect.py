@@ -12,7 +12,7 @@ from na_ray.body.surface import Surface
 from na_ray.capture.dataset import Capture
 from na_ray.inspect import inspect
 from na_ray.pictures import sheets
-from na_ray.pictures.picture import read_png
+from na_ray.pictures.png import read_png
 
 
 @pytest.fixture(scope="module")

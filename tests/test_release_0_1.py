@@ -12,8 +12,9 @@ from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_actor
 from na_ray.config import Experiment
 from na_ray.render import render_view, texture_map
-from na_ray.run.train.driver import train_here
 from na_ray.run.train.stages import STAGES
+from na_ray.run.train.upgrade import upgrade_run
+from na_ray.run.train.worker import train_here
 from tests import golden
 
 STAGES_0_1 = [*golden.STAGES_0_1]
@@ -41,6 +42,7 @@ def test_a_checkpoint_of_0_1_shows_what_it_showed(stage: str, tmp_path: Path, ca
 def test_a_run_of_0_1_goes_on_from_its_checkpoint(stage: str, tmp_path: Path, capture: Path) -> None:
     root = golden.copy_run(stage, tmp_path, capture)
     experiment = golden.experiment_of(root)
+    assert upgrade_run(root) and not upgrade_run(root), "once is enough"
     run = golden.run_of(root, stage, experiment)
     before = len((run.folder / "metrics.jsonl").read_text().splitlines())
     torch.set_num_threads(1)

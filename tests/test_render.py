@@ -15,7 +15,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import Actor
 from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.models.nerf.renderer import Nerf
-from na_ray.pictures import picture
+from na_ray.pictures import picture, png
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +105,8 @@ def test_a_film_has_every_view_and_goes_on_where_it_stopped(capture, tmp_path):
         assert (info.num_frames, info.codec, info.fps) == (3, "h264", 10)
         # 37 rows became 38: players want even sizes.
         assert info.height == 38 and info.width in (48, 4 * 48)
-    shown = [picture.read_png(tmp_path / v / "000001.png") for v in ("color", "depth", "normals", "mesh")]
-    np.testing.assert_array_equal(picture.read_png(tmp_path / "side_by_side" / "000001.png"), np.hstack(shown))
+    shown = [png.read_png(tmp_path / v / "000001.png") for v in ("color", "depth", "normals", "mesh")]
+    np.testing.assert_array_equal(png.read_png(tmp_path / "side_by_side" / "000001.png"), np.hstack(shown))
     assert all((s != 255).any() for s in shown)
 
     before = (tmp_path / "color" / "000000.png").stat().st_mtime_ns
@@ -123,9 +123,9 @@ def test_films_are_not_mixed(capture, tmp_path):
         film(make_actor(capture, seed=1), capture, tmp_path, views=("color",))
     with pytest.raises(FileExistsError, match=r"000001\.png shows another"):
         film(make_actor(capture), capture, tmp_path, cameras=(0, 2, 1), views=("color",))
-    old = picture.read_png(tmp_path / "color" / "000001.png")
+    old = png.read_png(tmp_path / "color" / "000001.png")
     film(make_actor(capture, seed=1), capture, tmp_path, views=("color",), overwrite=True)
-    assert (picture.read_png(tmp_path / "color" / "000001.png") != old).any()
+    assert (png.read_png(tmp_path / "color" / "000001.png") != old).any()
 
 
 def test_films_that_cannot_be_made_say_why(capture, tmp_path):

@@ -9,24 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from na_ray.config.texture import TextureConfig, Vid2vidConfig
-from na_ray.config.values import check, check_selection, flatten, from_dict, override, parse_indices, to_dict
-
-__all__ = [
-    "DataConfig",
-    "Experiment",
-    "NerfConfig",
-    "OptimConfig",
-    "ReportConfig",
-    "Stage",
-    "TextureConfig",
-    "TrainConfig",
-    "Vid2vidConfig",
-    "flatten",
-    "from_dict",
-    "override",
-    "parse_indices",
-    "to_dict",
-]
+from na_ray.config.values import check, check_selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +199,7 @@ class ReportConfig:
         check(self, "size", self.size >= 16, "at least 16")
 
 
-Stage = Literal["texture", "nerf"]
+StageName = Literal["texture", "nerf"]
 """texture: normal maps to texture maps. nerf: poses and texture maps to pictures."""
 
 
@@ -232,7 +215,7 @@ class Experiment:
     """Folder or URL (s3://, gs://, https://) of the capture."""
     storage: str = "runs"
     """Folder that holds the runs: on a cluster, one that all nodes share."""
-    stages: tuple[Stage, ...] = ("nerf",)
+    stages: tuple[StageName, ...] = ("nerf",)
     """Stages to train, in this order."""
     data: DataConfig = field(default_factory=DataConfig)
     vid2vid: Vid2vidConfig = field(default_factory=Vid2vidConfig)

@@ -22,7 +22,7 @@ from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.checkpoint import Actor
 from na_ray.config.values import UserError
-from na_ray.evaluation import image_metrics as metrics
+from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Box, Lpips
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
 from na_ray.render import background_of, mesh_view, render_view, texture_map
@@ -145,7 +145,7 @@ class _Judge:
         self.missing: list[str] = []
         self.lpips: Lpips | None = None
         try:
-            self.lpips = metrics.load_lpips().to(actor.nerf.background.device)
+            self.lpips = image_metrics.load_lpips().to(actor.nerf.background.device)
         except FileNotFoundError as missing:
             self.missing.append(str(missing))
         self.masks = storage.join(capture.path, "masks", split.name)
@@ -170,7 +170,7 @@ class _Judge:
         if not self.has_masks:
             return body_box(posed, camera, self.radius)
         mask = read_image(self._mask_file(frame, number))[..., 0]
-        box = metrics.mask_box(torch.from_numpy(mask))
+        box = image_metrics.mask_box(torch.from_numpy(mask))
         return box and box.scaled(camera.height / mask.shape[0], camera.width / mask.shape[1])
 
     def _mask_file(self, frame: int, number: int) -> str:
@@ -205,6 +205,6 @@ class _Judge:
             self.diverged += 1
             return None, None, None
         side = min(color.shape[:2])
-        ssim = metrics.ssim(color, target) if side >= metrics.SSIM_WINDOW else None
-        lpips = float(self.lpips(color, target)) if self.lpips and side >= metrics.LPIPS_MIN_SIDE else None
-        return metrics.psnr(color, target), ssim, lpips
+        ssim = image_metrics.ssim(color, target) if side >= image_metrics.SSIM_WINDOW else None
+        lpips = float(self.lpips(color, target)) if self.lpips and side >= image_metrics.LPIPS_MIN_SIDE else None
+        return image_metrics.psnr(color, target), ssim, lpips

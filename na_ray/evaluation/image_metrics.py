@@ -135,7 +135,7 @@ class Lpips(nn.Module):
 def _take(state: dict[str, Tensor], name: str, shape: tuple[int, ...], file: Path) -> Tensor:
     if name not in state:
         raise UserError(
-            f"{file}: no tensor {name!r}: these are not the LPIPS weights that na_ray.evaluation.image_metrics describes"
+            f"{file}: no tensor {name!r}: expected the LPIPS weights that na_ray.evaluation.image_metrics names"
         )
     if tuple(state[name].shape) != shape:
         raise UserError(f"{file}: {name} has shape {tuple(state[name].shape)}, expected {shape}")

@@ -2,8 +2,8 @@
 
 A prediction is a sequence: beside PSNR, SSIM and L1 of its frames it has a *flicker*, the mean change between
 neighboring frames over that of the target (1: as lively as the real one), and where its weights are present an FID
-(`na_ray.evaluation.fid`). Two baselines need no network: the mean texture map of the training motion, and the map of the training
-frame whose pose is the nearest.
+(`na_ray.evaluation.fid`). Two baselines need no network: the mean texture map of the training motion, and the map of
+the training frame whose pose is the nearest.
 """
 
 import json

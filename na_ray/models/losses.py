@@ -15,7 +15,7 @@ def photometric(colors: Float[Tensor, "n 3"], target: Float[Tensor, "n 3"]) -> F
 
 
 def opacity_prior(transmittance: Float[Tensor, "n"]) -> Float[Tensor, ""]:
-    """Mean of log(0.1 + a) + log(1.1 - a) - log 0.1 - log 1.1 with a = 1 - transmittance: 0 where a is 0 or 1, else positive.
+    """Mean of log(0.1 + a) + log(1.1 - a) - log 0.1 - log 1.1, a = 1 - transmittance: 0 at a = 0 and 1, else positive.
 
     Pushes rays to be either opaque or empty (Lombardi et al. 2019, Neural Volumes); it needs no mask. This is
     what the original's `--alpha-weight` names, where a test that is always false keeps it from acting.

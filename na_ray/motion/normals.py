@@ -18,7 +18,7 @@ from na_ray.capture.dataset import Split
 from na_ray.capture.rig import Pose
 from na_ray.capture.video import VideoWriter
 from na_ray.config.values import UserError
-from na_ray.pictures import picture
+from na_ray.pictures import png
 
 Map = UInt8[np.ndarray, "h w 3"]
 
@@ -66,15 +66,15 @@ def write_normals(
     frames = range(split.num_frames) if frames is None else frames
     check_frames(frames, form)
     atlas = Atlas(Body.from_rig(split.rig), size)
-    fixed = picture.digest(*(array for array in vars(split.rig).values()), str(size))
+    fixed = png.digest(*(array for array in vars(split.rig).values()), str(size))
     if form == "avi":
         return _write_video(split, atlas, fixed, out / "normal.avi", frames, overwrite, fps, progress)
     folder = out / "normal"
     for done, position in enumerate(frames, 1):
         pose, file = split.pose(position), folder / f"{split.frames[position]:06d}.png"
         mark = _mark(fixed, pose)
-        if overwrite or not picture.is_kept(file, mark, "shows another pose, body or size"):
-            picture.write_png(file, _draw(atlas, split, pose, position), mark, fast=True)
+        if overwrite or not png.is_kept(file, mark, "shows another pose, body or size"):
+            png.write_png(file, _draw(atlas, split, pose, position), mark, fast=True)
         if progress:
             progress(done, len(frames))
     return folder
@@ -88,7 +88,7 @@ def check_frames(frames: Sequence[int], form: Format) -> None:
 
 def _mark(fixed: str, pose: Pose) -> str:
     """What decides a normal map, in short."""
-    return picture.digest(fixed, pose.joints_RT, pose.rotation, pose.translation)
+    return png.digest(fixed, pose.joints_RT, pose.rotation, pose.translation)
 
 
 def _write_video(
@@ -101,7 +101,7 @@ def _write_video(
     fps: float,
     progress: Progress | None,
 ) -> Path:
-    mark = picture.digest(*(_mark(fixed, split.pose(position)) for position in frames))
+    mark = png.digest(*(_mark(fixed, split.pose(position)) for position in frames))
     if path.is_file() and not overwrite:
         return keep_video(path, mark, "shows other poses, another body or size")
     with VideoWriter(path, fps, mark=mark) as film:

@@ -25,7 +25,7 @@ from na_ray.checkpoint import Predictor
 from na_ray.config import parse_indices
 from na_ray.config.values import UserError
 from na_ray.motion.normals import SIZE, Format, Progress, check_frames, draw_normals, keep_video
-from na_ray.pictures import picture
+from na_ray.pictures import png
 
 Map = UInt8[np.ndarray, "h w 3"]
 
@@ -173,7 +173,7 @@ def predict_sequence(
     recursion, tail, mark = Recursion(predictor), deque[Map](maxlen=MEMORY), _identity(predictor)
     first, images = store.resumable()
     for done, normal in enumerate(normals, 1):
-        mark = picture.digest(mark, normal)
+        mark = png.digest(mark, normal)
         kept = store.is_kept(done - 1, mark)
         if done > first:
             texture = _next(recursion, normal, split, frames[done - 1])
@@ -193,7 +193,7 @@ def _identity(predictor: Predictor) -> str:
     """What decides a prediction beside its normal maps, in short."""
     config = predictor.config
     knobs = f"{config.vid2vid} {config.texture.parity}"
-    return picture.digest(knobs, *predictor.generator.state_dict().values())
+    return png.digest(knobs, *predictor.generator.state_dict().values())
 
 
 def _next(recursion: Recursion, normal: AnyMap, split: Split, position: int) -> Map:
@@ -240,11 +240,11 @@ class _Store:
         """Whether a frame is there. Raises FileExistsError when it is another prediction's."""
         if self.film is not None and self.film.is_file():
             return True  # its mark tells, at the end
-        return picture.is_kept(self.files[index], mark, "is of another predictor, motion or first frame")
+        return png.is_kept(self.files[index], mark, "is of another predictor, motion or first frame")
 
     def write(self, index: int, texture: Map, mark: str) -> None:
         """Keep a frame."""
-        picture.write_png(self.files[index], texture, mark, fast=True)
+        png.write_png(self.files[index], texture, mark, fast=True)
 
     def save(self, done: int, images: list[Float[Tensor, "1 3 h w"]]) -> None:
         """Keep what frame `done` needs of those before it."""
@@ -262,6 +262,6 @@ class _Store:
             return keep_video(self.film, mark, "is of another predictor or motion")
         with VideoWriter(self.film, fps, mark=mark) as film:
             for file in self.files:
-                film.write(picture.read_png(file))
+                film.write(png.read_png(file))
         shutil.rmtree(self.folder)
         return self.film

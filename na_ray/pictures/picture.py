@@ -4,18 +4,12 @@ Decoded pictures are uint8 arrays (height, width, 3 or 4); computed ones are flo
 Pixel centers lie at integer coordinates; camera axes are OpenCV's (x right, y down, z forward).
 """
 
-import hashlib
-import os
-import struct
-import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from na_ray.capture.camera import Camera
@@ -27,78 +21,6 @@ _VIRIDIS = (0x440154, 0x472D7B, 0x3B528B, 0x2C728E, 0x21918C, 0x28AE80, 0x5EC962
 def to_uint8(picture: Float[Tensor, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
     """Round [0, 1] to 8 bits, half up (parity page, section 5)."""
     return (picture.detach().clamp(0, 1) * 255 + 0.5).floor().to(torch.uint8).cpu().numpy()
-
-
-def digest(*parts: Tensor | np.ndarray | str) -> str:
-    """A short name for what the parts hold: the mark of what is made of them."""
-    found = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            part = part.detach().cpu().numpy()
-        found.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
-    return found.hexdigest()[:16]
-
-
-def write_png(path: Path, picture: np.ndarray, mark: str = "", fast: bool = False) -> None:
-    """Write an (h, w, 3) uint8 picture aside and rename it, so that a file that exists is complete.
-
-    `mark` is stored in the file (`png_mark` reads it) to say what the picture was made of. `fast`: a tenth of the time;
-    smooth maps on flat ground, as those of an atlas, get hardly larger by it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    notes = PngInfo()
-    notes.add_text("na_ray", mark)
-    try:
-        if fast:
-            aside.write_bytes(_fast_png(picture, mark))
-        else:
-            Image.fromarray(picture).save(aside, format="PNG", pnginfo=notes)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _fast_png(picture: UInt8[np.ndarray, "h w 3"], mark: str) -> bytes:
-    """A PNG of one filter, the difference to the row above, coded in runs: what takes time is the choice among more."""
-    height, width, _ = picture.shape
-    flat = np.ascontiguousarray(picture).reshape(height, 3 * width)
-    rows = np.empty((height, 1 + 3 * width), np.uint8)
-    rows[:, 0], rows[0, 1:] = 2, flat[0]
-    np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
-    coder = zlib.compressobj(1, strategy=zlib.Z_RLE)
-    chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
-        (b"tEXt", b"na_ray\0" + mark.encode("latin-1")),
-        (b"IDAT", coder.compress(rows.tobytes()) + coder.flush()),
-        (b"IEND", b""),
-    )
-    parts = [struct.pack(">I", len(d)) + kind + d + struct.pack(">I", zlib.crc32(kind + d)) for kind, d in chunks]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def png_mark(path: Path) -> str:
-    """The mark of a file that `write_png` made; empty for others."""
-    with Image.open(path) as picture:
-        return str(picture.info.get("na_ray", ""))
-
-
-def is_kept(path: Path, mark: str, what: str) -> bool:
-    """Whether a file that `write_png` made with this mark is there.
-
-    Raises FileExistsError when the file is `what` it should not be: made of something else.
-    """
-    if not path.is_file():
-        return False
-    if png_mark(path) != mark:
-        raise FileExistsError(f"{path} {what}: name another folder, or --overwrite")
-    return True
-
-
-def read_png(path: Path) -> np.ndarray:
-    """The pixels of a PNG as (h, w, 3) uint8."""
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
 
 
 def depth_colors(

@@ -99,7 +99,7 @@ def _on_ray(
     device: Literal["auto", "cpu", "cuda"],
 ) -> Iterator[tuple[int, Path | str]]:
     """(number of the task, its result), as they come."""
-    from na_ray.run.train.driver import connect  # training's imports take seconds: without workers they are not needed
+    from na_ray.run.cluster.connection import connect
 
     connect(override(Experiment(), {"train.num_workers": workers}))
     has_gpu = ray.cluster_resources().get("GPU", 0) > 0

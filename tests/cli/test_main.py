@@ -13,7 +13,7 @@ from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
 from na_ray.models.nerf.renderer import Nerf
-from na_ray.pictures.picture import read_png
+from na_ray.pictures.png import read_png
 from tests.make_capture import write_tiny_capture
 
 

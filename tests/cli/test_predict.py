@@ -14,7 +14,7 @@ from na_ray.capture.trajectory import to_file
 from na_ray.cli.main import main
 from na_ray.config import Experiment, override
 from na_ray.models.nerf.renderer import Nerf
-from na_ray.pictures.picture import read_png
+from na_ray.pictures.png import read_png
 from tests.make_capture import write_tiny_capture
 from tests.tiny_predictor import save_predictor
 

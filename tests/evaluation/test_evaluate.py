@@ -14,7 +14,7 @@ from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import Actor
 from na_ray.config import DataConfig, Experiment, NerfConfig
-from na_ray.evaluation import image_metrics as metrics
+from na_ray.evaluation import image_metrics
 from na_ray.evaluation.evaluate import body_box, evaluate, target_image, texture_of
 from na_ray.evaluation.image_metrics import Box
 from na_ray.models.nerf.renderer import Nerf
@@ -63,8 +63,8 @@ def test_every_score_is_that_of_its_pictures(actor, capture):
         box = Box(0, 0, *SIZE)
         if score.crop == "box":
             box = body_box(actor.body.pose(split.pose(score.frame)), camera, 0.06)
-        assert score.psnr == pytest.approx(metrics.psnr(box.crop(shown), box.crop(target)), abs=1e-4)
-        assert score.ssim == pytest.approx(metrics.ssim(box.crop(shown), box.crop(target)), abs=1e-5)
+        assert score.psnr == pytest.approx(image_metrics.psnr(box.crop(shown), box.crop(target)), abs=1e-4)
+        assert score.ssim == pytest.approx(image_metrics.ssim(box.crop(shown), box.crop(target)), abs=1e-5)
         assert score.lpips is None
     chosen = [s.psnr for s in scores.images if (s.method, s.crop) == ("mesh", "box")]
     assert scores.mean("mesh", "box", "psnr") == pytest.approx(np.mean(chosen))
@@ -97,7 +97,7 @@ def test_the_table_shows_both_methods_and_what_is_missing(actor, capture):
 
 def test_lpips_is_scored_where_its_weights_are(actor, capture, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    model = metrics.Lpips()
+    model = image_metrics.Lpips()
     torch.save({f"features.{k}": v for k, v in model.features.state_dict().items()}, tmp_path / "alexnet-test.pth")
     heads = {f"lin{i}.model.1.weight": head.data.reshape(1, -1, 1, 1) for i, head in enumerate(model.heads)}
     torch.save(heads, tmp_path / "alex.pth")
@@ -135,7 +135,7 @@ def test_masks_of_the_capture_give_the_box(actor, tmp_path):
     camera = split.cameras[1].resized(24, 32)
     box = Box(2, 10, 16, 23)
     shown, target = pictures(actor, split, 2, camera)["nerf"], target_image(split, 2, 1, camera)
-    assert scores.mean("nerf", "box", "psnr") == pytest.approx(metrics.psnr(box.crop(shown), box.crop(target)))
+    assert scores.mean("nerf", "box", "psnr") == pytest.approx(image_metrics.psnr(box.crop(shown), box.crop(target)))
     with pytest.raises(FileNotFoundError, match=r"no mask of frame 3: copy it there, or remove masks/"):
         evaluate(actor, capture, "training", [3], [1])
 

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from na_ray.evaluation import image_metrics as metrics
+from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Box, Lpips
 
-PARITY = np.load(Path(__file__).parent / "data" / "parity" / "metrics.npz")
+PARITY = np.load(Path(__file__).parents[1] / "data" / "parity" / "metrics.npz")
 
 
 @pytest.mark.parametrize("k", [0, 1])
 def test_psnr_and_ssim_are_the_originals(k):
     image, target = (torch.from_numpy(PARITY[f"{name}{k}"]) for name in ("pred", "target"))
-    assert metrics.psnr(image, target) == pytest.approx(float(PARITY[f"psnr{k}"]), abs=1e-5)
-    assert metrics.ssim(image, target) == pytest.approx(float(PARITY[f"ssim{k}"]), abs=1e-5)
+    assert image_metrics.psnr(image, target) == pytest.approx(float(PARITY[f"psnr{k}"]), abs=1e-5)
+    assert image_metrics.ssim(image, target) == pytest.approx(float(PARITY[f"ssim{k}"]), abs=1e-5)
 
 
 def naive_ssim(x, y):
@@ -34,20 +34,20 @@ def naive_ssim(x, y):
 
 def test_ssim_equals_the_sum_over_windows():
     x, y = np.random.default_rng(0).random((2, 11, 9, 3))
-    assert metrics.ssim(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(naive_ssim(x, y), abs=1e-12)
-    assert metrics.ssim(torch.from_numpy(x), torch.from_numpy(x)) == pytest.approx(1, abs=1e-12)
+    assert image_metrics.ssim(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(naive_ssim(x, y), abs=1e-12)
+    assert image_metrics.ssim(torch.from_numpy(x), torch.from_numpy(x)) == pytest.approx(1, abs=1e-12)
 
 
 def test_psnr_of_a_known_error_and_of_equal_pictures():
     x = torch.full((8, 8, 3), 0.5)
-    assert metrics.psnr(x, x + 0.1) == pytest.approx(20, abs=1e-5)
-    assert metrics.psnr(x, x) == pytest.approx(100)
+    assert image_metrics.psnr(x, x + 0.1) == pytest.approx(20, abs=1e-5)
+    assert image_metrics.psnr(x, x) == pytest.approx(100)
 
 
 def test_pictures_too_small_are_refused_in_one_line():
     small = torch.zeros(6, 40, 3)
     with pytest.raises(ValueError, match=r"at least 7x7 pixels, this one has \(6, 40\)"):
-        metrics.ssim(small, small)
+        image_metrics.ssim(small, small)
     with pytest.raises(ValueError, match=r"at least 31x31 pixels"):
         Lpips()(small, small)
 
@@ -55,12 +55,12 @@ def test_pictures_too_small_are_refused_in_one_line():
 def test_boxes_bound_the_mask_and_scale_outwards():
     mask = torch.zeros(20, 30)
     mask[3:7, 11] = 255
-    box = metrics.mask_box(mask)
+    box = image_metrics.mask_box(mask)
     assert box == Box(3, 11, 7, 12)
     assert box.scaled(0.5, 0.5) == Box(1, 5, 4, 6)
     assert box.scaled(2.0, 2.0) == Box(6, 22, 14, 24)
     assert box.crop(torch.zeros(20, 30, 3)).shape == (4, 1, 3)
-    assert metrics.mask_box(torch.zeros(4, 4)) is None
+    assert image_metrics.mask_box(torch.zeros(4, 4)) is None
 
 
 def write_weights(folder, seed=0):
@@ -116,7 +116,7 @@ def naive_lpips(a, b, state, heads):
 def test_lpips_equals_the_naive_network(tmp_path, monkeypatch):
     state, heads = write_weights(tmp_path)
     monkeypatch.setenv("NA_RAY_WEIGHTS", str(tmp_path))
-    model = metrics.load_lpips()
+    model = image_metrics.load_lpips()
     a, b = np.random.default_rng(1).random((2, 39, 34, 3))
     expected = naive_lpips(a, b, state, heads)
     assert expected > 0.01
@@ -128,18 +128,18 @@ def test_lpips_equals_the_naive_network(tmp_path, monkeypatch):
 def test_lpips_without_weights_is_missing_and_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delenv("NA_RAY_WEIGHTS", raising=False)
     with pytest.raises(FileNotFoundError, match=r"NA_RAY_WEIGHTS is not set; set it to a folder with .*alexnet\*.pth"):
-        metrics.load_lpips()
+        image_metrics.load_lpips()
     write_weights(tmp_path)
     (tmp_path / "alex.pth").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no alex\.pth"):
-        metrics.load_lpips(tmp_path)
+        image_metrics.load_lpips(tmp_path)
 
 
 def test_lpips_refuses_other_files(tmp_path):
     _, heads = write_weights(tmp_path)
     torch.save(heads | {"lin2.model.1.weight": torch.zeros(1, 5, 1, 1)}, tmp_path / "alex.pth")
     with pytest.raises(ValueError, match=r"alex\.pth: lin2\.model\.1\.weight has shape \(1, 5, 1, 1\), expected"):
-        metrics.load_lpips(tmp_path)
+        image_metrics.load_lpips(tmp_path)
     torch.save({"weight": torch.zeros(1)}, tmp_path / "alexnet-owt-test.pth")
     with pytest.raises(ValueError, match=r"no tensor 'features\.0\.weight'"):
-        metrics.load_lpips(tmp_path)
+        image_metrics.load_lpips(tmp_path)

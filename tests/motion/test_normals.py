@@ -12,7 +12,7 @@ from na_ray.body.body import Body
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture, Split
 from na_ray.motion.normals import Format, draw_normals, write_normals
-from na_ray.pictures.picture import read_png
+from na_ray.pictures.png import read_png
 from tests.make_capture import JOINTS, column, transform, write_body, write_tiny_capture
 
 SIZE = 96

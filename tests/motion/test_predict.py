@@ -18,7 +18,7 @@ from na_ray.capture.textures import Textures
 from na_ray.motion import predict
 from na_ray.motion.normals import write_normals
 from na_ray.motion.predict import Recursion, Request, predict_maps, predict_sequence, to_map
-from na_ray.pictures.picture import read_png
+from na_ray.pictures.png import read_png
 from tests.make_capture import write_picture, write_tiny_capture, write_video
 from tests.tiny_predictor import tiny_predictor
 
@@ -289,7 +289,7 @@ for i, _ in enumerate(predict_maps(predictor, frames), 1):
 
 
 def test_a_thousand_frames_take_no_more_memory_than_a_hundred(capture: Path) -> None:
-    root = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
     command = [sys.executable, "-c", MEMORY, str(capture)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)

@@ -14,7 +14,7 @@ from na_ray.models.optim import predictor_adam
 from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
-from na_ray.models.vid2vid.iteration import Players, iterate
+from na_ray.models.vid2vid.iteration import Networks, iterate
 from na_ray.models.vid2vid.perceptual import LaplacianPyramid
 from na_ray.original.names import to_original
 from na_ray.original.texture_predictor import import_predictor, is_predictor
@@ -26,37 +26,37 @@ SMALL = replace(CONFIG, resolution=(32, 32), temporal_scales=1, max_discriminato
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[dict, Players, Average]:
+def trained() -> tuple[dict, Networks, Average]:
     """A short training of ours, and its state in the original's layout."""
     torch.manual_seed(0)
     generator, discriminator = Generator(SMALL).train(), Discriminator(SMALL).train()
     texture = TextureConfig(parity=True, shared_step_count=True)
     optimizers = [predictor_adam(n.parameters(), 1e-4 * k, texture) for n, k in ((generator, 1), (discriminator, 4))]
-    players = Players(generator, discriminator, LaplacianPyramid(), *optimizers, texture)
+    networks = Networks(generator, discriminator, LaplacianPyramid(), *optimizers, texture)
     average = Average(generator, 0.999, 1)
     maps = [window(3, dtype=torch.float32, seed=s)[..., :32] for s in (0, 1)]
     for _ in range(2):
-        iterate(players, *maps)
+        iterate(networks, *maps)
         average.update(generator)
-    return as_original(players, average), players, average
+    return as_original(networks, average), networks, average
 
 
-def as_original(players: Players, average: Average) -> dict:
+def as_original(networks: Networks, average: Average) -> dict:
     """The checkpoint that the original would have written."""
     net_G = {"module.num_updates_tracked": torch.tensor(average.updates)}
-    net_G |= {f"module.module.{to_original(k)}": v for k, v in theirs_first(players.generator).items()}
+    net_G |= {f"module.module.{to_original(k)}": v for k, v in theirs_first(networks.generator).items()}
     net_G |= {f"module.averaged_model.{to_original(k, folded=True)}": v for k, v in average.weights.items()}
     contents = {
         "net_G": net_G,
-        "net_D": {f"module.{to_original(k)}": v for k, v in theirs_first(players.discriminator).items()},
+        "net_D": {f"module.{to_original(k)}": v for k, v in theirs_first(networks.discriminator).items()},
         "current_epoch": 1,
         "current_iteration": 2,
         "sch_G": {"last_epoch": 1},
         "sch_D": {"last_epoch": 1},
     }
     for side, network, optimizer in (
-        ("G", players.generator, players.generator_optimizer),
-        ("D", players.discriminator, players.discriminator_optimizer),
+        ("G", networks.generator, networks.generator_optimizer),
+        ("D", networks.discriminator, networks.discriminator_optimizer),
     ):
         parameters = dict(network.named_parameters())
         order = [k for k in theirs_first(network) if k in parameters]
@@ -84,7 +84,7 @@ def write(folder: Path, contents: object) -> str:
 
 
 def test_sizes_weights_and_counts_come_back(tmp_path, trained):
-    contents, players, average = trained
+    contents, networks, average = trained
     found = import_predictor(write(tmp_path, contents))
     assert found.vid2vid == SMALL
     assert (found.texture.parity, found.texture.shared_step_count) == (True, True)
@@ -92,34 +92,34 @@ def test_sizes_weights_and_counts_come_back(tmp_path, trained):
     assert found.num_updates == 2 and found.training is not None and found.training["average_updates"] == 2
     for mine, theirs in (
         (found.weights, average.weights),
-        (found.training["generator"], players.generator.state_dict()),
-        (found.training["discriminator"], players.discriminator.state_dict()),
+        (found.training["generator"], networks.generator.state_dict()),
+        (found.training["discriminator"], networks.discriminator.state_dict()),
     ):
         assert set(mine) == set(theirs) and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
 def test_training_goes_on_bit_by_bit(tmp_path, trained):
-    contents, players, _ = copy.deepcopy(trained)
+    contents, networks, _ = copy.deepcopy(trained)
     found = import_predictor(write(tmp_path, contents))
     assert found.training is not None
     generator, discriminator = Generator(found.vid2vid).train(), Discriminator(found.vid2vid).train()
-    resumed = Players(
+    resumed = Networks(
         generator,
         discriminator,
-        players.perceptual,
+        networks.perceptual,
         predictor_adam(generator.parameters(), found.texture.lr_generator, found.texture),
         predictor_adam(discriminator.parameters(), found.texture.lr_discriminator, found.texture),
         found.texture,
     )
     for name in ("generator", "discriminator", "generator_optimizer", "discriminator_optimizer"):
         getattr(resumed, name).load_state_dict(found.training[name])
-    before = {k: v.clone() for k, v in players.generator.state_dict().items()}
+    before = {k: v.clone() for k, v in networks.generator.state_dict().items()}
     maps = [window(3, dtype=torch.float32, seed=s)[..., :32] for s in (2, 3)]
     iterate(resumed, *maps)
-    iterate(players, *maps)
-    after = players.generator.state_dict()
+    iterate(networks, *maps)
+    after = networks.generator.state_dict()
     assert any(not torch.equal(before[k], after[k]) for k in after)
-    for a, b in ((resumed.generator, players.generator), (resumed.discriminator, players.discriminator)):
+    for a, b in ((resumed.generator, networks.generator), (resumed.discriminator, networks.discriminator)):
         assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 

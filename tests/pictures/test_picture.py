@@ -9,9 +9,9 @@ from PIL import Image
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.image import check_image
-from na_ray.pictures import picture
+from na_ray.pictures import picture, png
 
-PARITY = Path(__file__).parent / "data" / "parity" / "normals_from_depth.npz"
+PARITY = Path(__file__).parents[1] / "data" / "parity" / "normals_from_depth.npz"
 
 
 def camera(height=48, width=64, focal=60.0):
@@ -62,10 +62,10 @@ def test_rounding_is_half_up():
 def test_files_are_whole_and_leave_nothing_beside(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (8, 9, 3), dtype=np.uint8)
     path = tmp_path / "color" / "000000.png"
-    picture.write_png(path, image)
-    np.testing.assert_array_equal(picture.read_png(path), image)
+    png.write_png(path, image)
+    np.testing.assert_array_equal(png.read_png(path), image)
     with pytest.raises((TypeError, AttributeError)):
-        picture.write_png(path, None)
+        png.write_png(path, None)
     assert [p.name for p in path.parent.iterdir()] == ["000000.png"]
     np.testing.assert_array_equal(np.asarray(Image.open(path)), image)
 
@@ -84,8 +84,8 @@ def test_sheets_hold_every_picture():
 def test_a_picture_written_fast_is_the_same_picture(size, tmp_path):
     shown = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     shown[size[0] // 2 :] = 255
-    picture.write_png(tmp_path / "fast.png", shown[:, ::-1], "abc 1", fast=True)
-    assert np.array_equal(picture.read_png(tmp_path / "fast.png"), shown[:, ::-1])
-    assert picture.png_mark(tmp_path / "fast.png") == "abc 1"
+    png.write_png(tmp_path / "fast.png", shown[:, ::-1], "abc 1", fast=True)
+    assert np.array_equal(png.read_png(tmp_path / "fast.png"), shown[:, ::-1])
+    assert png.png_mark(tmp_path / "fast.png") == "abc 1"
     assert check_image(str(tmp_path / "fast.png")) == size
     assert [p.name for p in tmp_path.iterdir()] == ["fast.png"]

@@ -15,9 +15,9 @@ import pytest
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_predictor
 from na_ray.motion.predict import Request, predict_maps
-from na_ray.pictures.picture import read_png
+from na_ray.pictures.png import read_png
 from na_ray.run.inference import MotionTask, motions, predict_motions
-from na_ray.run.tracking import pyfunc_predictor as served_predictor
+from na_ray.run.tracking import pyfunc_predictor
 from tests.make_capture import write_tiny_capture
 from tests.tiny_predictor import save_predictor, tiny_predictor
 
@@ -115,7 +115,7 @@ def test_mlflow_serves_the_predictor(capture: Path, tmp_path: Path) -> None:
     checkpoint = save_predictor(tmp_path / "checkpoint", Capture.open(capture).rig)
     mlflow.pyfunc.save_model(
         path=str(tmp_path / "model"),
-        python_model=served_predictor.__file__,
+        python_model=pyfunc_predictor.__file__,
         artifacts={"checkpoint": str(checkpoint)},
         pip_requirements=["na-ray"],
     )

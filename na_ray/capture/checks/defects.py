@@ -8,7 +8,7 @@ import os
 import numpy as np
 
 from na_ray.capture.camera import Camera, read_extrinsics, read_intrinsics
-from na_ray.capture.checks import numbers as checks
+from na_ray.capture.checks import numbers
 from na_ray.capture.checks.footage import examine_pictures, examine_transforms
 from na_ray.capture.checks.report import Report
 from na_ray.capture.layout import (
@@ -80,9 +80,9 @@ def _examine_rig(report: Report, root: str, body: tuple[str | None, ...]) -> Rig
     mesh = report.attempt(read_obj, canonical) if canonical else None
     skinning = report.attempt(read_weights, weights) if weights else None
     if mesh is not None:
-        report.faults(str(canonical), checks.vertices_faults(mesh[0]))
+        report.faults(str(canonical), numbers.vertices_faults(mesh[0]))
     if skinning is not None:
-        report.faults(str(weights), checks.weights_faults(skinning))
+        report.faults(str(weights), numbers.weights_faults(skinning))
     for read, path in ((read_obj, uvmapping), (read_tpose, tpose)):
         if path:
             report.attempt(read, path)
@@ -93,7 +93,7 @@ def _examine_rig(report: Report, root: str, body: tuple[str | None, ...]) -> Rig
     # What one file alone is guilty of is known by now.
     report.defects += [line for line in unread.defects if line not in report.defects]
     if rig is not None:
-        report.faults(str(uvmapping), checks.uv_faults(rig))
+        report.faults(str(uvmapping), numbers.uv_faults(rig))
     return rig
 
 
@@ -105,7 +105,7 @@ def _examine_split(report: Report, split: SplitFiles, rig: Rig | None, thorough:
         return
     cameras = _examine_cameras(report, split, sizes)
     looks = [p.joints for p in poses[:: max(1, len(poses) // LOOKS)]]
-    blind = [c.name for c in cameras if looks and not checks.sees(c, np.concatenate(looks))]
+    blind = [c.name for c in cameras if looks and not numbers.sees(c, np.concatenate(looks))]
     if blind:
         _report_blind(report, split, blind)
 
@@ -169,6 +169,6 @@ def _examine_camera(
         return None
     camera = Camera(basename(extrinsics).rsplit(".", 1)[0], K, T_world_camera, *(size or (1, 1)))
     if size is not None:
-        report.faults(intrinsics, checks.intrinsics_faults(camera))
-    report.faults(extrinsics, checks.extrinsics_faults(camera))
+        report.faults(intrinsics, numbers.intrinsics_faults(camera))
+    report.faults(extrinsics, numbers.extrinsics_faults(camera))
     return camera if size is not None and len(report.defects) == before else None

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from na_ray.capture import video
-from na_ray.capture.checks import numbers as checks
+from na_ray.capture.checks import numbers
 from na_ray.capture.checks.report import Report
 from na_ray.capture.dataset import Split
 from na_ray.capture.image import check_image, read_image
@@ -34,7 +34,7 @@ def examine_transforms(report: Report, files: SplitFiles, num_joints: int | None
         if pose is None:
             continue
         poses.append(pose)
-        report.faults(where, checks.pose_faults(pose, num_joints))
+        report.faults(where, numbers.pose_faults(pose, num_joints))
         if values is not None and pose.pose is not None and _length(values["pose"]) < len(pose.pose):
             padded.append(where)
     if padded:

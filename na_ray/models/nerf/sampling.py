@@ -55,7 +55,8 @@ def composite(
 ) -> Composite:
     """Emission-absorption (Max 1995; NeRF, eq. 3): p_i = alpha_i T_i with E_i = relu(sigma_i) length_i.
 
-    color = sum p_i c_i + transmittance background and depth = sum p_i z_i + transmittance background_depth, transmittance = 1 - sum p_i.
+    color = sum p_i c_i + T background and depth = sum p_i z_i + T background_depth, with the transmittance
+    T = 1 - sum p_i.
     """
     energy = torch.relu(sigma) * deltas
     transmittance = torch.exp(energy - energy.cumsum(dim=1))

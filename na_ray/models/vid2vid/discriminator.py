@@ -104,7 +104,7 @@ class Discriminator(nn.Module):
         past_real: Float[Tensor, "b k 3 h w"],
         past_fake: Float[Tensor, "b k 3 h w"],
     ) -> DiscriminatorOutputs:
-        """DiscriminatorOutputs on a frame, given the k frames before it (oldest first; `history_length` of them is enough).
+        """Judge a frame, given the k frames before it (oldest first; `history_length` of them is enough).
 
         Real and fake pass one after the other, in this order: in training mode each pass moves u and v.
         """

@@ -76,6 +76,7 @@ def iterate(
 def train_frame(
     networks: Networks, t: int, labels: Window, images: Window, fakes: list[Tensor], flows: Flows | None
 ) -> tuple[dict[str, Tensor], Float[Tensor, "b 3 h w"]]:
+    """One update of each side for frame t, given the generated frames before it. Returns losses and the frame."""
     label, image = labels[:, t], images[:, t]
     past = slice(max(0, t - history_length(networks.judge.config)), t)
     past_real, past_fake = images[:, past], _stacked(fakes[past], images)

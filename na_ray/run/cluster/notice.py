@@ -1,8 +1,8 @@
-"""Told ahead that a machine will be taken (a spot machine, a drained node): save while there is time.
+"""Save a checkpoint when a machine is about to be taken (a spot machine, a drained node).
 
-Ray knows of it as a node that drains: it says so itself when a pod is told to end (SIGTERM), `na_ray.run.cluster.spot_watcher`
-when AWS takes a spot machine back. Ray Train tells the workers, starts them again elsewhere when the time is over, and
-does not count that as a failure.
+Ray knows of it as a node that drains: Kubernetes says so when a pod is to end (SIGTERM), and on AWS
+`na_ray.run.cluster.spot_watcher` says so when a spot machine is taken back. Ray Train tells the workers, starts them
+again elsewhere when the time is over, and does not count that as a failure.
 """
 
 import time

@@ -76,7 +76,7 @@ _unpacked: dict[str, tuple[ShardDataset, list[Any]]] = {}
 
 @dataclass(frozen=True)
 class Shipped:
-    """A dataset and the shards to read, in Ray's object store, unpacked once a process: every task brings this along."""
+    """A data set and its shards in Ray's object store: this comes with every task, and a process unpacks it once."""
 
     reference: Any
     token: str
@@ -134,12 +134,12 @@ def _distributed(dataset: ShardDataset, shards: list[Any], room: int) -> Iterato
     """Decode the shards with Ray Data, some of them a task, and yield the rows of each in the given order."""
     shard = dataset.shard_bytes()
     size = max(1, min(TASK_SHARDS, min(TASK_BYTES, room // 16) // shard))
-    dataset = ray.data.range(len(shards), override_num_blocks=-(-len(shards) // size)).map_batches(
+    read = ray.data.range(len(shards), override_num_blocks=-(-len(shards) // size)).map_batches(
         _decode_blocks, batch_size=None, fn_kwargs={"shipped": Shipped(ray.put((dataset, shards)), uuid.uuid4().hex)}
     )
     # Blocks on their way to the consumer are not counted by Ray.
-    _bound(dataset, max(2 * shard, room - 3 * size * shard), cpu_share(dataset.experiment.train))
-    blocks = dataset.iter_batches(batch_size=None, prefetch_batches=1)
+    _bound(read, max(2 * shard, room - 3 * size * shard), cpu_share(dataset.experiment.train))
+    blocks = read.iter_batches(batch_size=None, prefetch_batches=1)
     item, collected = 0, list[Row]()
     for block in blocks:
         if "mistake" in block:
@@ -193,12 +193,12 @@ class Breather(ExecutionCallback):
         time.sleep(0.01)
 
 
-def _bound(dataset: ray.data.Dataset, room: int, cpus: int) -> None:
+def _bound(read: ray.data.Dataset, room: int, cpus: int) -> None:
     """Keep the order, the memory bound of the experiment and its share of the cluster."""
-    options = dataset.context.execution_options
+    options = read.context.execution_options
     options.preserve_order = True
-    dataset.context.print_on_execution_start = False
-    dataset.context.custom_execution_callback_classes = [Breather]
+    read.context.print_on_execution_start = False
+    read.context.custom_execution_callback_classes = [Breather]
     options.resource_limits = options.resource_limits.copy(object_store_memory=room, cpu=cpus)
 
 

@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from na_ray.run.sweep.state import ENDED, SCORE, SweepState, Trial, TrialState
-from na_ray.run.tracking import runs as tracking
+from na_ray.run.tracking import runs
 from na_ray.run.tracking.forwarder import PATIENCE, PERIOD, Follower, repeating
 from na_ray.run.tracking.runs import Tracker
 
@@ -81,7 +81,7 @@ class SweepFollower:
 
     def _open(self, trial: Trial) -> None:
         tags = {"trial": trial.name, "stage": self.sweep_state.stage}
-        tracker = tracking.child(self.parent, self.sweep_state.experiment_of(trial), f"trial {trial.name}", tags)
+        tracker = runs.child(self.parent, self.sweep_state.experiment_of(trial), f"trial {trial.name}", tags)
         self.followers[trial.number] = Follower(self.sweep_state.run(trial), tracker, Line(trial.name))
 
     def _mark(self, trial: Trial, tracker: Tracker) -> None:

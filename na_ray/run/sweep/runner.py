@@ -25,7 +25,7 @@ NOTE = 2.0
 
 @dataclass
 class SweepRunner:
-    """The sweep as it runs: the sweep_state, who decides, and which trials are under way. Ray Tune calls it in one thread."""
+    """A sweep under way: its state, its scheduler, and the trials that run. Ray Tune calls it in one thread."""
 
     sweep_state: SweepState
     scheduler: Scheduler

@@ -19,7 +19,7 @@ from na_ray.config.values import UserError
 from na_ray.run.sweep.config import SchedulerName
 from na_ray.run.sweep.search_space import Knobs, Space
 from na_ray.run.sweep.state import SCORE, SweepState, Trial, TrialState
-from na_ray.run.train.loop import Schedule
+from na_ray.run.train.context import Schedule
 
 SCHEDULES = {
     "optim.lr",
@@ -198,7 +198,7 @@ def _perturb(domain: Domain, value: Any, random: np.random.Generator) -> Any:
 
 
 def make_scheduler(name: SchedulerName, sweep_state: SweepState, pace: Schedule, space: Space, seed: int) -> Scheduler:
-    """The scheduler of that name. Raises UserError, one line, where it cannot work on the space or without validations."""
+    """The scheduler of that name. Raises UserError where the space, or the lack of validations, rules it out."""
     every = f"{'train' if sweep_state.stage == 'nerf' else 'texture'}.validate_every"
     if name == "none":
         return TrainAll()

@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, LogUniform
 
-from na_ray.config import Experiment, Stage, flatten, override
+from na_ray.config import Experiment, StageName, flatten, override
 from na_ray.config.values import UserError
 from na_ray.run.sweep.config import Search
 
@@ -42,7 +42,7 @@ FIXED = {
 }
 """Where and how trials run: the same for all of them."""
 
-STAGE_OF: dict[str, Stage] = {"vid2vid": "texture", "texture": "texture", "nerf": "nerf", "optim": "nerf"}
+STAGE_OF: dict[str, StageName] = {"vid2vid": "texture", "texture": "texture", "nerf": "nerf", "optim": "nerf"}
 """The stage that a section's knobs concern; those of the other sections concern both."""
 
 
@@ -124,7 +124,7 @@ def _ends(domain: Domain) -> list[Any]:
     raise UserError(f"{domain} is no domain of a sweep: use ray.tune's choice, uniform, loguniform or randint")
 
 
-def stage_of(space: Space, experiment: Experiment) -> Stage:
+def stage_of(space: Space, experiment: Experiment) -> StageName:
     """The stage that a sweep trains: the one its knobs concern, else the last of the experiment.
 
     Raises UserError where the knobs concern both, or a stage that the experiment does not train.

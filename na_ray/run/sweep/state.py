@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from na_ray.checkpoint import write_json
-from na_ray.config import Experiment, Stage, override, to_dict
+from na_ray.config import Experiment, StageName, override
+from na_ray.config.files import to_json
 from na_ray.run.sweep.search_space import Knobs
 from na_ray.run.train.run_folder import RunFolder
 
@@ -55,7 +56,7 @@ class Trial:
 class SweepState:
     """The trials of a sweep. The driver alone writes it."""
 
-    def __init__(self, root: Path, experiment: Experiment, stage: Stage) -> None:
+    def __init__(self, root: Path, experiment: Experiment, stage: StageName) -> None:
         self.root, self.experiment, self.stage = root, experiment, stage
         self.trials: list[Trial] = []
         for path in sorted(root.glob("trials/*/trial.json")):
@@ -90,7 +91,7 @@ class SweepState:
         for name, value in changes.items():
             setattr(trial, name, value)
         if "knobs" in changes:
-            write_json(self.folder(trial) / "experiment.json", to_dict(self.experiment_of(trial)))
+            write_json(self.folder(trial) / "experiment.json", to_json(self.experiment_of(trial)))
         write_json(self.folder(trial) / "trial.json", dataclasses.asdict(trial))
 
     def begin(self, trial: Trial) -> None:

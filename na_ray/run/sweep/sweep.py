@@ -2,8 +2,8 @@
 
     sweep(LAN, {"nerf.samples_per_ray": tune.choice([32, 64, 96]), "optim.lr": tune.loguniform(1e-5, 1e-3)})
 
-Ray Tune starts and stops the trials; what is known of them lies on the sweep_state (`sweep.sweep_state`), from which a killed sweep
-goes on. A trial is a Ray Train run nested under Tune, or with `train.num_workers` 0 a plain task.
+Ray Tune starts and stops the trials; what is known of them lies on disk (`sweep.state`), from which a killed sweep goes
+on. A trial is a Ray Train run nested under Tune, or with `train.num_workers` 0 a plain task.
 """
 
 import functools
@@ -18,6 +18,7 @@ import ray
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, override
 from na_ray.config.values import UserError
+from na_ray.run.cluster.connection import connect
 from na_ray.run.sweep import report
 from na_ray.run.sweep.config import Budget, SweepConfig
 from na_ray.run.sweep.forwarder import following, say
@@ -26,9 +27,8 @@ from na_ray.run.sweep.schedulers import make_scheduler
 from na_ray.run.sweep.search_space import DEFAULT, Space, check_space, describe, grid, propose, stage_of
 from na_ray.run.sweep.state import SweepState
 from na_ray.run.sweep.trial import DRIVER_CPUS, Share
-from na_ray.run.tracking import runs as tracking
-from na_ray.run.train.driver import connect
-from na_ray.run.train.loop import Schedule
+from na_ray.run.tracking import runs
+from na_ray.run.train.context import Schedule
 from na_ray.run.train.preflight import preflight
 from na_ray.run.train.run_folder import begin, open_run
 from na_ray.run.train.stages import STAGES
@@ -86,8 +86,8 @@ def sweep(
 def _run(runner: SweepRunner, share: Share, space: Space, name: str) -> None:
     """Run the sweep under its MLflow run, and tell what came of it."""
     sweep_state, status = runner.sweep_state, "FAILED"
-    parent = tracking.start_parent(sweep_state.experiment, sweep_state.root, name)
-    monitor = tracking.system_metrics(parent)
+    parent = runs.start_parent(sweep_state.experiment, sweep_state.root, name)
+    monitor = runs.system_metrics(parent)
     try:
         monitor.start()
         with following(sweep_state, parent):

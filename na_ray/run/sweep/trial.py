@@ -20,11 +20,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
-from na_ray.config import Experiment, Stage, from_dict
+from na_ray.config import StageName
+from na_ray.config.files import from_json
 from na_ray.run.sweep.state import SCORE
-from na_ray.run.train.driver import train_here, train_on_ray
+from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, clear_leftovers
 from na_ray.run.train.stages import STAGES
+from na_ray.run.train.worker import train_here
 
 DRIVER_CPUS = 0.1
 """CPUs reserved by a trial that only waits for its workers: whole ones would leave none for them."""
@@ -62,9 +64,9 @@ def trial(config: dict[str, Any]) -> None:
     train_trial(Path(config["trial"]), config["stage"])
 
 
-def train_trial(root: Path, stage: Stage) -> None:
+def train_trial(root: Path, stage: StageName) -> None:
     """Train the trial of a folder from its latest checkpoint to its end, or until Tune ends the process."""
-    experiment = from_dict(Experiment, json.loads((root / "experiment.json").read_text()))
+    experiment = from_json(json.loads((root / "experiment.json").read_text()))
     run = RunFolder(root, stage, experiment.train.keep_last)
     with _alone(root), _errors_kept(root):
         clear_leftovers(root)

@@ -9,99 +9,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol, runtime_checkable
 
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from na_ray.run.cluster.resources import told
+from na_ray.run.tracking.progress import Progress, Shows, Silence
 from na_ray.run.tracking.runs import Tracker
-from na_ray.run.train import disk as space
+from na_ray.run.train import disk
 from na_ray.run.train.run_folder import RunFolder
 
 # Seconds between two looks at the record, and the longest wait for an MLflow that is away when training has ended.
 PERIOD = 1.0
 PATIENCE = 300.0
-# Seconds between two plain lines where there is no terminal.
-QUIET = 15.0
-# Seconds without a report after which the user is told what the cluster has free.
-SILENCE = 60.0
-
-
-@runtime_checkable
-class Shows(Protocol):
-    """What tells the user of a run's progress."""
-
-    def show(self, line: dict[str, Any]) -> None:
-        """Tell of one line of the record."""
-
-    def tell(self, text: str | None) -> None:
-        """Tell of something else, if there is something."""
-
-
-class Progress:
-    """A bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, total: int, stage: str) -> None:
-        self.total, self.stage, self.said, self.skipped = total, stage, 0.0, 0.0
-        terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=self.total, desc=stage, unit="step", dynamic_ncols=True) if terminal else None
-
-    def show(self, line: dict[str, Any]) -> None:
-        """Tell of one line of the record."""
-        step, metrics = line["step"], line["metrics"]
-        self.tell(line.get("note"))
-        if metrics.get("skipped_shards", 0) > 2 * self.skipped:  # not at each of them
-            self.skipped = metrics["skipped_shards"]
-            self.tell(f"{self.skipped:g} shards could not be read and were skipped: na-ray inspect names them")
-        if "validation/psnr" in metrics:
-            text = "validation PSNR {validation/psnr:.2f} dB, SSIM {validation/ssim:.3f}".format(**metrics)
-            self._write(f"{self.stage} step {step}: {text}")
-        elif "loss" in metrics:
-            text = f"loss {metrics['loss']:.4f}, PSNR {metrics['psnr']:.2f} dB"
-            if self.bar is not None:
-                self.bar.set_postfix_str(text, refresh=False)
-                self.bar.update(step - self.bar.n)
-            elif time.monotonic() - self.said > QUIET or step == self.total:
-                rate = metrics["steps_per_second"]
-                left = (self.total - step) / rate
-                self._write(f"{self.stage} step {step}/{self.total}: {text}, {rate:.2f} steps/s, {_clock(left)} left")
-
-    def tell(self, text: str | None) -> None:
-        """Tell of something else, if there is something."""
-        if text:
-            self._write(f"{self.stage}: {text}")
-
-    def _write(self, text: str) -> None:
-        self.said = time.monotonic()
-        tqdm.write(text, file=sys.stderr)
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        if self.bar is not None:
-            self.bar.close()
-
-
-class Silence:
-    """Tells the user, ever more rarely, that nothing has been reported for long, and what the cluster has to offer."""
-
-    def __init__(self) -> None:
-        self.since, self.patience = time.monotonic(), SILENCE
-
-    def look(self, heard: bool) -> str | None:
-        """A line to show, when it is time for one."""
-        if heard:
-            self.since, self.patience = time.monotonic(), SILENCE
-        quiet = time.monotonic() - self.since
-        if quiet < self.patience:
-            return None
-        self.patience *= 2
-        return f"nothing new for {_clock(quiet)}: workers start, wait for machines, or take long; {told()}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
 
 
 class Follower:
@@ -112,7 +31,7 @@ class Follower:
         self.delivered = self._ask()
         lines, self.offset = run.record(0)  # of an earlier attempt: perhaps not all of it was delivered
         self.waiting = [line for line in lines if line["metrics"]]
-        self.monitor = space.DiskMonitor(run.folder, run.checkpoints.root)
+        self.monitor = disk.DiskMonitor(run.folder, run.checkpoints.root)
         self.away = False
 
     def _ask(self) -> dict[str, int]:

@@ -7,13 +7,13 @@ import psutil
 
 from na_ray.capture.checks.defects import find_defects
 from na_ray.capture.dataset import Capture
-from na_ray.config import Experiment, Stage
+from na_ray.config import Experiment, StageName
 from na_ray.config.values import UserError
 from na_ray.models.nerf.cost import gemm_rate
 from na_ray.run.train.stages import STAGES, AnyDataset
 
 
-def preflight(experiment: Experiment, root: Path) -> dict[Stage, AnyDataset]:
+def preflight(experiment: Experiment, root: Path) -> dict[StageName, AnyDataset]:
     """Check the capture and print what the run will need. Returns each stage's dataset.
 
     Raises UserError with every defect of the capture, a line each, or when memory or disk are too small.

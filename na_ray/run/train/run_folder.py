@@ -19,10 +19,12 @@ from typing import Any
 
 from na_ray.capture.storage import is_url
 from na_ray.checkpoint import Checkpoints, write_json
-from na_ray.config import Experiment, Stage, flatten, from_dict, override, to_dict
+from na_ray.config import Experiment, StageName, flatten, override
+from na_ray.config.files import from_json, to_json
 from na_ray.config.values import UserError
 from na_ray.run.data.sequences import num_windows
-from na_ray.run.train import disk as space
+from na_ray.run.train import disk
+from na_ray.run.train.upgrade import upgrade_run
 
 # Knobs that a resumed run may change: they decide where and how long it runs, not what it computes.
 FREE = {
@@ -65,7 +67,7 @@ class RunFolder:
     """A run's folder and one of its stages."""
 
     root: Path
-    stage: Stage
+    stage: StageName
     keep_last: int
 
     @property
@@ -101,7 +103,7 @@ class RunFolder:
 
     def _add(self, line: dict[str, Any]) -> None:
         text = json.dumps(line | {"time": time.time()}) + "\n"
-        space.patiently(lambda: space.append(self.folder / "metrics.jsonl", text.encode()), self.folder)
+        disk.patiently(lambda: disk.append(self.folder / "metrics.jsonl", text.encode()), self.folder)
 
     def record(self, offset: int) -> tuple[list[dict[str, Any]], int]:
         """The complete lines of the record from a byte offset on, and the offset behind them."""
@@ -138,7 +140,8 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
         return root, override(experiment, shared | {"storage": str(root.parent)})
     if not resume:
         raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
-    started = from_dict(Experiment, json.loads(settled.read_text()))
+    upgrade_run(root)
+    started = from_json(json.loads(settled.read_text()))
     if experiment.train.global_batch is None:
         experiment = override(experiment, {"train.global_batch": started.train.global_batch})
     if experiment.texture.global_batch is None:
@@ -155,7 +158,7 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
 def begin(root: Path, experiment: Experiment) -> None:
     """Make the run's folder, write its knobs, and remove what a killed process left half written."""
     root.mkdir(parents=True, exist_ok=True)
-    write_json(root / "experiment.json", to_dict(experiment))
+    write_json(root / "experiment.json", to_json(experiment))
     clear_leftovers(root)
 
 

@@ -6,23 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from na_ray.capture.dataset import Capture
-from na_ray.config import Experiment, Stage
+from na_ray.config import Experiment, StageName
 from na_ray.run.data.frames import FrameDataset, FrameSampler
 from na_ray.run.data.sequences import SequenceDataset, SequenceSampler, num_windows
-from na_ray.run.tracking import pyfunc_avatar as served
-from na_ray.run.tracking import pyfunc_predictor as served_predictor
+from na_ray.run.tracking import pyfunc_avatar, pyfunc_predictor
 from na_ray.run.tracking.runs import Tracker
-from na_ray.run.train.loop import Schedule, TrainContext, Trainer
-from na_ray.run.train.nerf import report as closing
+from na_ray.run.train.context import Schedule, TrainContext, Trainer
+from na_ray.run.train.nerf import report as nerf_report
 from na_ray.run.train.nerf import stage as nerf_stage
-from na_ray.run.train.texture import report as texture_closing
+from na_ray.run.train.texture import report as texture_report
 from na_ray.run.train.texture import stage as texture_stage
 
 AnyDataset = FrameDataset | SequenceDataset
 
 
 @dataclass(frozen=True)
-class Parts:
+class Stage:
     """What a stage is made of. The functions take the dataset that `make_dataset` of the same stage gave."""
 
     make_dataset: Callable[[Capture, Experiment], Any]
@@ -43,27 +42,27 @@ class Parts:
     """What the registered model's name ends in."""
 
 
-STAGES: dict[Stage, Parts] = {
-    "texture": Parts(
+STAGES: dict[StageName, Stage] = {
+    "texture": Stage(
         make_dataset=SequenceDataset.make,
         estimate=texture_stage.estimate,
         pace=texture_stage.pace,
         trainer=texture_stage.TextureTrainer,
         order=SequenceSampler,
         slots=num_windows,
-        close=texture_closing.close,
-        served=served_predictor.__file__,
+        close=texture_report.close,
+        served=pyfunc_predictor.__file__,
         suffix="-texture",
     ),
-    "nerf": Parts(
+    "nerf": Stage(
         make_dataset=FrameDataset.make,
         estimate=nerf_stage.estimate,
         pace=lambda dataset: nerf_stage.pace(dataset.experiment),
         trainer=nerf_stage.NerfTrainer,
         order=FrameSampler,
         slots=lambda experiment: experiment.train.global_batch,
-        close=closing.close,
-        served=served.__file__,
+        close=nerf_report.close,
+        served=pyfunc_avatar.__file__,
         suffix="",
     ),
 }

@@ -12,7 +12,7 @@ from na_ray.capture.checks.defects import find_defects
 from na_ray.capture.checks.textures import LOOKS, examine_training, flow_name, read_flow
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
-from na_ray.run.data.sequences import WindowPlan
+from na_ray.run.data.sequences import SequenceDataset
 from na_ray.run.train.preflight import preflight
 from tests.make_capture import write_picture, write_tiny_capture, write_video
 
@@ -257,7 +257,7 @@ def test_whole_captures_have_no_defect(whole: dict[str, Path]) -> None:
         experiment = experiment_of(root, **knobs)
         report = examine_training(Capture.open(root).split("training"), range(FRAMES), experiment.texture)
         assert (find_defects(root), report.defects, report.notes) == ([], [], [])
-        assert WindowPlan.make(Capture.open(root), experiment).frames == range(FRAMES)
+        assert SequenceDataset.make(Capture.open(root), experiment).frames == range(FRAMES)
 
 
 def test_both_kinds_of_maps_missing_are_two_lines(copies: Callable[[str], Path]) -> None:

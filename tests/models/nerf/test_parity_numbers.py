@@ -11,7 +11,7 @@ from na_ray.models import losses, optim
 from na_ray.models.nerf.encoding import PositionalEncoding
 from na_ray.models.nerf.sampling import composite, sample_along_rays
 
-DATA = np.load(Path(__file__).parents[1] / "data" / "parity" / "models.npz")
+DATA = np.load(Path(__file__).parents[2] / "data" / "parity" / "models.npz")
 
 
 def tensor(name: str) -> torch.Tensor:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from na_ray.run.cluster import spot_watcher as preemption
+from na_ray.run.cluster import spot_watcher
 
 # A node at work (one with nothing to do ends as soon as it drains), which is told of AWS's notice by the watcher.
 NODE = """
@@ -80,16 +80,16 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Metadata]]:
 
 
 def test_a_notice_is_read_when_there_is_one(service: type[Metadata]) -> None:
-    assert preemption.notice() is None
+    assert spot_watcher.notice() is None
     taken = soon(120)
     service.action = action(taken)
-    assert preemption.notice() == taken
+    assert spot_watcher.notice() == taken
 
 
 def test_a_machine_outside_aws_is_told_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(sys, "argv", ["preemption", "--once"])
-    assert preemption.main() == 1
+    assert spot_watcher.main() == 1
     assert "http://127.0.0.1:9 does not answer" in capsys.readouterr().out
 
 

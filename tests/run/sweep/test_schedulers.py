@@ -13,7 +13,7 @@ from na_ray.run.sweep.report import parallel_coordinates, rows, write_report
 from na_ray.run.sweep.schedulers import Asha, Population, make_scheduler
 from na_ray.run.sweep.search_space import DEFAULT, check_space, describe, grid, parse_space, propose, stage_of
 from na_ray.run.sweep.state import SCORE, SweepState, Trial
-from na_ray.run.train.loop import Schedule
+from na_ray.run.train.context import Schedule
 
 SPECS = (
     "nerf.samples-per-ray=32,64,96",
@@ -126,7 +126,7 @@ def validate(sweep_state: SweepState, trial: Trial, step: int, score: float) -> 
     run.append(step, {SCORE: score})
     folder = run.checkpoints.folder(step)
     folder.mkdir(parents=True)
-    (folder / "renderer.pt").write_text(f"{trial.name} at {step}")
+    (folder / "nerf.pt").write_text(f"{trial.name} at {step}")
     (folder / "metrics.json").write_text(json.dumps({"step": step, SCORE: score}))
 
 
@@ -173,12 +173,12 @@ def test_a_population_copies_the_better_and_changes_its_knobs(tmp_path: Path) ->
         1
     }
     copied = sweep_state.run(sweep_state.trials[3]).checkpoints.latest()
-    assert copied is not None and (copied / "renderer.pt").read_text() == "001 at 10"
+    assert copied is not None and (copied / "nerf.pt").read_text() == "001 at 10"
     assert sweep_state.trials[3].knobs["optim.lr"] != before and sweep_state.score(sweep_state.trials[3]) == 23.0
     kept = json.loads((sweep_state.folder(sweep_state.trials[3]) / "experiment.json").read_text())
     assert kept["optim"]["lr"] == sweep_state.trials[3].knobs["optim.lr"]
     assert "from trial 001" in sweep_state.trials[3].lineage[0]
-    assert (sweep_state.run(sweep_state.trials[1]).checkpoints.folder(10) / "renderer.pt").read_text() == "001 at 10"
+    assert (sweep_state.run(sweep_state.trials[1]).checkpoints.folder(10) / "nerf.pt").read_text() == "001 at 10"
     assert all(not sweep_state.trials[i].lineage for i in (0, 1, 2))
     assert (
         scheduler.decide(sweep_state.trials[3], 10, 20.0) is None

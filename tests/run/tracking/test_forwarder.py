@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from na_ray.config import Experiment, override
-from na_ray.run.tracking import forwarder as follow
-from na_ray.run.tracking import runs as tracking
-from na_ray.run.tracking.forwarder import Follower, Progress
+from na_ray.run.tracking import forwarder, runs
+from na_ray.run.tracking.forwarder import Follower
+from na_ray.run.tracking.progress import Progress
 from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
 
@@ -27,7 +27,7 @@ def report(run: RunFolder, step: int) -> None:
 def follower(tiny: Experiment, tmp_path: Path) -> tuple[RunFolder, Follower]:
     run = RunFolder(tmp_path / "run", "nerf", 5)
     run.folder.mkdir(parents=True, exist_ok=True)
-    return run, Follower(run, tracking.start(tiny, run.root, "nerf"), Progress(10, "nerf"))
+    return run, Follower(run, runs.start(tiny, run.root, "nerf"), Progress(10, "nerf"))
 
 
 def logged(watch: Follower) -> list[int]:
@@ -107,7 +107,7 @@ def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume
     server,  # type: ignore[no-untyped-def]
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(follow, "PATIENCE", 1.0)
+    monkeypatch.setattr(forwarder, "PATIENCE", 1.0)
     process = server()
     short = override(tiny, {"report.frames": 0})
     killer = threading.Thread(target=lambda: end_after_training(process, short))
@@ -118,9 +118,9 @@ def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume
     server()
     assert train(short, resume=True).name in ("step_000005", "step_000010")
     ids = json.loads((Path(short.storage) / "tiny" / "tracking.json").read_text())
-    run = tracking.connect().get_run(ids["nerf"])
+    run = runs.connect().get_run(ids["nerf"])
     assert run.info.status == "FINISHED"
-    history = tracking.connect().get_metric_history(ids["nerf"], "loss")
+    history = runs.connect().get_metric_history(ids["nerf"], "loss")
     assert [m.step for m in history] == [2, 4, 6, 8, 10]
 
 
@@ -136,7 +136,7 @@ def test_a_server_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.Monk
     for uri in ("http://127.0.0.1:9", "http://[nonsense"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(ValueError, match=r"no MLflow server answers .*: start it, or unset MLFLOW_TRACKING_URI$"):
-            tracking.connect()
+            runs.connect()
 
 
 def test_metrics_wait_for_a_server_that_went_away(tiny: Experiment, tmp_path: Path, server) -> None:  # type: ignore[no-untyped-def]

@@ -20,7 +20,7 @@ from ray.exceptions import RayActorError
 from na_ray.checkpoint import Checkpoints, load_actor
 from na_ray.config import Experiment, override
 from na_ray.run.cluster.notice import LAST, PreemptionWatch
-from na_ray.run.train import disk as space
+from na_ray.run.train import disk
 from na_ray.run.train.driver import train
 from na_ray.run.train.restart_policy import RestartPolicy
 from na_ray.run.train.run_folder import RunFolder
@@ -168,7 +168,7 @@ def fill(folder: Path) -> Path:
 def test_training_waits_for_a_full_disk_and_loses_nothing(
     tiny: Experiment, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(space, "PERIOD", 0.1)
+    monkeypatch.setattr(disk, "PERIOD", 0.1)
     long = override(tiny, {"storage": str(small_disk), "train.steps": 60, "train.log_every": 1, "train.keep_last": 1})
 
     def full_for_a_while() -> None:
@@ -192,8 +192,8 @@ def test_training_waits_for_a_full_disk_and_loses_nothing(
 def test_a_disk_that_stays_full_ends_the_run_with_one_line_and_a_whole_checkpoint(
     tiny: Experiment, small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(space, "PATIENCE", 1.0)
-    monkeypatch.setattr(space, "PERIOD", 0.1)
+    monkeypatch.setattr(disk, "PATIENCE", 1.0)
+    monkeypatch.setattr(disk, "PERIOD", 0.1)
     root = small_disk / "run"
     run = RunFolder(root, "nerf", 2)
     run.folder.mkdir(parents=True)
@@ -214,7 +214,7 @@ def test_a_checkpoint_on_a_full_disk_says_so_and_leaves_nothing(tiny: Experiment
     rig = Capture.open(tiny.capture).rig
     with pytest.raises(OSError) as full:
         checkpoint.save(small_disk / "step_000001", "nerf", {"w": torch.zeros(2**20)}, rig, tiny)
-    assert full.value.errno in space.FULL and not list(small_disk.iterdir())
+    assert full.value.errno in disk.FULL and not list(small_disk.iterdir())
 
 
 def test_a_notice_saves_at_once_and_shortly_before_its_end() -> None:

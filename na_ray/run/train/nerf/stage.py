@@ -16,7 +16,7 @@ from na_ray.models.nerf.cost import step_multiply_adds
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.models.nerf.texture_encoder import load_imagenet
 from na_ray.run.data.frames import FrameDataset, Row
-from na_ray.run.train.loop import Schedule, TrainContext
+from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.nerf.step import noise_source, to_batch, train_step
 from na_ray.run.train.nerf.validation import validate
 

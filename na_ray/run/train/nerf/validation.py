@@ -9,7 +9,8 @@ from na_ray.checkpoint import Actor
 from na_ray.config import parse_indices
 from na_ray.evaluation.evaluate import target_image, texture_of
 from na_ray.evaluation.image_metrics import psnr, ssim
-from na_ray.pictures.picture import sheet, to_uint8, write_png
+from na_ray.pictures.picture import sheet, to_uint8
+from na_ray.pictures.png import write_png
 from na_ray.render import background_of, render_view
 from na_ray.run.train.run_folder import RunFolder
 

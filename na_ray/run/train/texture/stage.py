@@ -25,7 +25,7 @@ from na_ray.models.vid2vid.iteration import Flows, Networks, iterate
 from na_ray.models.vid2vid.perceptual import load_perceptual
 from na_ray.run.data.frames import Row
 from na_ray.run.data.sequences import SequenceDataset, num_steps, num_windows, window_length
-from na_ray.run.train.loop import Schedule, TrainContext
+from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.texture.validation import validate
 
 

@@ -12,7 +12,8 @@ from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Predictor
 from na_ray.evaluation.texture_metrics import Tally
 from na_ray.motion.predict import predict_maps
-from na_ray.pictures.picture import sheet, write_png
+from na_ray.pictures.picture import sheet
+from na_ray.pictures.png import write_png
 from na_ray.run.train.run_folder import RunFolder
 
 # Frames whose pictures are kept beside the film.

@@ -21,7 +21,7 @@ from na_ray.checkpoint import load_predictor
 from na_ray.config import Experiment, override
 from na_ray.models.vid2vid.generator import Generator
 from na_ray.motion.predict import predict_maps
-from na_ray.pictures.picture import read_png
+from na_ray.pictures.png import read_png
 from na_ray.run.train.driver import train
 
 

@@ -1,0 +1,41 @@
+"""`experiment.json`: an experiment as checkpoints and runs keep it, and what earlier versions wrote."""
+
+from typing import Any
+
+from na_ray.config.experiment import Experiment
+from na_ray.config.values import from_dict, to_dict
+
+VERSION = 2
+"""What the form of the file is counted by. Version 1, of na_ray 0.1, does not name itself."""
+
+STAGES_0_1 = {"renderer": "nerf"}
+"""Stages of 0.1 that have another name now. Their folders in a run were named alike."""
+
+
+def to_json(experiment: Experiment) -> dict[str, Any]:
+    """The contents of `experiment.json`."""
+    return {"version": VERSION} | to_dict(experiment)
+
+
+def from_json(values: dict[str, Any]) -> Experiment:
+    """The experiment of an `experiment.json`, this version's or 0.1's. Raises UserError for knobs that do not exist."""
+    return from_dict(Experiment, upgraded(values))
+
+
+def upgraded(values: dict[str, Any]) -> dict[str, Any]:
+    """The contents of an `experiment.json` with the names of this version, without its version."""
+    values = dict(values)
+    if values.pop("version", 1) >= VERSION:
+        return values
+    train, texture = dict(values["train"]), dict(values["texture"])
+    train["global_batch"] = train.pop("frames_per_step")
+    texture["global_batch"] = texture.pop("windows_per_step")
+    stages = [STAGES_0_1.get(stage, stage) for stage in values["stages"]]
+    return values | {"train": train, "texture": texture, "stages": stages, "nerf": values.pop("renderer")}
+
+
+def upgraded_knob(name: str) -> str:
+    """The dotted name that a knob of 0.1 has now."""
+    moved = {"train.frames_per_step": "train.global_batch", "texture.windows_per_step": "texture.global_batch"}
+    section, dot, rest = name.partition(".")
+    return moved.get(name) or STAGES_0_1.get(section, section) + dot + rest

@@ -1,0 +1,44 @@
+"""When training validates and writes a checkpoint, and how it goes on from one."""
+
+from na_ray import checkpoint
+from na_ray.run.cluster.notice import PreemptionWatch
+from na_ray.run.train import disk
+from na_ray.run.train.context import TrainContext, Trainer
+from na_ray.run.train.run_folder import RunFolder
+
+
+def restore(trainer: Trainer, run: RunFolder) -> int:
+    """Load the latest checkpoint, if there is one. Returns the number of steps done."""
+    latest = run.checkpoints.latest()
+    if latest is None:
+        return 0
+    training = checkpoint.load_training(latest)
+    trainer.load(checkpoint.load_weights(latest, run.stage), training)
+    return int(training["step"])
+
+
+def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: PreemptionWatch) -> None:
+    """Validate and write a checkpoint when it is time. Every worker comes here at the same steps."""
+    pace, run, worker = trainer.pace, context.run, context.worker
+    validating = step == pace.steps or (pace.validate_every > 0 and step % pace.validate_every == 0)
+    warned = notice.due(step)
+    if not (validating or warned or step % pace.checkpoint_every == 0):
+        return
+    if worker.rank == 0:
+        if warned:
+            run.note(step, f"a machine will be taken in {notice.left:.0f} s: saving a checkpoint")
+        disk.patiently(lambda: None, run.folder, disk.checkpoint_bytes(run.checkpoints.root))
+    trainer.sync_buffers()
+    scores: dict[str, float] = {}
+    if validating:
+        scores = trainer.validate(step)
+    folder = run.checkpoints.folder(step)
+    if worker.rank == 0 and not folder.exists():
+        weights, training = trainer.weights(), trainer.training()
+        rig, experiment = context.rig, context.experiment
+        disk.patiently(
+            lambda: checkpoint.save(folder, run.stage, weights, rig, experiment, step, training, scores), run.folder
+        )
+        run.checkpoints.prune()
+    if validating:  # told when it is saved: who hears of a score may stop the training, and find its checkpoint
+        worker.report({"step": step} | scores)
