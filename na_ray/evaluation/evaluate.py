@@ -23,8 +23,9 @@ from na_ray.capture.textures import Textures
 from na_ray.checkpoint import Actor
 from na_ray.config.values import UserError
 from na_ray.evaluation import image_metrics
-from na_ray.evaluation.image_metrics import Box, Lpips
+from na_ray.evaluation.image_metrics import Lpips
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
+from na_ray.pictures.box import Box, mask_box
 from na_ray.render import background_of, mesh_view, render_view, texture_map
 
 
@@ -170,7 +171,7 @@ class _Judge:
         if not self.has_masks:
             return body_box(posed, camera, self.radius)
         mask = read_image(self._mask_file(frame, number))[..., 0]
-        box = image_metrics.mask_box(torch.from_numpy(mask))
+        box = mask_box(torch.from_numpy(mask))
         return box and box.scaled(camera.height / mask.shape[0], camera.width / mask.shape[1])
 
     def _mask_file(self, frame: int, number: int) -> str:

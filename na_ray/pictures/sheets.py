@@ -15,8 +15,8 @@ from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture
 from na_ray.config.values import UserError
-from na_ray.evaluation.image_metrics import Box, mask_box
 from na_ray.pictures import picture
+from na_ray.pictures.box import Box, mask_box
 
 # Longer side (px) of a picture on the contact sheet, and height (px) of one of the overlay.
 _THUMBNAIL, _OVERLAY = 128, 300

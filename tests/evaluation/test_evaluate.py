@@ -16,8 +16,8 @@ from na_ray.checkpoint import Actor
 from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.evaluate import body_box, evaluate, target_image, texture_of
-from na_ray.evaluation.image_metrics import Box
 from na_ray.models.nerf.renderer import Nerf
+from na_ray.pictures.box import Box
 
 SIZE = (48, 64)
 

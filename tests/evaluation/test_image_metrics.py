@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from na_ray.evaluation import image_metrics
-from na_ray.evaluation.image_metrics import Box, Lpips
+from na_ray.evaluation.image_metrics import Lpips
+from na_ray.pictures.box import Box, mask_box
 
 PARITY = np.load(Path(__file__).parents[1] / "data" / "parity" / "metrics.npz")
 
@@ -55,12 +56,12 @@ def test_pictures_too_small_are_refused_in_one_line():
 def test_boxes_bound_the_mask_and_scale_outwards():
     mask = torch.zeros(20, 30)
     mask[3:7, 11] = 255
-    box = image_metrics.mask_box(mask)
+    box = mask_box(mask)
     assert box == Box(3, 11, 7, 12)
     assert box.scaled(0.5, 0.5) == Box(1, 5, 4, 6)
     assert box.scaled(2.0, 2.0) == Box(6, 22, 14, 24)
     assert box.crop(torch.zeros(20, 30, 3)).shape == (4, 1, 3)
-    assert image_metrics.mask_box(torch.zeros(4, 4)) is None
+    assert mask_box(torch.zeros(4, 4)) is None
 
 
 def write_weights(folder, seed=0):

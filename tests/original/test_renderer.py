@@ -10,7 +10,7 @@ from na_ray.body.body import Body
 from na_ray.config import NerfConfig
 from na_ray.models import optim
 from na_ray.models.nerf.renderer import Nerf
-from na_ray.original import renderer
+from na_ray.original import renderer as original
 from tests.models.bodies import bent, blob, rays
 
 OPTIONS = {
@@ -106,7 +106,7 @@ def save(tmp_path: Path, contents: object) -> str:
 
 def test_an_imported_checkpoint_renders_as_the_weights_do(tmp_path):
     contents = checkpoint()
-    found = renderer.import_checkpoint(save(tmp_path, contents), blob())
+    found = original.import_checkpoint(save(tmp_path, contents), blob())
     assert found.nerf == CONFIG
     assert found.num_updates == 12000
     assert found.notes == ()
@@ -120,7 +120,7 @@ def test_an_imported_checkpoint_renders_as_the_weights_do(tmp_path):
 
 
 def test_options_become_our_knobs(tmp_path):
-    found = renderer.import_checkpoint(save(tmp_path, checkpoint()), blob())
+    found = original.import_checkpoint(save(tmp_path, checkpoint()), blob())
     assert (found.optim.lr, found.optim.betas, found.optim.decay_steps) == (2e-4, (0.9, 0.999), 250_000)
     assert found.optim.alpha_weight == 0, "it never acts there"
     assert found.nerf.background_depth == 5.0, "background_depth is ignored there"
@@ -134,7 +134,7 @@ def test_options_become_our_knobs(tmp_path):
 
 def test_adams_state_goes_to_the_same_parameters(tmp_path):
     contents = checkpoint()
-    found = renderer.import_checkpoint(save(tmp_path, contents), blob())
+    found = original.import_checkpoint(save(tmp_path, contents), blob())
     nerf = Nerf(found.nerf, Body.from_rig(found.rig))
     optimizer = optim.adam(nerf.parameters(), found.optim, parity=True)
     optimizer.load_state_dict(found.adam)
@@ -153,8 +153,8 @@ def test_adams_state_goes_to_the_same_parameters(tmp_path):
 def test_without_a_capture_the_rig_is_the_files(tmp_path):
     path = save(tmp_path, checkpoint())
     with pytest.raises(ValueError, match="rest pose is not in the file"):
-        renderer.import_checkpoint(path)
-    rig = renderer.import_checkpoint(path, tpose=blob().tpose).rig
+        original.import_checkpoint(path)
+    rig = original.import_checkpoint(path, tpose=blob().tpose).rig
     np.testing.assert_array_equal(rig.vertices, blob().vertices)
     np.testing.assert_array_equal(rig.uv[rig.uv_faces], blob().uv[blob().uv_faces])
 
@@ -196,7 +196,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path, spoil, message):
     spoil(contents)
     path = save(tmp_path, contents)
     with pytest.raises(ValueError, match=r"nerf\.pt") as error:
-        renderer.import_checkpoint(path, blob())
+        original.import_checkpoint(path, blob())
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -214,7 +214,7 @@ class Malicious:
 def test_nothing_but_data_is_unpickled(tmp_path):
     path = save(tmp_path, {"args": Malicious(str(tmp_path / "owned"))})
     with pytest.raises(ValueError, match=r"nerf\.pt: refused") as error:
-        renderer.import_checkpoint(path, blob())
+        original.import_checkpoint(path, blob())
     assert not (tmp_path / "owned").exists()
     assert "\n" not in str(error.value)
 
@@ -223,19 +223,19 @@ def test_nothing_but_data_is_unpickled(tmp_path):
 def test_files_that_are_no_checkpoints_are_refused(tmp_path, contents):
     (tmp_path / "nerf.pt").write_bytes(contents)
     with pytest.raises(ValueError, match=r"nerf\.pt"):
-        renderer.import_checkpoint(str(tmp_path / "nerf.pt"), blob())
+        original.import_checkpoint(str(tmp_path / "nerf.pt"), blob())
     with pytest.raises(FileNotFoundError, match="no such file"):
-        renderer.import_checkpoint(str(tmp_path / "none.pt"), blob())
+        original.import_checkpoint(str(tmp_path / "none.pt"), blob())
 
 
 def test_losses_without_counterpart_are_noted(tmp_path):
     contents = checkpoint()
     contents["args"].vgg_weight = 0.1
-    (note,) = renderer.import_checkpoint(save(tmp_path, contents), blob()).notes
+    (note,) = original.import_checkpoint(save(tmp_path, contents), blob()).notes
     assert "--vgg-weight 0.1" in note
 
 
 def test_another_pose_of_the_same_body_is_another_rig(tmp_path):
     other = replace(blob(), vertices=blob().vertices + 1e-3)
     with pytest.raises(ValueError, match=r"differ by up to 0\.001"):
-        renderer.import_checkpoint(save(tmp_path, checkpoint()), other)
+        original.import_checkpoint(save(tmp_path, checkpoint()), other)
