@@ -79,7 +79,7 @@ def field_values(fixture: Fixture, nerf: Nerf, data: Any) -> dict[str, Tensor]:
     for name, layer in {"feat_layer3": radiance.shape[3], "feat_layer4": radiance.shape[4]}.items():
         layer.register_forward_hook(lambda _, __, out, name=name: kept.update({name: out.clone().relu()}))
     radiance.density_hidden.register_forward_hook(lambda _, __, out: kept.update(density_hidden=out.clone().relu()))
-    scene = nerf._prepare(posed)
+    scene = nerf._fit(posed)
     local = posed.to_normalized(world)
     faces = scene.surface.closest(local, parity=True)
     samples = nerf._locate(scene, world, torch.zeros_like(world), world.new_zeros(len(world), 1))
@@ -222,7 +222,7 @@ def _check_samples(
     table.check("render", f"{name}_free_energy", energy, data[f"{name}_free_energy"], 2e-5, clean)
     table.check("render", f"{name}_sample_color", color, data[f"{name}_sample_color"], 5e-5, clean)
     points = posed.to_normalized(origins[hit][:, None] + depth[..., None] * directions[hit][:, None]).flatten(0, 1)
-    faces = nerf._prepare(posed).surface.closest(points, parity=True).view(depth.shape)
+    faces = nerf._fit(posed).surface.closest(points, parity=True).view(depth.shape)
     table.check("render", f"{name}_sample_face", faces, data[f"{name}_sample_face"], 0)
 
 

@@ -13,6 +13,7 @@ tensors load with `weights_only=True`.
 
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -26,12 +27,14 @@ import torch
 from na_ray.body.body import Body
 from na_ray.capture.rig import Rig
 from na_ray.config import Experiment, StageName
-from na_ray.config.files import from_json, to_json
+from na_ray.config.files import from_json, is_of_0_1, to_json
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
 
 if TYPE_CHECKING:
     from na_ray.models.vid2vid.generator import Generator
+
+log = logging.getLogger(__name__)
 
 WEIGHTS: dict[StageName, str] = {"nerf": "nerf.pt", "texture": "predictor.pt"}
 """The file of a stage's weights."""
@@ -132,8 +135,10 @@ def load_actor(folder: str | Path, device: torch.device | str = "cpu") -> Actor:
     folder = Path(folder)
     _expect(folder, "nerf")
     config = load_experiment(folder)
+    if config.nerf.mesh_residual and is_of_0_1(json.loads((folder / "experiment.json").read_text())):
+        log.warning("%s is of version 0.1: it keeps the blurred mesh that it started from (mesh_prior soft)", folder)
     body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
-    nerf = Nerf(config.nerf, body)
+    nerf = Nerf(config.nerf, body, config.data.texture_size)
     nerf.load_state_dict(load_weights(folder, "nerf"))
     return Actor(nerf.to(device).eval(), body, config)
 

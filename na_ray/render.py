@@ -5,7 +5,6 @@ pose, texture and camera that it shows, so that a render that was interrupted go
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -19,14 +18,13 @@ from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import resample_area
-from na_ray.capture.pixels import near_body
+from na_ray.capture.image import shrink_texture
 from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Actor
 from na_ray.config.values import UserError
-from na_ray.models.nerf.renderer import Nerf
+from na_ray.models.nerf.frame import NerfFrame
 from na_ray.pictures import picture, png
 
 View = Literal["color", "depth", "normals", "mesh"]
@@ -35,69 +33,18 @@ View = Literal["color", "depth", "normals", "mesh"]
 Progress = Callable[[int, int], None]
 """Called with (frames done, frames in all)."""
 
-# Rays handed to the NeRF at once: it cuts them further by `samples_per_chunk`, this bounds what it returns.
-_RAYS = 65_536
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What one camera sees of the actor."""
-
-    color: Float[Tensor, "h w 3"]
-    """RGB in [0, 1], over the background."""
-    depth: Float[Tensor, "h w"]
-    """Expected distance along the ray, m; `background_depth` where nothing is seen."""
-    transmittance: Float[Tensor, "h w"]
-    """Share of the light that passes the actor: 1 - alpha."""
-    normals: Float[Tensor, "h w 3"]
-    """From the depths, camera axes, away from the camera; zero on the border."""
-
 
 def texture_map(actor: Actor, texture: np.ndarray) -> Float[Tensor, "3 h w"]:
-    """A decoded texture map as the actor's encoder wants it: [0, 1], shrunk to `data.texture_size`, on its device."""
-    side = actor.config.data.texture_size or len(texture)
-    values = torch.from_numpy(resample_area(texture, side, side) / 255)
-    return values.permute(2, 0, 1).to(next(actor.nerf.parameters()))
+    """A decoded texture map as the actor takes it: [0, 1], on its device; shrunk to `data.texture_size`, but where the
+    map as it is stored is wanted."""
+    values = shrink_texture(texture, actor.config.texture_side) / np.float32(255)
+    return torch.from_numpy(values).permute(2, 0, 1).to(next(actor.nerf.parameters()))
 
 
 @torch.no_grad()
-def render_view(
-    nerf: Nerf,
-    posed: PosedBody,
-    features: Float[Tensor, "i j d"],
-    camera: Camera,
-    *,
-    generator: torch.Generator | None = None,
-) -> Picture:
-    """Render one camera. Only rays that can meet the shell are marched, in chunks of bounded memory.
-
-    `features` are those of `Nerf.encode`. `generator` feeds the jitter of a NeRF in training mode.
-    """
-    config, like = nerf.config, next(nerf.parameters())
-    count = camera.height * camera.width
-    color = torch.tensor(config.background).to(like).repeat(count, 1)
-    depth = torch.full((count,), config.background_depth).to(like)
-    transmittance = torch.ones(count).to(like)
-    pixels = camera.pixel_grid()
-    for chunk in np.split(chosen := _candidates(nerf, posed, camera), range(_RAYS, len(chosen), _RAYS)):
-        if len(chunk):
-            rays = (torch.from_numpy(r).to(like) for r in camera.rays(pixels[chunk]))
-            rendered = nerf(posed, None, *rays, features=features, generator=generator)
-            where = torch.from_numpy(chunk).to(like.device)
-            color[where], depth[where], transmittance[where] = rendered.colors, rendered.depths, rendered.transmittance
-    size = camera.height, camera.width
-    depth = depth.reshape(size)
-    normals = picture.normals_from_depth(depth, camera)
-    return Picture(((color + 1) / 2).clamp(0, 1).reshape(*size, 3), depth, transmittance.reshape(size), normals)
-
-
-def _candidates(nerf: Nerf, posed: PosedBody, camera: Camera) -> np.ndarray:
-    """Row-major numbers of the pixels that may see the shell."""
-    if nerf.config.parity:  # the original's shell also lies behind the camera, where no picture shows it
-        return np.arange(camera.height * camera.width)
-    near, tile = near_body(posed.world_vertices.cpu().numpy(), camera, nerf.config.shell_radius)
-    marked = near.repeat(tile, axis=0).repeat(tile, axis=1)[: camera.height, : camera.width]
-    return np.flatnonzero(marked)
+def encode(actor: Actor, pose: Pose, texture: np.ndarray) -> NerfFrame:
+    """A pose and a decoded texture map (h, w, 3) uint8, made ready for any number of cameras."""
+    return actor.nerf.encode(actor.nerf.body.pose(pose), texture_map(actor, texture))
 
 
 class Motion(Sequence[tuple[Pose, np.ndarray]]):
@@ -131,10 +78,12 @@ def render_sequence(
     fps: float = 25.0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    supersample: int = 1,
 ) -> list[Path]:
     """Film a motion, one camera a frame: `out/<view>/NNNNNN.png` and `out/<view>.mp4`; returns the mp4 files.
 
-    `motion` is a split, or poses and (h, w, 3) uint8 texture maps. `side_by_side` adds a film of all views in a row.
+    `motion` is a split, or poses and (h, w, 3) uint8 texture maps. A pixel is the mean of supersample x supersample
+    rays, of the radiance field and of the mesh alike. `side_by_side` adds a film of all views in a row.
     Frames that are there are kept unless `overwrite`. Raises UserError when the counts differ or a view does not
     exist, and FileExistsError when a frame in `out` shows something else.
     """
@@ -146,10 +95,10 @@ def render_sequence(
     for i, camera in enumerate(cameras):
         files = [out / name / f"{i:06d}.png" for name in names]
         pose, texture = frames[i]
-        mark = png.digest(weights, *_facts(pose, camera), texture)
+        mark = png.digest(weights, *_facts(pose, camera), texture, np.array(supersample))
         if overwrite or not _are_kept(files, mark):
             fresh = True
-            pictures = render_frame(actor, pose, texture, camera, views)
+            pictures = render_frame(actor, pose, texture, camera, views, supersample)
             rows = [*pictures, picture.sheet(pictures, len(pictures))] if side_by_side else pictures
             for file, shown in zip(files, rows, strict=True):
                 png.write_png(file, shown, mark)
@@ -160,33 +109,42 @@ def render_sequence(
 
 
 def render_frame(
-    actor: Actor, pose: Pose, texture: np.ndarray, camera: Camera, views: Sequence[View] = get_args(View)
+    actor: Actor,
+    pose: Pose,
+    texture: np.ndarray,
+    camera: Camera,
+    views: Sequence[View] = get_args(View),
+    supersample: int = 1,
 ) -> list[np.ndarray]:
-    """The views (h, w, 3) uint8 of one frame through one camera. Depths are colored over the body's own range."""
+    """The views (h, w, 3) uint8 of one frame through one camera, supersample x supersample rays a pixel.
+
+    Depths are colored over the body's own range.
+    """
     posed = actor.nerf.body.pose(pose)
     if set(views) - {"mesh"}:
-        features = actor.nerf.encode(texture_map(actor, texture)).detach()
-        seen = render_view(actor.nerf, posed, features, camera)
+        seen = actor.nerf.picture(encode(actor, pose, texture), camera, supersample)
     shown = []
     for view in views:
         if view == "color":
-            values = seen.color
+            values = seen.colors
         elif view == "depth":
             near, far = _range(posed, camera)
             values = picture.depth_colors(seen.depth, seen.transmittance, near, far)
         elif view == "normals":
             values = picture.normal_colors(seen.normals, seen.transmittance)
         else:
-            values = mesh_view(actor, posed, texture, camera)
+            values = mesh_view(actor, posed, texture, camera, supersample)
         shown.append(picture.to_uint8(values))
     return shown
 
 
-def mesh_view(actor: Actor, posed: PosedBody, texture: np.ndarray, camera: Camera) -> Float[Tensor, "h w 3"]:
+def mesh_view(
+    actor: Actor, posed: PosedBody, texture: np.ndarray, camera: Camera, supersample: int
+) -> Float[Tensor, "h w 3"]:
     """The posed mesh with the texture map as it is stored, RGB in [0, 1], over the actor's background."""
     surface = Surface(posed.body.faces, len(posed.vertices), posed.vertices.device)
     values = torch.from_numpy(np.array(texture)).to(posed.vertices) / 255
-    color, _, coverage = textured_mesh(posed, values, camera, surface, supersample=3, background=0.0)
+    color, _, coverage = textured_mesh(posed, values, camera, surface, supersample, background=0.0)
     background = torch.tensor(background_of(actor)).to(color)
     return color + (1 - coverage[..., None]) * background
 

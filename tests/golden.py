@@ -21,7 +21,7 @@ from na_ray.checkpoint import load_actor, load_predictor
 from na_ray.config import Experiment, StageName
 from na_ray.config.files import from_json
 from na_ray.motion.predict import predict_maps
-from na_ray.render import render_view, texture_map
+from na_ray.render import encode
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.stages import STAGES
 from na_ray.run.train.worker import train_here
@@ -89,10 +89,9 @@ def picture(stage: str, folder: Path, capture: Path) -> np.ndarray:
     if stage == "texture":
         return list(predict_maps(load_predictor(checkpoint), split.normal_maps(0, 3)))[-1]
     actor = load_actor(checkpoint)
+    frame = encode(actor, split.pose(0), split.texture(0))
     with torch.no_grad():
-        features = actor.nerf.encode(texture_map(actor, split.texture(0)))
-    posed = actor.nerf.body.pose(split.pose(0))
-    return render_view(actor.nerf, posed, features, split.cameras[0]).color.numpy()
+        return actor.nerf.picture(frame, split.cameras[0]).colors.numpy()
 
 
 def stored_picture(stage: str) -> np.ndarray:

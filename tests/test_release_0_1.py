@@ -11,7 +11,7 @@ import torch
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_actor
 from na_ray.config import Experiment
-from na_ray.render import render_view, texture_map
+from na_ray.render import encode
 from na_ray.run.train.stages import STAGES
 from na_ray.run.train.upgrade import upgrade_run
 from na_ray.run.train.worker import train_here
@@ -60,8 +60,7 @@ def test_a_registered_model_of_0_1_is_drawn(tmp_path: Path, capture: Path) -> No
     actor = load_actor(checkpoint)
     assert isinstance(actor.config, Experiment)
     split = Capture.open(capture).split("testing")
+    frame = encode(actor, split.pose(0), split.texture(0))
     with torch.no_grad():
-        features = actor.nerf.encode(texture_map(actor, split.texture(0)))
-    posed = actor.nerf.body.pose(split.pose(0))
-    drawn = render_view(actor.nerf, posed, features, split.cameras[0]).color
+        drawn = actor.nerf.picture(frame, split.cameras[0]).colors
     assert drawn.std() > 0.05, "the column is there"

@@ -14,6 +14,8 @@ from na_ray.capture import video
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import Actor
 from na_ray.config import DataConfig, Experiment, NerfConfig
+from na_ray.models.avatar import normals_from_depth
+from na_ray.models.nerf import ray_picture
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.pictures import picture, png
 
@@ -31,7 +33,7 @@ def make_actor(capture, seed=0, density=5.0, **options):
         data=DataConfig(texture_size=16),
     )
     body = Body.from_rig(capture.rig)
-    nerf = Nerf(config.nerf, body).eval()
+    nerf = Nerf(config.nerf, body, 16).eval()
     # An untrained field may be empty: raise its density so that there is something to see.
     last = [p for name, p in nerf.named_parameters() if p.shape == (1,)]
     assert last, "the density's bias is the one parameter with a single number"
@@ -42,51 +44,61 @@ def make_actor(capture, seed=0, density=5.0, **options):
 
 def view_of(actor, capture, camera, frame=1):
     split = capture.split("training")
-    posed = actor.nerf.body.pose(split.pose(frame))
-    with torch.no_grad():
-        features = actor.nerf.encode(render.texture_map(actor, split.texture(frame)))
-    return posed, features, render.render_view(actor.nerf, posed, features, camera)
+    encoded = render.encode(actor, split.pose(frame), split.texture(frame))
+    return encoded, actor.nerf.picture(encoded, camera)
 
 
 @pytest.mark.parametrize("parity", [False, True])
 def test_a_picture_is_all_its_rays_in_one_call(capture, parity, monkeypatch):
-    monkeypatch.setattr(render, "_RAYS", 100)
+    monkeypatch.setattr(ray_picture, "MOST_RAYS", 100)
     actor = make_actor(capture, background=(0.5, -1.0, 1.0), parity=parity)
     camera = capture.split("training").cameras[1]
-    posed, features, seen = view_of(actor, capture, camera)
+    encoded, seen = view_of(actor, capture, camera)
     rays = (torch.from_numpy(r).float() for r in camera.rays(camera.pixel_grid()))
     with torch.no_grad():
-        whole = actor.nerf(posed, None, *rays, features=features)
+        whole = actor.nerf.march(encoded, *rays)
     colors = ((whole.colors + 1) / 2).clamp(0, 1).reshape(37, 48, 3)
-    torch.testing.assert_close(seen.color, colors, atol=1e-5, rtol=0)
+    torch.testing.assert_close(seen.colors, colors, atol=1e-5, rtol=0)
     torch.testing.assert_close(seen.depth.flatten(), whole.depths, atol=1e-4, rtol=0)
     torch.testing.assert_close(seen.transmittance.flatten(), whole.transmittance, atol=1e-5, rtol=0)
     assert seen.transmittance.min() < 0.5 and (seen.transmittance == 1).any()
-    np.testing.assert_allclose(seen.color[0, 0], (0.75, 0, 1))
-    torch.testing.assert_close(seen.normals, picture.normals_from_depth(seen.depth, camera))
+    np.testing.assert_allclose(seen.colors[0, 0], (0.75, 0, 1))
+    torch.testing.assert_close(seen.normals, normals_from_depth(seen.depth, camera))
+
+
+@pytest.mark.parametrize("parity", [False, True])
+def test_more_rays_a_pixel_are_the_mean_of_a_larger_picture(capture, parity, monkeypatch):
+    monkeypatch.setattr(ray_picture, "MOST_RAYS", 100)
+    actor = make_actor(capture, background=(0.5, -1.0, 1.0), parity=parity)
+    camera = capture.split("training").cameras[1]
+    encoded, one = view_of(actor, capture, camera)
+    large = actor.nerf.picture(encoded, camera.resized(3 * 37, 3 * 48))
+    seen = actor.nerf.picture(encoded, camera, supersample=3)
+    for name in ("colors", "depth", "transmittance"):
+        blocks = getattr(large, name).reshape(37, 3, 48, 3, -1).mean(dim=(1, 3)).reshape(getattr(seen, name).shape)
+        torch.testing.assert_close(getattr(seen, name), blocks, atol=1e-4, rtol=0)
+    assert (seen.colors - one.colors).abs().max() > 0.01
 
 
 def test_only_pixels_near_the_body_are_marched(capture):
     actor = make_actor(capture)
     camera = capture.split("training").cameras[0].resized(111, 144)
     posed = actor.nerf.body.pose(capture.split("training").pose(0))
-    chosen = render._candidates(actor.nerf, posed, camera)
-    rays = (torch.from_numpy(r) for r in camera.rays(camera.pixel_grid()))
-    hit = shell_intervals(posed.world_vertices.double(), *rays, actor.config.nerf.shell_radius)[2].numpy()
-    assert not np.setdiff1d(np.flatnonzero(hit), chosen).size
+    chosen = ray_picture.near_pixels(posed, camera, actor.config.nerf.shell_radius)
+    # The corners of the pixels, too: with several rays a pixel, all of it is looked at.
+    for shift in ((0.0, 0.0), (0.5, 0.5), (-0.5, 0.5), (0.5, -0.5), (-0.5, -0.5)):
+        rays = (torch.from_numpy(r) for r in camera.rays(camera.pixel_grid() + np.array(shift)))
+        hit = shell_intervals(posed.world_vertices.double(), *rays, actor.config.nerf.shell_radius)[2].numpy()
+        assert not np.setdiff1d(np.flatnonzero(hit), chosen).size
     assert 0 < hit.sum() <= len(chosen) < 3 * hit.sum() and len(chosen) < hit.size / 2
 
 
-def test_the_generator_decides_the_jitter_of_training(capture):
+def test_a_picture_has_no_noise_in_training_either(capture):
     actor = make_actor(capture)
     camera = capture.split("training").cameras[0]
-    posed, features, quiet = view_of(actor, capture, camera)
+    encoded, quiet = view_of(actor, capture, camera)
     actor.nerf.train()
-    first, again, other = (
-        render.render_view(actor.nerf, posed, features, camera, generator=torch.Generator().manual_seed(seed)).color
-        for seed in (1, 1, 2)
-    )
-    assert torch.equal(first, again) and not torch.equal(first, other) and not torch.equal(first, quiet.color)
+    assert torch.equal(actor.nerf.picture(encoded, camera).colors, quiet.colors)
 
 
 def film(actor, capture, out, cameras=(0, 1, 2), **options):
@@ -145,5 +157,5 @@ def test_the_mesh_view_shows_the_stored_texture_over_the_background(capture):
     split = capture.split("training")
     posed = actor.nerf.body.pose(split.pose(0))
     flat = np.full((24, 24, 3), (200, 100, 50), np.uint8)
-    shown = picture.to_uint8(render.mesh_view(actor, posed, flat, split.cameras[0]))
+    shown = picture.to_uint8(render.mesh_view(actor, posed, flat, split.cameras[0], 3))
     assert (shown[18, 24] == (200, 100, 50)).all() and (shown[0, 0] == (0, 128, 255)).all()

@@ -6,6 +6,7 @@ in float32 are relative to the body's center, so that their resolution is better
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any, no_type_check
 
@@ -245,13 +246,18 @@ def as_vec3(tensor: Float[Tensor, "n 3"]) -> Any:
     return wp.from_torch(tensor.detach().contiguous(), dtype=dtype)
 
 
+# Warp's current stream belongs to the device, not to the thread.
+_CURRENT_STREAM = threading.RLock()
+
+
 @contextlib.contextmanager
 def on_device(device: torch.device) -> Iterator[str]:
     """Queue launches where torch queues its own work on this device; yields the device's name for Warp."""
     if device.type != "cuda":
         yield "cpu"
         return
-    with wp.ScopedStream(wp.stream_from_torch(torch.cuda.current_stream(device)), sync_enter=False) as stream:
+    stream = wp.stream_from_torch(torch.cuda.current_stream(device))
+    with _CURRENT_STREAM, wp.ScopedStream(stream, sync_enter=False):
         yield stream.device.alias
 
 

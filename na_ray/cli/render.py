@@ -43,6 +43,8 @@ class Render:
     """Longer side of the pictures, pixels. As the camera says if not given."""
     fps: float = 25.0
     """Frames a second of the films."""
+    supersample: int = 1
+    """Rays a pixel, in each direction: 2 takes four times as long, and its edges are smooth."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
     overwrite: bool = False
@@ -69,6 +71,7 @@ class Render:
                 self.fps,
                 self.overwrite,
                 progress,
+                self.supersample,
             )
         print("\n".join(f"wrote {film}" for film in films))
         return 0
@@ -95,6 +98,8 @@ class Evaluate:
     """Cameras: `0..11` (the end is exclusive), `0,3,7` or `all`."""
     size: int | None = None
     """Longer side to score at, pixels. As the images are if not given."""
+    supersample: int = 2
+    """Rays a pixel, in each direction, of the radiance field and of the textured mesh alike."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
     overwrite: bool = False
@@ -115,7 +120,17 @@ class Evaluate:
         actor = _load(self.actor, self.device)
         size = (small.height, small.width)
         with ProgressBar("pictures") as progress:
-            scores = evaluate(actor, capture, self.split, frames, cameras, size, textures=textures, progress=progress)
+            scores = evaluate(
+                actor,
+                capture,
+                self.split,
+                frames,
+                cameras,
+                size,
+                textures=textures,
+                progress=progress,
+                supersample=self.supersample,
+            )
         print(scores.table())
         if self.out is not None:
             scores.save(self.out)

@@ -29,9 +29,13 @@ class DataConfig:
     resolution: tuple[int, int] | None = (1024, 1024)
     """(height, width) of the training images; larger images are area-averaged down. None: as they are."""
     texture_size: int | None = None
-    """Side of the texture map that the encoder sees, area-averaged down. None: as it is stored."""
+    """Side of the texture map that the encoder sees, area-averaged down. None: as it is stored. (Colors that
+    `nerf.mesh_residual` starts from are always looked up in the map as it is stored.)"""
     rays_per_view: int = 1024
     """Rays drawn from each view at each visit, uniformly over the pixels whose rays meet the shell."""
+    pixel_jitter: bool = True
+    """Send each training ray through a uniformly drawn point of its pixel (`nerf.parity` turns it off). False:
+    through the pixel's center."""
     views_per_frame: int = 1
     """Views drawn of each frame: they share one pass of the texture encoder."""
     shard_frames: int = 16
@@ -77,6 +81,12 @@ class NerfConfig:
     mesh_residual: bool = False
     """Learn density and color as residuals of the posed mesh with its texture map: good pictures thousands of steps
     earlier (the paper starts from nothing)."""
+    mesh_prior: Literal["surface", "soft"] = "surface"
+    """What `mesh_residual` starts from. surface: the textured mesh, its colors from the texture map as it is stored.
+    soft: the blurred one of version 0.1, which its checkpoints go on with."""
+    guided_samples: bool | None = None
+    """Draw two thirds of a ray's boundaries by the surface of the posed mesh that it meets. None: where
+    `mesh_residual` starts from the surface."""
     density_noise: float = 1.0
     """Standard deviation (1/m) of the noise added to the density in training."""
     stratified: bool = True
@@ -98,7 +108,18 @@ class NerfConfig:
         for name in ("local_frequencies", "position_frequencies", "direction_frequencies", "density_noise"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "mesh_residual", not (self.mesh_residual and self.parity), "False with parity, which lacks it")
+        check(self, "guided_samples", not (self.guided_samples and self.parity), "unset with parity, which lacks it")
         check(self, "shell_radius", 0 < self.shell_radius < 10, "a length in metres between 0 and 10")
+
+    @property
+    def sharp(self) -> bool:
+        """Whether training starts from the textured mesh itself."""
+        return self.mesh_residual and self.mesh_prior == "surface"
+
+    @property
+    def guided(self) -> bool:
+        """Whether samples are placed by the posed mesh."""
+        return self.sharp if self.guided_samples is None else self.guided_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,12 +211,15 @@ class ReportConfig:
     """Frames of each split, evenly spaced, that are scored; 0: none."""
     size: int = 512
     """Longer side of the scored pictures and of the film; smaller images are taken as they are."""
+    supersample: int = 2
+    """Rays a pixel, in each direction, of the scored pictures: of the radiance field and of the textured mesh alike."""
     film_frames: int = 48
     """Frames of the closing film, an orbit around the held-out motion; 0: no film."""
 
     def __post_init__(self) -> None:
         for name in ("frames", "film_frames"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
+        check(self, "supersample", self.supersample >= 1, "at least 1")
         check(self, "size", self.size >= 16, "at least 16")
 
 
@@ -224,6 +248,11 @@ class Experiment:
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+
+    @property
+    def texture_side(self) -> int | None:
+        """Side to which texture maps are shrunk where they are read; None: the NeRF wants them as stored."""
+        return None if self.nerf.sharp else self.data.texture_size
 
     def __post_init__(self) -> None:
         odd, expected = set("/\\ '\"()"), "a word without slashes, blanks, quotes or parentheses"

@@ -12,6 +12,15 @@ STAGES_0_1 = {"renderer": "nerf"}
 """Stages of 0.1 that have another name now. Their folders in a run were named alike."""
 
 
+SINCE_0_1 = {"nerf.mesh_prior": "soft", "data.pixel_jitter": False}
+"""Knobs that 0.1 did not have, and what it did."""
+
+
+def is_of_0_1(values: dict[str, Any]) -> bool:
+    """Whether na_ray 0.1 wrote this `experiment.json`."""
+    return values.get("version", 1) < VERSION
+
+
 def to_json(experiment: Experiment) -> dict[str, Any]:
     """The contents of `experiment.json`."""
     return {"version": VERSION} | to_dict(experiment)
@@ -30,8 +39,12 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     train, texture = dict(values["train"]), dict(values["texture"])
     train["global_batch"] = train.pop("frames_per_step")
     texture["global_batch"] = texture.pop("windows_per_step")
+    values["nerf"] = values.pop("renderer")
+    for knob, meaning in SINCE_0_1.items():
+        section, name = knob.split(".")
+        values[section] = {name: meaning} | values[section]
     stages = [STAGES_0_1.get(stage, stage) for stage in values["stages"]]
-    return values | {"train": train, "texture": texture, "stages": stages, "nerf": values.pop("renderer")}
+    return values | {"train": train, "texture": texture, "stages": stages}
 
 
 def upgraded_knob(name: str) -> str:

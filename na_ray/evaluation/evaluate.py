@@ -26,12 +26,7 @@ from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Lpips
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
 from na_ray.pictures.box import Box, mask_box
-from na_ray.render import background_of, mesh_view, render_view, texture_map
-
-
-def texture_of(actor: Actor, split: Split, frame: int) -> Float[Tensor, "3 h w"]:
-    """The frame's own texture map, as the encoder wants it. `frame` is a position in the split."""
-    return texture_map(actor, split.texture(frame))
+from na_ray.render import background_of, encode, mesh_view
 
 
 def target_image(
@@ -77,12 +72,14 @@ def evaluate(
     baseline: bool = True,
     textures: Textures | None = None,
     progress: Callable[[int, int], None] | None = None,
+    supersample: int = 2,
 ) -> Scores:
     """Render and score the frames (positions in the split) through the cameras (positions), each with every other.
 
     Texture maps are the frame's own unless `textures` are given. `resolution` (height, width), if it is smaller than
-    the images', is what they are area-averaged to. `baseline` scores the textured mesh, too. `progress` is called with
-    (pictures done, in all). Raises UserError or FileNotFoundError, one line, when there is nothing to compare with.
+    the images', is what they are area-averaged to. `baseline` scores the textured mesh, too; a pixel of either is the
+    mean of supersample x supersample rays. `progress` is called with (pictures done, in all). Raises UserError or
+    FileNotFoundError, one line, when there is nothing to compare with.
     """
     if not len(frames) or not len(cameras):
         raise UserError(f"{split}: {len(frames)} frames and {len(cameras)} cameras given: nothing to score")
@@ -93,7 +90,7 @@ def evaluate(
         raise UserError(f"{source.files.folder}: the cameras' images differ in size: give a resolution to score at")
     images: list[ImageScore] = []
     for i, frame in enumerate(frames):
-        scene = _Scene(actor, source.pose(frame), (textures or source).texture(frame), baseline)
+        scene = _Scene(actor, source.pose(frame), (textures or source).texture(frame), baseline, supersample)
         for j, (number, view) in enumerate(zip(cameras, views, strict=True)):
             images += judge.scores(frame, number, view, scene.seen(view), scene.posed)
             if progress:
@@ -105,6 +102,7 @@ def evaluate(
         cameras=[view.name for view in views],
         resolution=(views[0].height, views[0].width),
         background=background_of(actor),
+        rays_per_pixel=supersample**2,
         textures=textures.source if textures else "the split's own",
         crops={"whole": "the whole image", "box": f"bounding box of {judge.box_source}"},
         notes=judge.notes,
@@ -122,17 +120,16 @@ def _fit(camera: Camera, resolution: tuple[int, int] | None, parity: bool) -> Ca
 class _Scene:
     """An actor at one frame: posed and encoded once for all cameras."""
 
-    def __init__(self, actor: Actor, pose: Pose, texture: np.ndarray, baseline: bool) -> None:
-        self.actor, self.baseline, self.texture = actor, baseline, texture
-        self.posed = actor.nerf.body.pose(pose)
-        with torch.no_grad():
-            self.features = actor.nerf.encode(texture_map(actor, self.texture))
+    def __init__(self, actor: Actor, pose: Pose, texture: np.ndarray, baseline: bool, supersample: int) -> None:
+        self.actor, self.baseline, self.texture, self.supersample = actor, baseline, texture, supersample
+        self.frame = encode(actor, pose, texture)
+        self.posed = self.frame.posed
 
     def seen(self, camera: Camera) -> dict[Method, Tensor]:
         """Pictures (h, w, 3) in [0, 1] by each method."""
-        found: dict[Method, Tensor] = {"nerf": render_view(self.actor.nerf, self.posed, self.features, camera).color}
+        found: dict[Method, Tensor] = {"nerf": self.actor.nerf.picture(self.frame, camera, self.supersample).colors}
         if self.baseline:
-            found["mesh"] = mesh_view(self.actor, self.posed, self.texture, camera)
+            found["mesh"] = mesh_view(self.actor, self.posed, self.texture, camera, self.supersample)
         return found
 
 

@@ -48,6 +48,8 @@ class Scores:
     """(height, width) of the pictures that were compared, px."""
     background: tuple[float, float, float]
     """Color behind the actor, RGB in [0, 1]."""
+    rays_per_pixel: int
+    """Of every picture, whatever it was made by."""
     textures: str
     """Where the texture maps came from."""
     crops: dict[str, str]
@@ -72,7 +74,8 @@ class Scores:
         height, width = self.resolution
         lines = [
             f"{self.split}: {len(self.frames)} frames x {len(self.cameras)} cameras ({', '.join(self.cameras)}), "
-            f"{width}x{height} px, background {tuple(round(b, 3) for b in self.background)}",
+            f"{width}x{height} px, {self.rays_per_pixel} rays a pixel, "
+            f"background {tuple(round(b, 3) for b in self.background)}",
             " " * 16 + "".join(f"{crop:^28}" for crop in self.crops),
             " " * 16 + f"{'PSNR dB':>10}{'SSIM':>8}{'LPIPS':>8}  " * len(self.crops),
         ]

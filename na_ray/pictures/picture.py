@@ -12,8 +12,6 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from na_ray.capture.camera import Camera
-
 # Nine points of matplotlib's viridis (CC0), dark to bright: equal steps look equally far apart.
 _VIRIDIS = (0x440154, 0x472D7B, 0x3B528B, 0x2C728E, 0x21918C, 0x28AE80, 0x5EC962, 0xADDC30, 0xFDE725)
 
@@ -35,27 +33,8 @@ def depth_colors(
     return torch.where(transmittance[..., None] < 0.5, colors, torch.ones_like(colors))
 
 
-def normals_from_depth(depth: Float[Tensor, "h w"], camera: Camera) -> Float[Tensor, "h w 3"]:
-    """Normals in camera axes from the depths (m) along the rays, pointing away from the camera (parity, section 5).
-
-    n = unit(P[r-1, c] - P[r+1, c]) x unit(P[r, c+1] - P[r, c-1]), P the seen points; zero on the border of one pixel.
-    """
-    _, world = camera.rays(camera.pixel_grid())
-    rays = torch.as_tensor(world @ camera.T_world_camera[:3, :3], dtype=depth.dtype, device=depth.device)
-    points = depth[..., None] * rays.reshape(*depth.shape, 3)
-
-    def unit(vectors: Tensor) -> Tensor:
-        return vectors / (vectors.norm(dim=-1, keepdim=True) + 1e-8)
-
-    up = unit(points[:-2, 1:-1] - points[2:, 1:-1])
-    right = unit(points[1:-1, 2:] - points[1:-1, :-2])
-    normals = torch.zeros_like(points)
-    normals[1:-1, 1:-1] = torch.linalg.cross(up, right)
-    return normals
-
-
 def normal_colors(normals: Float[Tensor, "h w 3"], transmittance: Float[Tensor, "h w"]) -> Float[Tensor, "h w 3"]:
-    """Normals of `normals_from_depth` in the usual colors: red = right, green = up, blue = towards the viewer."""
+    """Normals of `Picture` in the usual colors: red = right, green = up, blue = towards the viewer."""
     flip = torch.tensor([-1.0, 1.0, 1.0], device=normals.device)
     colors = (normals.float() * flip / 2 + 0.5).clamp(0, 1)
     seen = (transmittance < 0.5) & (normals.abs().sum(-1) > 0)

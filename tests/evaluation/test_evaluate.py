@@ -11,11 +11,13 @@ from PIL import Image
 
 from na_ray import render
 from na_ray.body.body import Body
+from na_ray.body.rasterize import textured_mesh
+from na_ray.body.surface import Surface
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import Actor
 from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.evaluation import image_metrics
-from na_ray.evaluation.evaluate import body_box, evaluate, target_image, texture_of
+from na_ray.evaluation.evaluate import body_box, evaluate, target_image
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.pictures.box import Box
 
@@ -42,24 +44,28 @@ def no_weights(monkeypatch):
     monkeypatch.delenv("NA_RAY_WEIGHTS", raising=False)
 
 
-def pictures(actor, split, frame, camera):
-    """What evaluate should compare, made by hand: both methods."""
-    posed = actor.body.pose(split.pose(frame))
-    with torch.no_grad():
-        features = actor.nerf.encode(texture_of(actor, split, frame))
-    seen = render.render_view(actor.nerf, posed, features, camera).color
-    return {"nerf": seen, "mesh": render.mesh_view(actor, posed, split.texture(frame), camera)}
+def pictures(actor, split, frame, camera, supersample=2):
+    """What evaluate should compare, made by hand: both methods, with as many rays a pixel."""
+    posed, texture = actor.body.pose(split.pose(frame)), split.texture(frame)
+    seen = actor.nerf.picture(render.encode(actor, split.pose(frame), texture), camera, supersample).colors
+    surface = Surface(actor.body.faces, len(posed.vertices))
+    values = torch.from_numpy(np.array(texture)).float() / 255
+    return {"nerf": seen, "mesh": textured_mesh(posed, values, camera, surface, supersample)[0]}
 
 
-def test_every_score_is_that_of_its_pictures(actor, capture):
+@pytest.mark.parametrize("supersample", [1, 2, 3])
+def test_every_score_is_that_of_its_pictures_with_equal_rays(actor, capture, supersample):
     calls = []
-    scores = evaluate(actor, capture, "testing", [1, 3], [2, 0], progress=lambda *n: calls.append(n))
+    options = {"progress": lambda *n: calls.append(n), "supersample": supersample}
+    scores = evaluate(actor, capture, "testing", [1, 3], [2, 0], **options)
+    assert scores.rays_per_pixel == scores.to_json()["rays_per_pixel"] == supersample**2
+    assert f"64x48 px, {supersample**2} rays a pixel" in scores.table()
     assert calls == [(1, 4), (2, 4), (3, 4), (4, 4)] and len(scores.images) == 2 * 2 * 2 * 2
     split = capture.split("testing")
     for score in scores.images:
         camera = next(c for c in split.cameras if c.name == score.camera)
         target = target_image(split, score.frame, split.cameras.index(camera), camera)
-        shown = pictures(actor, split, score.frame, camera)[score.method]
+        shown = pictures(actor, split, score.frame, camera, supersample)[score.method]
         box = Box(0, 0, *SIZE)
         if score.crop == "box":
             box = body_box(actor.body.pose(split.pose(score.frame)), camera, 0.06)

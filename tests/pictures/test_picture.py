@@ -9,6 +9,7 @@ from PIL import Image
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.image import check_image
+from na_ray.models.avatar import normals_from_depth
 from na_ray.pictures import picture, png
 
 PARITY = Path(__file__).parents[1] / "data" / "parity" / "normals_from_depth.npz"
@@ -23,7 +24,7 @@ def test_normals_from_depth_are_the_originals():
     stored = np.load(PARITY)
     view = Camera("0001", stored["K"][:3, :3].astype(np.float64), np.eye(4), 64, 48)
     depth = torch.from_numpy(stored["depth"].astype(np.float64).reshape(64, 48))
-    normals = picture.normals_from_depth(depth, view).numpy().reshape(-1, 3)
+    normals = normals_from_depth(depth, view).numpy().reshape(-1, 3)
     np.testing.assert_allclose(normals, stored["normals"], atol=1e-5)
 
 
@@ -35,7 +36,7 @@ def test_normals_of_a_sphere_and_their_colors():
     inside = along**2 - (center @ center - radius**2)
     depth = np.where(inside > 0, along - np.sqrt(np.maximum(inside, 0)), 5.0)
     outward = (rays * depth[:, None] - center) / radius
-    normals = picture.normals_from_depth(torch.from_numpy(depth.reshape(48, 64)), view).reshape(-1, 3).numpy()
+    normals = normals_from_depth(torch.from_numpy(depth.reshape(48, 64)), view).reshape(-1, 3).numpy()
     middle = inside > 0.5
     assert middle.sum() > 300
     # Differences over two pixels, on unit tangents that meet at almost right angles.

@@ -18,7 +18,7 @@ def field_multiply_adds(cfg: NerfConfig) -> int:
     deformation = (h + features) * h + 3 * h if cfg.deformation else 0
     trunk = position * h + 3 * h * h + (position + h) * h + 3 * h * h
     density = h * (h // 2) + h // 2
-    color = (2 * h + features + direction) * h + 3 * h * h + 3 * h
+    color = (2 * h + features + direction + (3 if cfg.sharp else 0)) * h + 3 * h * h + 3 * h
     return surface + deformation + trunk + density + color
 
 

@@ -9,7 +9,8 @@ t texture features. H = `hidden`, C = channels of the texture encoder.
     sigma = w relu(W h)                         density, 1/m, before the ReLU of compositing
     c   = MLP_5([h, h_s, t, PE(d)])             RGB in [-1, 1], not clamped
 
-With `mesh_residual` sigma and c are added to the density and the texture of the posed mesh.
+With `mesh_residual` sigma and c are added to the density and the texture of the posed mesh (`mesh_prior`), and that
+texture's RGB is an input of c's MLP where the prior is `surface`.
 """
 
 import itertools
@@ -22,16 +23,11 @@ from torch import Tensor, nn
 
 from na_ray.config import NerfConfig
 from na_ray.models.nerf.encoding import PositionalEncoding
+from na_ray.models.nerf.mesh_prior import SHARP, SOFT
 from na_ray.models.nerf.texture_encoder import resize_matrix
 
 SKIP = 4
 """Layer of the shape MLP that sees the encoded position again."""
-SKIN = 0.005
-"""Distance from the mesh (m) over which `mesh_density` rises."""
-SOLID = 200.0
-"""Density inside the mesh (1/m) that `mesh_residual` starts from: a centimetre lets an eighth of the light through."""
-EMPTY = -5.0
-"""The same outside: below zero, so nothing, but little enough for hair and skirts to be learned."""
 
 
 def _kaiming(layer: nn.Linear) -> nn.Linear:
@@ -65,12 +61,6 @@ def _resize_sum(maps: list[Tensor], height: int, width: int) -> Tensor:
     rows = [resize_matrix(m.shape[0], height, m) for m in maps]
     wide = [torch.matmul(resize_matrix(m.shape[1], width, m), m) for m in maps]
     return (torch.cat(rows, dim=1) @ torch.cat(wide).flatten(1)).view(height, width, -1)
-
-
-def mesh_density(distance: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-    """Density (1/m, negative where empty) of the posed mesh itself, from the signed distance (m, + outside)."""
-    depth = (distance / SKIN).clamp(-1, 1)
-    return torch.where(depth < 0, -SOLID * depth, EMPTY * depth)
 
 
 class Deformation(nn.Module):
@@ -110,9 +100,11 @@ class RadianceField(nn.Module):
         self.density_hidden = nn.Linear(width, width // 2)
         self.density = nn.Linear(width // 2, 1)
         nn.init.constant_(self.density.bias, 0.5)
-        self.color_input = _kaiming(nn.Linear(2 * width + sum(channels) + self.direction_encoding.size(), width))
+        self.sharp, self.mesh_residual = config.sharp, config.mesh_residual
+        self.prior = SHARP if config.sharp else SOFT
+        seen = 2 * width + sum(channels) + self.direction_encoding.size() + (3 if self.sharp else 0)
+        self.color_input = _kaiming(nn.Linear(seen, width))
         self.color = _mlp(*[width] * 4, 3)
-        self.mesh_residual = config.mesh_residual
         if config.mesh_residual:  # the first picture is the textured mesh
             for parameter in (*self.density.parameters(), *self.color[-1].parameters()):
                 nn.init.zeros_(parameter)
@@ -120,7 +112,7 @@ class RadianceField(nn.Module):
     def project(self, latents: list[Tensor], texture: Float[Tensor, "3 i j"]) -> Float[Tensor, "h w d"]:
         """The texture's share of the first layers that see it, per texel: map of d = 2H (H without deformation).
 
-        With `mesh_residual` the texture's own RGB, in [-1, 1], follows in three more channels.
+        With the soft mesh prior the texture's own RGB, in [-1, 1], follows in three more channels.
         A linear layer commutes with interpolation: applied to the small latents before they are resized, it costs a
         sixth of what it costs per sample at full size, for the same numbers up to rounding.
         """
@@ -131,7 +123,7 @@ class RadianceField(nn.Module):
         parts = weight.split(self.channels, dim=1)
         first, *rest = (F.linear(latent[0].permute(1, 2, 0), part) for latent, part in zip(latents, parts, strict=True))
         projected = first + _resize_sum(rest, first.shape[0], first.shape[1])
-        if not self.mesh_residual:
+        if not self.mesh_residual or self.sharp:
             return projected
         rgb = F.interpolate(texture[None], projected.shape[:2], mode="area")[0] * 2 - 1
         return torch.cat([projected, rgb.permute(1, 2, 0).to(projected.dtype)], dim=2)
@@ -152,13 +144,19 @@ class RadianceField(nn.Module):
         position: Float[Tensor, "n 3"],
         directions: Float[Tensor, "n 3"],
         texture: Float[Tensor, "n d"],
+        rgb: Float[Tensor, "n 3"] | None = None,
     ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]:
         """Density (1/m, may be negative) and RGB (nominally in [-1, 1]) of n samples.
 
-        surface: (2u - 1, 2v - 1, signed distance in m); position: un-posed, m; texture: rows of the `project` map.
+        surface: (2u - 1, 2v - 1, signed distance in m); position: un-posed, m; texture: rows of the `project` map;
+        rgb: the stored texture map's, in [-1, 1], where the mesh prior is `surface`.
         """
         width = self.density_hidden.in_features
-        if self.mesh_residual:
+        inputs = [self.direction_encoding(directions)]
+        if self.sharp:
+            assert rgb is not None, "the surface prior starts from the texture's colors"
+            inputs.append(rgb)
+        elif self.mesh_residual:
             texture, rgb = texture[:, :-3], texture[:, -3:]
         surface_features = self.surface_features(surface)
         if self.deformation is not None:
@@ -166,11 +164,12 @@ class RadianceField(nn.Module):
             position = position + self.deformation(surface_features, for_position)
         shape = self.shape_features(position)
         sigma = self.density(F.relu(self.density_hidden(shape), inplace=True))
-        seen = torch.cat([shape, surface_features, self.direction_encoding(directions).to(shape.dtype)], dim=1)
+        seen = torch.cat([shape, surface_features, *(x.to(shape.dtype) for x in inputs)], dim=1)
         hidden = _linear(self.color_input, seen, texture, 2 * width, sum(self.channels))
         hidden = _relu_layers(self.color[:-1], F.relu(hidden, inplace=True))
         # Compositing sums over rays: never in half precision.
         sigma, color = sigma[:, 0].to(position.dtype), self.color[-1](hidden).to(position.dtype)
-        if self.mesh_residual:
-            sigma, color = sigma + mesh_density(surface[:, 2]), color + rgb.to(position.dtype)
+        if rgb is not None:
+            sigma = self.prior.density(surface[:, 2]) + self.prior.gain * sigma
+            color = color + rgb.to(position.dtype)
         return sigma, color

@@ -4,36 +4,30 @@ intervals -> samples -> closest surface -> un-pose -> texture features -> field 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from na_ray.body.body import Body, PosedBody
+from na_ray.body.body import Body, PosedBody, rotate
 from na_ray.body.intervals import Intervals, shell_intervals
-from na_ray.body.surface import Surface
+from na_ray.body.rasterize import sample_texture
+from na_ray.body.surface import SurfacePool
 from na_ray.body.triangles import project_to_faces
+from na_ray.capture.camera import Camera
 from na_ray.config import NerfConfig
+from na_ray.models.avatar import Picture
 from na_ray.models.nerf.canonical import surface_coordinates, unpose, vertex_transforms
 from na_ray.models.nerf.field import RadianceField
-from na_ray.models.nerf.sampling import Composite, composite, sample_along_rays
+from na_ray.models.nerf.frame import FittedBody, NerfFrame
+from na_ray.models.nerf.noise import Noise
+from na_ray.models.nerf.ray_picture import draw, near_pixels
+from na_ray.models.nerf.sampling import Composite, composite, sample_along_rays, sample_by_surface
 from na_ray.models.nerf.texture_encoder import TextureEncoder, lookup
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What training randomizes, for n rays of k boundaries and s = k + 1 samples. None: not randomized."""
-
-    jitter: Float[Tensor, "n k"] | None = None
-    """Where each boundary lies in its stratum, in (0, 1)."""
-    density: Float[Tensor, "n s"] | None = None
-    """Added to the density of each sample, 1/m."""
-
-    def of(self, rays: Int[Tensor, "m"]) -> "Noise":
-        """The noise of some of the rays."""
-        jitter = None if self.jitter is None else self.jitter[rays]
-        return Noise(jitter, None if self.density is None else self.density[rays])
 
 
 @dataclass(frozen=True)
@@ -61,15 +55,6 @@ class _Samples:
     position: Float[Tensor, "m 3"]
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """A pose, made ready for queries."""
-
-    posed: PosedBody
-    surface: Surface
-    transforms: Float[Tensor, "v 25"]
-
-
 class Nerf(nn.Module):
     """The pose- and texture-conditioned radiance field of one body (the parity page's `joint_nerf_coarse`).
 
@@ -80,60 +65,106 @@ class Nerf(nn.Module):
 
     background: Tensor
 
-    def __init__(self, config: NerfConfig, body: Body) -> None:
+    def __init__(self, config: NerfConfig, body: Body, texture_size: int | None = None) -> None:
+        """`texture_size`: side of the map that the encoder sees; larger ones are area-averaged down. None: any."""
         super().__init__()
-        self.config = config
+        self.config, self.texture_size = config, texture_size
         self.encoder = TextureEncoder(config.encoder_width)
         self.field = RadianceField(config, self.encoder.channels)
         self._body_fields = tuple(f.name for f in fields(Body))
         for name in self._body_fields:
             self.register_buffer(f"body_{name}", getattr(body, name), persistent=False)
         self.register_buffer("background", torch.tensor(config.background), persistent=False)
-        self._body, self._surface = body, _surface(body)
+        self._body = body
+        # Surfaces to fit, no frame's as long as they lie here.
+        self._surfaces = SurfacePool(body.vertices, body.faces)
 
     @property
     def body(self) -> Body:
         """The body on the NeRF's device and in its precision."""
-        if self._body.vertices is not self.body_vertices:
-            self._body = Body(**{name: self.get_buffer(f"body_{name}") for name in self._body_fields})
         return self._body
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Nerf":
+        """Move or convert the tensors, as `.to` does; the body is made of the new ones."""
+        super()._apply(fn, recurse)
+        self._body = Body(**{name: self.get_buffer(f"body_{name}") for name in self._body_fields})
+        self._surfaces = SurfacePool(self._body.vertices, self._body.faces)
+        return self
 
     def compile_field(self) -> None:
         """Compile the field with torch.compile (its first call takes a minute; names in the state dict stay)."""
         self.field.compile(dynamic=True)
 
-    def encode(self, texture: Float[Tensor, "3 h w"]) -> Float[Tensor, "i j d"]:
-        """Feature map of a texture map (RGB in [0, 1], first row at v = 1): `features` of `forward`, once per frame.
+    def encode(
+        self, posed: PosedBody, texture: Float[Tensor, "3 h w"], normals: Float[Tensor, "3 i j"] | None = None
+    ) -> NerfFrame:
+        """What is computed once a frame, of a texture map (RGB in [0, 1], first row at v = 1).
 
-        It holds the texture's share of the field's first layers at half the texture's size, so it belongs to the
-        weights of the moment.
+        Normal maps are not looked at. The features hold the texture's share of the field's first layers at half the
+        texture's size, so a frame belongs to the weights of the moment.
         """
-        return self.field.project(self.encoder(texture), texture)
+        small = self._shrunk(texture)
+        features = self.field.project(self.encoder(small), small)
+        return NerfFrame(self._fit(posed), features, texture if self.config.sharp else None)
+
+    def _shrunk(self, texture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 i j"]:
+        """The map as the encoder sees it."""
+        side = self.texture_size
+        if side is None or texture.shape[1:] == (side, side):
+            return texture
+        return F.interpolate(texture[None], (side, side), mode="area")[0]
+
+    @torch.no_grad()
+    def picture(self, frame: NerfFrame, camera: Camera, supersample: int = 1) -> Picture:
+        """A whole picture, each pixel the mean of supersample x supersample rays, without noise.
+
+        Only rays that can meet the shell are marched, in chunks of bounded memory.
+        """
+        config = self.config
+        if config.parity:  # the original's shell also lies behind the camera, where no picture shows it
+            pixels = np.arange(camera.height * camera.width)
+        else:
+            pixels = near_pixels(frame.posed, camera, config.shell_radius)
+
+        def march(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            seen = self.march(frame, origins, directions, Noise())
+            return seen.colors, seen.depths, seen.transmittance
+
+        return draw(march, camera, pixels, supersample, self.background, config.background_depth)
 
     def forward(
         self,
         posed: PosedBody,
-        texture: Float[Tensor, "3 h w"] | None,
+        texture: Float[Tensor, "3 h w"],
         origins: Float[Tensor, "n 3"],
         directions: Float[Tensor, "n 3"],
         noise: Noise | None = None,
         near: Float[Tensor, "n"] | None = None,
         far: Float[Tensor, "n"] | None = None,
-        features: Float[Tensor, "i j d"] | None = None,
         generator: torch.Generator | None = None,
     ) -> Rendering:
-        """Render n rays (world space, m, unit directions) of the body at a pose.
+        """`march` of a frame made for the occasion: what training calls, and DDP wraps."""
+        frame = self.encode(posed, texture)
+        return self.march(frame, origins, directions, noise, near, far, generator)
 
-        The texture map, or `features` that `encode` made of it. `near`, `far` (m): the intervals of the rays, when they
-        are known (near = far where a ray misses). Noise: as given; else, in training mode, as the configuration says,
-        drawn from `generator`. With gradients all rays are one batch, else they pass in chunks of bounded memory.
+    def march(
+        self,
+        frame: NerfFrame,
+        origins: Float[Tensor, "n 3"],
+        directions: Float[Tensor, "n 3"],
+        noise: Noise | None = None,
+        near: Float[Tensor, "n"] | None = None,
+        far: Float[Tensor, "n"] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Rendering:
+        """Render n rays (world space, m, unit directions) of a frame.
+
+        `near`, `far` (m): the intervals of the rays, when they are known (near = far where a ray misses). Noise: as
+        given; else, in training mode, as the configuration says, drawn from `generator`. With gradients all rays are
+        one batch, else they pass in chunks of bounded memory.
         """
-        if features is None:
-            assert texture is not None, "give a texture map or its features"
-            features = self.encode(texture)
-        scene = self._prepare(posed)
         if near is None or far is None:
-            near, far, hit = self.intervals(posed, origins, directions)
+            near, far, hit = self.intervals(frame.posed, origins, directions)
         else:
             hit = far > near
         if noise is None:
@@ -141,12 +172,13 @@ class Nerf(nn.Module):
         rays = hit.nonzero()[:, 0]
         parts = []
         for chunk in rays.split(self._rays_at_once(len(rays))):
-            depths, deltas = sample_along_rays(
-                near[chunk], far[chunk], self.config.samples_per_ray, noise.of(chunk).jitter
+            ends = near[chunk], far[chunk]
+            depths, deltas = self._sample(
+                frame.fitted, origins[chunk], directions[chunk], *ends, noise.of(chunk).jitter
             )
-            samples = self._locate(scene, origins[chunk], directions[chunk], depths)
-            seen = lookup(features, samples.uv)
-            sigma, colors = self._evaluate(samples, directions[chunk], seen, noise.of(chunk).density, depths)
+            samples = self._locate(frame.fitted, origins[chunk], directions[chunk], depths)
+            seen = self._look_up(frame, samples.uv)
+            sigma, colors = self._evaluate(samples, directions[chunk], *seen, noise.of(chunk).density, depths)
             parts.append(composite(sigma, colors, depths, deltas, self.background, self.config.background_depth))
         return self._spread(parts, rays, hit)
 
@@ -172,17 +204,40 @@ class Nerf(nn.Module):
             return max(1, num_rays)
         return max(1, self.config.samples_per_chunk // (self.config.samples_per_ray + 1))
 
-    def _prepare(self, posed: PosedBody) -> _Scene:
+    def _fit(self, posed: PosedBody) -> FittedBody:
         """What is computed once per pose."""
-        if self._surface.device != posed.vertices.device:
-            self._surface = _surface(posed.body)
-        self._surface.refit(posed.vertices)
         with _full_precision(posed.vertices):
-            return _Scene(posed, self._surface, vertex_transforms(posed))
+            return FittedBody(posed, self._surfaces.fitted(posed.vertices), vertex_transforms(posed))
+
+    def _sample(
+        self,
+        fitted: FittedBody,
+        origins: Float[Tensor, "n 3"],
+        directions: Float[Tensor, "n 3"],
+        near: Float[Tensor, "n"],
+        far: Float[Tensor, "n"],
+        jitter: Float[Tensor, "n k"] | None,
+    ) -> tuple[Float[Tensor, "n s"], Float[Tensor, "n s"]]:
+        """Depths (m) and deltas (m) of the samples of every ray."""
+        count = self.config.samples_per_ray
+        if not self.config.guided:
+            return sample_along_rays(near, far, count, jitter)
+        posed = fitted.posed
+        with torch.no_grad(), _full_precision(near):
+            local = posed.to_normalized(origins), rotate(directions, posed.rotation.T)
+            face, depth, _ = fitted.surface.intersect(*local)
+            return sample_by_surface(near, far, torch.where(face >= 0, depth, torch.inf), count, jitter)
+
+    def _look_up(
+        self, frame: NerfFrame, uv: Float[Tensor, "m 2"]
+    ) -> tuple[Float[Tensor, "m d"], Float[Tensor, "m 3"] | None]:
+        """The texture's features, and the RGB in [-1, 1] of the stored map where the field starts from it."""
+        rgb = None if frame.rgb is None else sample_texture(frame.rgb, uv) * 2 - 1
+        return lookup(frame.features, uv), rgb
 
     def _locate(
         self,
-        scene: _Scene,
+        scene: FittedBody,
         origins: Float[Tensor, "n 3"],
         directions: Float[Tensor, "n 3"],
         depths: Float[Tensor, "n s"],
@@ -206,12 +261,14 @@ class Nerf(nn.Module):
         samples: _Samples,
         directions: Float[Tensor, "n 3"],
         texture: Float[Tensor, "m d"],
+        rgb: Float[Tensor, "m 3"] | None,
         noise: Float[Tensor, "n s"] | None,
         depths: Float[Tensor, "n s"],
     ) -> tuple[Float[Tensor, "n s"], Float[Tensor, "n s 3"]]:
         """Density and color of every sample, zeros where the field is not evaluated."""
         num_rays, num_samples = depths.shape
-        inputs = (samples.surface, samples.position, directions[samples.index // num_samples], texture)
+        inputs = [samples.surface, samples.position, directions[samples.index // num_samples], texture]
+        inputs += [] if rgb is None else [rgb]
         # Chunks that fit the caches: 1.4x faster on a CPU than one batch of 65k samples.
         chunks = zip(*(x.split(self.config.samples_per_chunk) for x in inputs), strict=True)
         sigma, colors = (torch.cat(parts) for parts in zip(*(self.field(*chunk) for chunk in chunks), strict=True))
@@ -238,7 +295,3 @@ class Nerf(nn.Module):
 def _full_precision(like: Tensor) -> torch.autocast:
     """Geometry never runs in the half precision that the networks may use."""
     return torch.autocast(like.device.type, enabled=False)
-
-
-def _surface(body: Body) -> Surface:
-    return Surface(body.faces, len(body.vertices), body.vertices.device, rest=body.vertices)

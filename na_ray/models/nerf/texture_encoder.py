@@ -3,6 +3,7 @@
 The state dict has torchvision's names (`conv1`, `bn1`, `layer1.0.conv1`, ...), so ImageNet weights load by name.
 """
 
+import functools
 import logging
 
 import torch
@@ -76,10 +77,19 @@ class TextureEncoder(nn.Module):
 
 
 def resize_matrix(size: int, to: int, like: Tensor) -> Float[Tensor, "i k"]:
-    """Linear interpolation from `size` to `to` points with the end points aligned, as a matrix."""
-    position = torch.arange(to, dtype=like.dtype, device=like.device) * ((size - 1) / max(to - 1, 1))
-    nodes = torch.arange(size, dtype=like.dtype, device=like.device)
-    return (1 - (position[:, None] - nodes).abs()).clamp(min=0)
+    """Linear interpolation from `size` to `to` points with the end points aligned, as a matrix, made once a size.
+
+    In float32 at least, whatever `like` is: bfloat16 has eight bits, so that position 257 would become 256.
+    """
+    return _resize_matrix(size, to, torch.promote_types(like.dtype, torch.float32), like.device)
+
+
+@functools.lru_cache(maxsize=64)
+def _resize_matrix(size: int, to: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # kept: a training that comes later differentiates products with it
+        position = torch.arange(to, dtype=dtype, device=device) * ((size - 1) / max(to - 1, 1))
+        nodes = torch.arange(size, dtype=dtype, device=device)
+        return (1 - (position[:, None] - nodes).abs()).clamp(min=0)
 
 
 def feature_pyramid(latents: list[Tensor]) -> Float[Tensor, "c h w"]:

@@ -92,18 +92,20 @@ class LaplacianPyramid(nn.Module):
 
     def forward(self, image: Float[Tensor, "b 3 h w"], target: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
         """The distance of two pictures of one size, in any scale of colors; no gradient flows into `target`."""
-        # The pyramid is linear: that of the difference is the difference of the pyramids.
-        rest = image - target.detach()
-        parts = []
-        for _ in range(PYRAMID_LEVELS - 1):
-            if min(rest.shape[2:]) < 4:
-                break
-            padded = F.pad(rest, (2, 2, 2, 2), mode="reflect")
-            coarse = F.conv2d(padded, self.kernel, stride=2, groups=3)
-            size = (rest.shape[2], rest.shape[3])
-            parts.append((rest - F.interpolate(coarse, size, mode="bilinear")).abs().mean())
-            rest = coarse
-        return torch.stack([*parts, rest.abs().mean()]).sum()
+        # Never in half precision: its differences, and the places that it interpolates at, are rounded.
+        with torch.autocast(image.device.type, enabled=False):
+            # The pyramid is linear: that of the difference is the difference of the pyramids.
+            rest = image.to(self.kernel.dtype) - target.detach().to(self.kernel.dtype)
+            parts = []
+            for _ in range(PYRAMID_LEVELS - 1):
+                if min(rest.shape[2:]) < 4:
+                    break
+                padded = F.pad(rest, (2, 2, 2, 2), mode="reflect")
+                coarse = F.conv2d(padded, self.kernel, stride=2, groups=3)
+                size = (rest.shape[2], rest.shape[3])
+                parts.append((rest - F.interpolate(coarse, size, mode="bilinear")).abs().mean())
+                rest = coarse
+            return torch.stack([*parts, rest.abs().mean()]).sum()
 
 
 def load_perceptual(config: TextureConfig) -> tuple[nn.Module, str]:

@@ -16,7 +16,7 @@ import numpy as np
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import over_background, resample_area
+from na_ray.capture.image import over_background, resample_area, shrink_texture
 from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices, thin_out
 from na_ray.capture.rig import Pose, Rig
 from na_ray.config import Experiment, parse_indices
@@ -113,7 +113,7 @@ class FrameDataset:
         """Bytes of one row, for the bound on memory: the texture map dominates."""
         data = self.experiment.data
         height, width = self.split.texture(0).shape[:2]
-        side = data.texture_size
+        side = self.experiment.texture_side
         texture = 3 * (4 * side * side if side and side != height else height * width)  # resized maps are float32
         rays = math.ceil(SPARE_RAYS * data.rays_per_view) * data.views_per_frame * 9 * 4
         return texture + rays + 4096
@@ -173,13 +173,6 @@ def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: tuple[fl
     return colors
 
 
-def resize_texture(texture: np.ndarray, side: int | None) -> np.ndarray:
-    """Area-average a texture map (H, W, 3) uint8 down to (side, side, 3), float32 in 0..255 where that changes it."""
-    if side is None or texture.shape[:2] == (side, side):
-        return texture
-    return resample_area(texture, side, side)
-
-
 @functools.lru_cache(maxsize=65536)
 def _near(dataset: FrameDataset, frame: int, view: int) -> tuple[np.ndarray, int]:
     """The tiles of a view to draw from: the same in every epoch, and 2 KB, so they are kept."""
@@ -227,7 +220,9 @@ def decode_shard(dataset: FrameDataset, shard: Shard) -> Iterator[Row]:
         for view, camera, image in zip(shard.views, cameras, images, strict=True):
             rng = np.random.default_rng([dataset.experiment.train.seed, shard.epoch, frame, view])
             xy = draw_pixels(rng, *_near(dataset, frame, view), camera.height, camera.width, count)
-            rays.append((*camera.rays(xy.astype(np.float64)), pick(image, xy, camera, cfg.background)))
+            # Drawn after the pixels, which are the same with and without it.
+            within = rng.random(xy.shape) - 0.5 if data.pixel_jitter and not cfg.parity else 0.0
+            rays.append((*camera.rays(xy + within), pick(image, xy, camera, cfg.background)))
         origins, directions, colors = (np.stack(r).astype(np.float32) for r in zip(*rays, strict=True))
         yield {
             "frame": np.array(frame),
@@ -236,7 +231,7 @@ def decode_shard(dataset: FrameDataset, shard: Shard) -> Iterator[Row]:
             "rotation": pose.rotation,
             "translation": pose.translation.reshape(3),
             "joints": pose.joints,
-            "texture": resize_texture(texture, data.texture_size),
+            "texture": shrink_texture(texture, dataset.experiment.texture_side),
             "origins": origins,
             "directions": directions,
             "colors": colors,

@@ -17,7 +17,7 @@ from na_ray.capture.rig import Pose
 from na_ray.checkpoint import Actor, load_actor
 from na_ray.config.values import UserError
 from na_ray.pictures.picture import to_uint8
-from na_ray.render import render_view, texture_map
+from na_ray.render import encode
 
 
 class ActorModel(PythonModel):
@@ -51,10 +51,9 @@ def _render(actor: Actor, row: dict[Any, Any]) -> dict[str, np.ndarray]:
     pose = Pose(**{name: np.asarray(row[name], np.float32) for name in columns[:4]}, pose=None)
     K, T_world_camera = (np.asarray(row[name], np.float64) for name in ("K", "T_world_camera"))
     camera = Camera("requested", K, T_world_camera, int(row["height"]), int(row["width"]))
-    with torch.no_grad():
-        features = actor.nerf.encode(texture_map(actor, np.asarray(row["texture"], np.uint8)))
-    picture = render_view(actor.nerf, actor.nerf.body.pose(pose), features, camera)
-    return {"color": to_uint8(picture.color), "depth": picture.depth.cpu().numpy()}
+    frame = encode(actor, pose, np.asarray(row["texture"], np.uint8))
+    picture = actor.nerf.picture(frame, camera)
+    return {"color": to_uint8(picture.colors), "depth": picture.depth.cpu().numpy()}
 
 
 set_model(ActorModel())

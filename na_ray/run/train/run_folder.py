@@ -20,7 +20,7 @@ from typing import Any
 from na_ray.capture.storage import is_url
 from na_ray.checkpoint import Checkpoints, write_json
 from na_ray.config import Experiment, StageName, flatten, override
-from na_ray.config.files import from_json, to_json
+from na_ray.config.files import SINCE_0_1, from_json, to_json
 from na_ray.config.values import UserError
 from na_ray.run.data.sequences import num_windows
 from na_ray.run.train import disk
@@ -58,6 +58,7 @@ FREE = {
     "vid2vid.activation_checkpointing",
     "report.frames",
     "report.size",
+    "report.supersample",
     "report.film_frames",
 }
 
@@ -142,6 +143,7 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
         raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
     upgrade_run(root)
     started = from_json(json.loads(settled.read_text()))
+    experiment = override(experiment, _kept(started, experiment))
     if experiment.train.global_batch is None:
         experiment = override(experiment, {"train.global_batch": started.train.global_batch})
     if experiment.texture.global_batch is None:
@@ -153,6 +155,12 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
             f"{root} was started with other values ({'; '.join(changed)}): restore them or choose another --name"
         )
     return root, experiment
+
+
+def _kept(started: Experiment, asked: Experiment) -> dict[str, Any]:
+    """Knobs that a run of na_ray 0.1 did not have: it goes on with what they stand for there, unless told otherwise."""
+    before, now, default = flatten(started), flatten(asked), flatten(Experiment())
+    return {knob: before[knob] for knob in SINCE_0_1 if now[knob] == default[knob]}
 
 
 def begin(root: Path, experiment: Experiment) -> None:

@@ -117,12 +117,12 @@ def test_chunks_do_not_change_the_picture():
         np.testing.assert_allclose(picture, pictures[0], atol=1e-12)
 
 
-def test_features_and_intervals_may_be_given():
+def test_a_frame_and_intervals_may_be_given():
     nerf, (origins, directions) = make(), rays(8)
     posed = nerf.body.pose(bent())
     whole = nerf(posed, texture(), origins, directions)
     near, far, _ = nerf.intervals(posed, origins, directions)
-    parts = nerf(posed, None, origins, directions, near=near, far=far, features=nerf.encode(texture()))
+    parts = nerf.march(nerf.encode(posed, texture()), origins, directions, near=near, far=far)
     assert torch.equal(whole.colors, parts.colors)
 
 

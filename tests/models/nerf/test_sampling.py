@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import torch
 
-from na_ray.models.nerf.sampling import composite, sample_along_rays
+from na_ray.models.nerf.sampling import BACK, FRONT, composite, sample_along_rays, sample_by_surface
 
 
 def test_samples_are_mid_points_of_intervals_that_fill_the_ray():
@@ -58,3 +59,34 @@ def test_early_samples_hide_later_ones():
     seen = composite(torch.full((1, 2), 1e4), colors, torch.tensor([[1.0, 2.0]]), torch.ones(1, 2), torch.ones(3), 5.0)
     assert torch.allclose(seen.colors, colors[:, 0])
     assert torch.allclose(seen.depths, torch.ones(1))
+
+
+def bounds_of(depths, deltas):
+    """The boundaries that centers and deltas stand for, ends included."""
+    return torch.cat([depths - deltas / 2, (depths + deltas / 2)[:, -1:]], dim=1)
+
+
+@pytest.mark.parametrize("jittered", [False, True])
+def test_guided_samples_crowd_about_the_hit_and_cover_the_ray(jittered):
+    near, far, hit = torch.tensor(
+        [[1.0, 1.0, 1.0, 1.5], [1.4, 1.4, 1.4, 1.6], [1.2, torch.inf, 1.001, 1.9]], dtype=torch.float64
+    )
+    jitter = torch.rand(4, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) if jittered else None
+    depths, deltas = sample_by_surface(near, far, hit, 24, jitter)
+    bounds = bounds_of(depths, deltas)
+    assert depths.shape == (4, 25) and (deltas >= 0).all()
+    np.testing.assert_allclose(bounds[:, 0], near)
+    np.testing.assert_allclose(bounds[:, -1], far)
+    # The first ray: eight strata before its hit, the hit itself, seven behind it, eight over the whole.
+    inner = bounds[0, 1:-1].numpy()
+    within = inner[(inner >= 1.2 - FRONT) & (inner <= 1.2 + BACK)]
+    assert len(within) >= 16 and np.abs(within - 1.2).min() < 1e-12
+    for first, last, count in ((1.2 - FRONT, 1.2, 8), (1.2 + 1e-9, 1.2 + BACK, 7)):
+        for i in range(count):
+            low, high = first + (last - first) * i / count, first + (last - first) * (i + 1) / count
+            assert ((inner >= low) & (inner <= high)).any()
+    assert np.diff(bounds[0].numpy()).max() < 0.4 / 8 * 2
+    # A ray that meets no mesh keeps its uniform strata.
+    uniform = sample_along_rays(near, far, 24, jitter)
+    np.testing.assert_allclose(depths[1], uniform[0][1])
+    np.testing.assert_allclose(deltas[1], uniform[1][1])

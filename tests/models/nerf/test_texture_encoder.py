@@ -5,7 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from na_ray.models.nerf.texture_encoder import TextureEncoder, feature_pyramid, load_imagenet, lookup
+from na_ray.config import NerfConfig
+from na_ray.models.nerf.field import RadianceField
+from na_ray.models.nerf.texture_encoder import TextureEncoder, feature_pyramid, load_imagenet, lookup, resize_matrix
 from tests.models.naive import bilinear
 
 
@@ -91,3 +93,35 @@ def test_absent_and_unreadable_files_are_one_line(tmp_path):
     (tmp_path / "junk.pt").write_bytes(b"junk")
     with pytest.raises(ValueError, match=r"junk\.pt: cannot be read"):
         load_imagenet(TextureEncoder(4), str(tmp_path / "junk.pt"))
+
+
+def test_bfloat16_features_are_resized_to_the_right_place():
+    # A ramp resized is a ramp: the position itself, at any size.
+    for size, to in ((128, 512), (33, 257)):
+        matrix = resize_matrix(size, to, torch.zeros(1, dtype=torch.bfloat16))
+        ramp = torch.arange(size, dtype=torch.float64)
+        expected = torch.arange(to, dtype=torch.float64) * (size - 1) / (to - 1)
+        np.testing.assert_allclose(matrix.double() @ ramp, expected, atol=1e-3)
+        assert matrix.dtype == torch.float32
+        assert resize_matrix(size, to, torch.zeros(1, dtype=torch.bfloat16)) is matrix
+        assert resize_matrix(size, to, torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_a_matrix_made_in_inference_serves_training():
+    with torch.inference_mode():
+        resize_matrix(7, 19, torch.zeros(1))
+    features = torch.rand(7, 3, requires_grad=True)
+    (resize_matrix(7, 19, features) @ features).sum().backward()
+    assert features.grad is not None
+
+
+def test_the_projected_map_is_at_the_right_place_under_autocast():
+    torch.manual_seed(0)
+    field = RadianceField(NerfConfig(hidden=4, encoder_width=2), (2, 2, 4, 8))
+    # Stripes one texel wide: half a texel off, black is gray.
+    stripes = (torch.arange(256) % 2).float().expand(1, 2, 4, 256)
+    latents = [torch.zeros(1, 2, 8, 512), stripes.contiguous(), torch.zeros(1, 4, 2, 128), torch.zeros(1, 8, 1, 64)]
+    exact = field.project(latents, torch.zeros(3, 16, 1024))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = field.project(latents, torch.zeros(3, 16, 1024))
+    assert ((rough.float() - exact).abs().amax() / exact.abs().amax()).item() < 0.03

@@ -135,3 +135,14 @@ def test_the_substitute_is_said_and_absent_weights_are_one_line(tmp_path):
         assert "\n" not in str(error.value) and "pyramid" in str(error.value)
     with pytest.raises(ValueError, match="drop one"):
         load_perceptual(TextureConfig(perceptual="pyramid", vgg_weights="x.pth"))
+
+
+def test_the_pyramid_is_never_in_half_precision():
+    generator = torch.Generator().manual_seed(0)
+    image, target = (torch.rand(1, 3, 96, 80, generator=generator) for _ in range(2))
+    exact = LaplacianPyramid()(image, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = LaplacianPyramid()(image, target)
+    assert found.dtype == torch.float32 and torch.equal(found, exact)
+    half = LaplacianPyramid()(image.bfloat16(), target.bfloat16())
+    assert torch.equal(half, LaplacianPyramid()(image.bfloat16().float(), target.bfloat16().float()))

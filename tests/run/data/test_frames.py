@@ -62,7 +62,7 @@ def test_epochs_differ_and_a_seed_repeats_them(capture: Path) -> None:
 
 def test_a_row_shows_its_frame_and_view(capture: Path) -> None:
     split = Capture.open(str(capture)).split("training")
-    dataset = plan_of(capture, **{"data.views_per_frame": 2})
+    dataset = plan_of(capture, **{"data.views_per_frame": 2, "data.pixel_jitter": False})
     for (row,) in take(dataset, (0,), 1, 12):
         frame = int(row["frame"])
         assert np.array_equal(row["texture"], split.texture(frame))
@@ -140,3 +140,48 @@ def test_selections_that_do_not_exist_are_refused(capture: Path) -> None:
         plan_of(capture, **{"data.train_views": "0,7"})
     with pytest.raises(ValueError, match="one range"):
         plan_of(capture, **{"data.frames": "0,4"})
+
+
+def pixels_of(row: Row, dataset: FrameDataset, view: int) -> np.ndarray:
+    """(x, y) of each of a view's rays, from its direction."""
+    camera = dataset.split.cameras[int(row["views"][view])]
+    points = camera.center + row["directions"][view].astype(np.float64)
+    return camera.project(points)[0]
+
+
+def test_training_rays_go_through_uniform_points_of_their_pixels(capture: Path) -> None:
+    dataset, centered, original = (
+        plan_of(capture, **knobs, **{"data.rays_per_view": 400})
+        for knobs in ({}, {"data.pixel_jitter": False}, {"nerf.parity": True})
+    )
+    shard = dataset.shards(0)[0]
+    offsets = []
+    for row, still, parity in zip(dataset.decode(shard), centered.decode(shard), original.decode(shard), strict=True):
+        for view in range(len(row["views"])):
+            whole = pixels_of(still, dataset, view)
+            np.testing.assert_allclose(whole, whole.round(), atol=1e-4)
+            np.testing.assert_allclose(pixels_of(parity, dataset, view), whole, atol=1e-4)
+            offsets.append(pixels_of(row, dataset, view) - whole.round())
+        # The same pixels, and so the same colors.
+        assert np.array_equal(row["colors"], still["colors"])
+    values = np.concatenate(offsets)
+    assert np.abs(values).max() <= 0.5 + 1e-4 and len(values) > 500
+    # Uniform: mean 0, variance 1/12, x and y independent; four standard errors.
+    assert np.abs(values.mean(axis=0)).max() < 4 * np.sqrt(1 / 12 / len(values))
+    np.testing.assert_allclose(values.var(axis=0), 1 / 12, rtol=0.2)
+    assert abs(np.corrcoef(values.T)[0, 1]) < 4 / np.sqrt(len(values))
+    assert all(same(a, b) for a, b in zip(dataset.decode(shard), dataset.decode(shard), strict=True))
+
+
+def test_the_stored_map_reaches_a_field_that_starts_from_it(capture: Path) -> None:
+    small = {"data.texture_size": 16}
+    sizes = [
+        plan_of(capture, **small, **knobs).decode(plan_of(capture).shards(0)[0])[0]["texture"].shape[0]
+        for knobs in (
+            {},
+            {"nerf.mesh_residual": True, "nerf.mesh_prior": "soft"},
+            {"nerf.mesh_residual": True},
+        )
+    ]
+    stored = plan_of(capture).split.texture(0).shape[0]
+    assert sizes == [16, 16, stored] and stored > 16

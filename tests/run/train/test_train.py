@@ -23,7 +23,7 @@ from na_ray import checkpoint
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_actor
 from na_ray.config import Experiment, override, to_dict
-from na_ray.render import render_view, texture_map
+from na_ray.render import encode
 from na_ray.run.tracking.registry import resolve
 from na_ray.run.train.driver import train
 
@@ -63,8 +63,7 @@ def test_training_leaves_an_actor_scores_pictures_and_a_model(tiny: Experiment, 
 
     split = Capture.open(tiny.capture).split("testing")
     actor, pose, camera = load_actor(best), split.pose(1), split.cameras[0]
-    features = actor.nerf.encode(texture_map(actor, split.texture(1))).detach()
-    expected = render_view(actor.nerf, actor.body.pose(pose), features, camera).color
+    expected = actor.nerf.picture(encode(actor, pose, split.texture(1)), camera).colors
     model = mlflow.pyfunc.load_model("models:/tiny/1")
     arrays = {k: getattr(pose, k) for k in ("joints_RT", "rotation", "translation", "joints")}
     view = {"K": camera.K, "T_world_camera": camera.T_world_camera, "height": camera.height, "width": camera.width}

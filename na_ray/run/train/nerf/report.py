@@ -62,19 +62,19 @@ def score(actor: Actor, capture: Capture, predicted: Textures | None = None) -> 
     seen = parse_indices(data.train_views, len(training.cameras))
     held_out = [v for v in range(len(training.cameras)) if v not in seen]
     small = training.cameras[0].fitted(report.size)
-    size = (small.height, small.width)
+    size, rays = (small.height, small.width), report.supersample
     found = {}
     if held_out:
         frames = _spaced(training.num_frames, report.frames)
-        found["cameras"] = evaluate(actor, capture, data.train_split, frames, held_out, size)
+        found["cameras"] = evaluate(actor, capture, data.train_split, frames, held_out, size, supersample=rays)
     if data.test_split in capture.splits:
         testing = capture.split(data.test_split)
         frames, cameras = _spaced(testing.num_frames, report.frames), range(len(testing.cameras))
         if testing.has_textures:
-            found["motion"] = evaluate(actor, capture, data.test_split, frames, cameras, size)
+            found["motion"] = evaluate(actor, capture, data.test_split, frames, cameras, size, supersample=rays)
         if predicted is not None:
             found["motion_predicted"] = evaluate(
-                actor, capture, data.test_split, frames, cameras, size, textures=predicted
+                actor, capture, data.test_split, frames, cameras, size, textures=predicted, supersample=rays
             )
     return found
 
@@ -109,4 +109,6 @@ def film(actor: Actor, capture: Capture, out: Path, predicted: Textures | None =
     path = orbit(split.cameras[0].fitted(report.size), center, count, up=up_of(split.cameras))
     motion = Motion(split, frames, predicted)
     views: tuple[View, ...] = ("color", "mesh", "depth", "normals")
-    return render_sequence(actor, motion, path, out, views, side_by_side=True, overwrite=True)[-1]
+    return render_sequence(
+        actor, motion, path, out, views, side_by_side=True, overwrite=True, supersample=report.supersample
+    )[-1]

@@ -25,7 +25,7 @@ def build(experiment: Experiment, dataset: FrameDataset, device: torch.device) -
     """A fresh nerf for the capture's body; the same weights on every worker."""
     torch.manual_seed(experiment.train.seed)
     body = Body.from_rig(dataset.rig).to(device=device)
-    nerf = Nerf(experiment.nerf, body).to(device)
+    nerf = Nerf(experiment.nerf, body, experiment.data.texture_size).to(device)
     if experiment.nerf.encoder_weights:  # else random: the preflight says so
         load_imagenet(nerf.encoder, experiment.nerf.encoder_weights)
     return nerf, body

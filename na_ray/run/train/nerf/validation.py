@@ -1,17 +1,16 @@
 """Look at the actor during training: render the validation views of a few frames, score them, keep the pictures."""
 
 import numpy as np
-import torch
 import torch.distributed
 
 from na_ray.capture.dataset import Split
 from na_ray.checkpoint import Actor
 from na_ray.config import parse_indices
-from na_ray.evaluation.evaluate import target_image, texture_of
+from na_ray.evaluation.evaluate import target_image
 from na_ray.evaluation.image_metrics import psnr, ssim
 from na_ray.pictures.picture import sheet, to_uint8
 from na_ray.pictures.png import write_png
-from na_ray.render import background_of, render_view
+from na_ray.render import background_of, encode
 from na_ray.run.train.run_folder import RunFolder
 
 
@@ -30,13 +29,11 @@ def validate(actor: Actor, split: Split, step: int, run: RunFolder, rank: int, w
     actor.nerf.eval()
     scores = []
     for frame in frames.tolist()[rank::world]:
-        posed = actor.body.pose(split.pose(frame))
-        with torch.no_grad():
-            features = actor.nerf.encode(texture_of(actor, split, frame))
+        encoded = encode(actor, split.pose(frame), split.texture(frame))
         for view in views:
             camera = split.cameras[view].fitted(config.train.validation_size)
             target = target_image(split, frame, view, camera, background_of(actor))
-            color = render_view(actor.nerf, posed, features, camera).color.cpu()
+            color = actor.nerf.picture(encoded, camera, config.report.supersample).colors.cpu()
             scores.append((psnr(color, target), ssim(color, target)))
             pair = sheet([to_uint8(target), to_uint8(color)], columns=2)
             write_png(folder / f"frame_{frame:06d}_view_{view:03d}.png", pair)
