@@ -1,8 +1,11 @@
 # Every command a developer needs. Each makes its own environment first, in $(VENV), when there is none or the pins changed.
 PYTHON ?= python3
 VENV ?= .venv
-# Processes that share the tests (pytest-xdist); 0: one after the other, in pytest's own process.
-JOBS ?= 0
+# Processes that share the tests (pytest-xdist), each with its own Ray; 0: one after the other, in pytest's own process.
+# Two are faster on two cores already: a test of Ray waits for most of its time.
+JOBS ?= $(if $(filter 0 1,$(shell nproc 2>/dev/null || echo 1)),0,2)
+# Where `make test-cuda` computes; cpu: to try it.
+DEVICE ?= cuda
 # Options of the demo, the tests, the benchmarks or the docs: make test ARGS="tests/test_config.py -x"
 ARGS ?=
 
@@ -13,13 +16,14 @@ DEMO := experiments/demo.py
 BENCHMARKS := $(filter-out benchmarks/parity% benchmarks/faults%,$(wildcard benchmarks/*.py))
 SOURCES := na_ray $(wildcard tests experiments benchmarks docs)
 
-.PHONY: help demo test test-cluster lint format bench docs clean
+.PHONY: help demo test test-cuda test-cluster lint format bench docs clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    an actor made from nothing, trained, filmed and scored: minutes on two cores"
 	@echo "make test    lint, types and tests: what CI runs"
 	@echo "make test-cluster  clusters made of this machine: ray up, ray submit, lost nodes; ten minutes, as root"
+	@echo "make test-cuda   every kernel and a training step of each stage on a GPU, in the Python that is there: no venv"
 	@echo "make lint    lint and types alone"
 	@echo "make format  rewrite the sources in the house style"
 	@echo "make bench   speed and memory, as ratios to what this machine can do"
@@ -43,7 +47,11 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	$(if $(filter-out 0,$(JOBS)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile) $(ARGS)
+	$(if $(filter-out 0,$(JOBS)),OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(filter-out 0,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder) $(ARGS)
+
+# In $(PYTHON) as it is, with torch, numpy, warp and pure-Python packages: machines with a GPU bring their own torch.
+test-cuda:
+	$(PYTHON) tests/cuda/run.py --device $(DEVICE) $(ARGS)
 
 # It says what is missing: openssh-server and rsync, as a rule.
 test-cluster: $(STAMP)

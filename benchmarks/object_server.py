@@ -108,7 +108,7 @@ class ObjectServer:
         self.endpoint = f"http://127.0.0.1:{port}"
         command = [sys.executable, __file__, "--port", str(port)]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for _ in range(600):
+        for _ in range(6000):
             try:
                 self._post("/_reset")
                 return
@@ -121,7 +121,7 @@ class ObjectServer:
 
     def _post(self, path: str, body: bytes = b"") -> bytes:
         request = urllib.request.Request(self.endpoint + path, body, {"Content-Type": "text/plain"}, method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return bytes(answer.read())
 
     def reset(self) -> None:

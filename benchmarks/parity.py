@@ -19,13 +19,14 @@ import torch
 from parity_fixture import Fixture, Table
 from parity_steps import learning_rates, train_steps
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from na_ray.body.body import PosedBody
 from na_ray.body.triangles import project_to_faces
 from na_ray.models.nerf.canonical import unpose, vertex_transforms
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.models.nerf.sampling import sample_along_rays
-from na_ray.models.nerf.texture_encoder import feature_pyramid, lookup
+from na_ray.models.nerf.texture_encoder import lookup
 
 
 def posenc(fixture: Fixture, table: Table) -> None:
@@ -47,6 +48,13 @@ def big_texture(fixture: Fixture) -> Tensor:
     y, x = np.mgrid[:512, :512]
     channels = [((7 * y + 13 * x) % 251) / 250, ((y * y + 3 * x) % 239) / 238, ((x * y // 16) % 227) / 226]
     return fixture.tensor(np.stack(channels).astype(np.float32))
+
+
+def feature_pyramid(latents: list[Tensor]) -> Tensor:
+    """The original's feature map (c, h, w): all latents at the size of the first, one after the other."""
+    size = (latents[0].shape[2], latents[0].shape[3])
+    resized = [interpolate(latent, size, mode="bilinear", align_corners=True) for latent in latents[1:]]
+    return torch.cat([latents[0], *resized], dim=1)[0]
 
 
 def texture_encoder(fixture: Fixture, table: Table) -> None:

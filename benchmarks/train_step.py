@@ -13,12 +13,10 @@ import argparse
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
-import trimesh
+from icosphere import sphere
 
 from na_ray.body.body import Body
-from na_ray.capture.rig import Pose, Rig
 from na_ray.config import DataConfig, NerfConfig, OptimConfig
 from na_ray.models import losses, optim
 from na_ray.models.nerf.cost import encoder_multiply_adds, field_multiply_adds, step_multiply_adds
@@ -30,18 +28,6 @@ SIZES = {
     "full": (NerfConfig(skip_empty=False), 1024, 512),
 }
 """Nerf, rays, side of the texture map."""
-
-
-def sphere() -> tuple[Rig, Pose]:
-    """An icosphere of 0.5 m with one joint and a cylindrical atlas, and its rest pose 3 m in front of the origin."""
-    mesh = trimesh.creation.icosphere(4, 0.5)
-    vertices = mesh.vertices.astype(np.float32)
-    angle = np.arctan2(vertices[:, 1], vertices[:, 0]) / (2 * np.pi) + 0.5
-    uv = np.stack([angle, vertices[:, 2] + 0.5], axis=1).astype(np.float32)
-    identity, faces = np.eye(4, dtype=np.float32)[None], mesh.faces.astype(np.int64)
-    rig = Rig(vertices, faces, uv, faces, np.ones((len(vertices), 1), np.float32), identity)
-    translation = np.array([0, 0, 3], np.float32)
-    return rig, Pose(identity, np.eye(3, dtype=np.float32), translation, translation[None], None)
 
 
 def one_step(config: NerfConfig, rays: int, side: int, precision: str, device: str) -> Callable[[], None]:

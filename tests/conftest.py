@@ -1,6 +1,8 @@
 """What all tests share: the environment of Ray and MLflow, and one small Ray cluster for those that ask for it."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -12,6 +14,8 @@ os.environ |= {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Ray's workers are polite by default (15): beside two busy programs they hardly run at all.
+    "RAY_worker_niceness": "0",
     # Threads that wait by spinning take the cores that Ray's workers need.
     "OMP_WAIT_POLICY": "passive",
 }
@@ -22,14 +26,20 @@ def ray_cluster() -> Iterator[None]:
     """A Ray cluster of this machine with four logical CPUs: starting one takes seconds, so tests share it.
 
     Four, whatever the machine has, since two workers and a Ray Data operator on two CPUs wait for each other for ever.
-    Ray Tune needs the dashboard, which is therefore left on.
+    Ray Tune needs the dashboard, which is therefore left on. Each of several test processes has a cluster of its own;
+    RAY_ADDRESS leads the programs that its tests start to it, where `auto` would take any.
     """
     import ray
     from ray.data import DataContext
 
-    ray.init(address="local", num_cpus=4, object_store_memory=512 * 2**20, logging_level="error", log_to_driver=False)
+    folder = tempfile.mkdtemp(prefix="ray")  # paths of sockets must be short
+    options = {"logging_level": "error", "log_to_driver": False, "_temp_dir": folder}
+    ray.init(address="local", num_cpus=4, object_store_memory=512 * 2**20, **options)
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     yield
+    del os.environ["RAY_ADDRESS"]
     ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)

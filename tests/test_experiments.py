@@ -22,7 +22,7 @@ def value(name: str) -> Experiment:
 
 def run(name: str, *arguments: str, cwd: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, str(FOLDER / f"{name}.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=500)
 
 
 def test_the_recipe_holds_the_paper_s_values() -> None:

@@ -73,6 +73,11 @@ class Body:
         """The face across the edges AB, AC and BC of each face; the face itself where the mesh ends."""
         return edge_neighbors(self.faces)
 
+    @cached_property
+    def corners(self) -> "Corners":
+        """The corners of the faces, sorted by vertex."""
+        return corners_by_vertex(self.faces, len(self.vertices))
+
     def pose(self, pose: Pose) -> "PosedBody":
         """Skin the template: each vertex is moved by the blend of its joints' transforms (parity 3.1)."""
 
@@ -120,7 +125,7 @@ class PosedBody:
     @cached_property
     def pseudo_normals(self) -> Float[Tensor, "f 7 3"]:
         """Normals that tell inside from outside at any closest point, in normalized space (see `pseudo_normals`)."""
-        return pseudo_normals(self.vertices, self.body.faces, self.body.neighbors)
+        return pseudo_normals(self.vertices, self.body.faces, self.body.neighbors, self.body.corners)
 
     def to_world(self, points: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
         """Normalized points in world space."""
@@ -130,13 +135,10 @@ class PosedBody:
         """World points in normalized space."""
         return rotate(points - self.translation, self.rotation.T)
 
-    def rotate_to_normalized(self, directions: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
-        """World directions in normalized space."""
-        return rotate(directions, self.rotation.T)
-
     def vertex_normals(self, world: bool = True) -> Float[Tensor, "v 3"]:
         """Unit normals of the posed vertices: the area-weighted mean of their faces' normals."""
-        return vertex_normals(self.world_vertices if world else self.vertices, self.body.faces)
+        vertices = self.world_vertices if world else self.vertices
+        return vertex_normals(vertices, self.body.faces, self.body.corners)
 
     def to(self, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> "PosedBody":
         """The same posed body in another precision or on another device."""
@@ -167,12 +169,37 @@ def face_normals(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> F
     return torch.linalg.cross(b - a, c - a)
 
 
-def vertex_normals(vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"]) -> Float[Tensor, "v 3"]:
-    """Unit vertex normals: the normalized sum of the un-normalized face normals around a vertex."""
-    normals = face_normals(vertices, faces)
-    total = torch.zeros_like(vertices)
-    for corner in faces.T:
-        total.index_add_(0, corner, normals)
+@dataclass(frozen=True, eq=False)
+class Corners:
+    """The corners of a mesh's faces, sorted by vertex. Corner k of face i has the number k * f + i."""
+
+    numbers: Int[Tensor, "c"]
+    """The corners at vertex 0, those at vertex 1, ..., each vertex's in ascending order."""
+    starts: Int[Tensor, "v"]
+    """Where each vertex's begin."""
+
+
+def corners_by_vertex(faces: Int[Tensor, "f 3"], num_vertices: int) -> Corners:
+    """Sort the corners of faces by vertex."""
+    vertex, numbers = faces.T.reshape(-1).sort(stable=True)
+    return Corners(numbers, torch.searchsorted(vertex, torch.arange(num_vertices, device=faces.device)))
+
+
+def _summed(rows: Float[Tensor, "n c"], chosen: Int[Tensor, "m"], starts: Int[Tensor, "v"]) -> Float[Tensor, "v c"]:
+    """Sums of the chosen rows of each vertex, in their order: `index_add_` adds in any order on CUDA, so that the last
+    bits differ from run to run, and with them the marks of what is drawn."""
+    return torch.nn.functional.embedding_bag(chosen, rows, starts, mode="sum")
+
+
+def vertex_normals(
+    vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], corners: Corners | None = None
+) -> Float[Tensor, "v 3"]:
+    """Unit vertex normals: the normalized sum of the un-normalized face normals around a vertex.
+
+    `corners`: of the faces, where they are known. The same to the bit from run to run, also on CUDA.
+    """
+    corners = corners or corners_by_vertex(faces, len(vertices))
+    total = _summed(face_normals(vertices, faces), corners.numbers % len(faces), corners.starts)
     return torch.nn.functional.normalize(total, dim=1)
 
 
@@ -190,20 +217,23 @@ def edge_neighbors(faces: Int[Tensor, "f 3"]) -> Int[Tensor, "f 3"]:
 
 
 def pseudo_normals(
-    vertices: Float[Tensor, "v 3"], faces: Int[Tensor, "f 3"], neighbors: Int[Tensor, "f 3"]
+    vertices: Float[Tensor, "v 3"],
+    faces: Int[Tensor, "f 3"],
+    neighbors: Int[Tensor, "f 3"],
+    corners: Corners | None = None,
 ) -> Float[Tensor, "f 7 3"]:
     """Angle-weighted pseudo-normals of each face's features (Baerentzen and Aanaes, 2005).
 
     The order is inside, edge AB, AC, BC, corner A, B, C. The offset from the closest point of a watertight mesh has a
     positive product with the pseudo-normal of the feature that it lies on exactly when it is outside; a face's own
-    normal lacks that property on edges and corners. Lengths are arbitrary.
+    normal lacks that property on edges and corners. Lengths are arbitrary. `corners` as in `vertex_normals`.
     """
     flat = torch.nn.functional.normalize(face_normals(vertices, faces), dim=1)
-    corners = vertices[faces]
-    total = torch.zeros_like(vertices)
+    ends, weighted = vertices[faces], []
     for k in range(3):
-        one = torch.nn.functional.normalize(corners[:, (k + 1) % 3] - corners[:, k], dim=1)
-        two = torch.nn.functional.normalize(corners[:, (k + 2) % 3] - corners[:, k], dim=1)
-        angle = (one * two).sum(1).clamp(-1, 1).acos()
-        total.index_add_(0, faces[:, k], angle[:, None] * flat)
+        one = torch.nn.functional.normalize(ends[:, (k + 1) % 3] - ends[:, k], dim=1)
+        two = torch.nn.functional.normalize(ends[:, (k + 2) % 3] - ends[:, k], dim=1)
+        weighted.append((one * two).sum(1).clamp(-1, 1).acos()[:, None] * flat)
+    corners = corners or corners_by_vertex(faces, len(vertices))
+    total = _summed(torch.cat(weighted), corners.numbers, corners.starts)
     return torch.cat([flat[:, None], flat[:, None] + flat[neighbors], total[faces]], dim=1)

@@ -1,4 +1,4 @@
-"""Pictures of the posed mesh by ray hits: textured, or shaded to look at its shape."""
+"""Pictures of the posed and textured mesh by ray hits."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import grid_sample, normalize
+from torch.nn.functional import grid_sample
 
 from na_ray.body.body import PosedBody
 from na_ray.body.surface import Surface
@@ -78,17 +78,6 @@ def textured_mesh(
     hits = cast(posed, camera, surface, supersample)
     uv = (hits.barycentrics[:, :, None] * posed.body.face_uv[hits.face]).sum(1)
     return _resolve(hits, sample_texture(chw.to(uv), uv), camera, supersample, background)
-
-
-def shaded_mesh(
-    posed: PosedBody, camera: Camera, surface: Surface, supersample: int = 2, background: float = 1.0
-) -> View:
-    """The posed body in gray, lit from the camera: its shape to look at. Returns what `textured_mesh` does."""
-    hits = cast(posed, camera, surface, supersample)
-    corners = posed.vertex_normals()[posed.body.faces[hits.face]]
-    normals = normalize((hits.barycentrics[:, :, None] * corners).sum(1), dim=1)
-    light = (normals * hits.direction).sum(1).abs()
-    return _resolve(hits, (0.15 + 0.75 * light)[:, None].expand(-1, 3), camera, supersample, background)
 
 
 def sample_texture(texture: Float[Tensor, "3 h w"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:

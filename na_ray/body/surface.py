@@ -15,12 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from na_ray.body import kernels
-from na_ray.body.body import PosedBody
 from na_ray.body.intervals import shell_intervals
 from na_ray.body.triangles import Closest, meet_faces, project_to_faces
 from na_ray.config.values import UserError
 
-__all__ = ["Closest", "Surface", "closest_surface", "meet_faces", "project_to_faces", "shell_intervals"]
+__all__ = ["Closest", "Surface", "meet_faces", "project_to_faces", "shell_intervals"]
 
 
 class Surface:
@@ -142,17 +141,3 @@ class SurfacePool:
         lent = surface.lend()
         weakref.finalize(lent, self._idle.append, surface).atexit = False
         return lent
-
-
-def closest_surface(
-    posed: PosedBody,
-    surface: Surface,
-    points_normalized: Float[Tensor, "n 3"],
-    max_distance: float = math.inf,
-    parity: bool = False,
-) -> Closest:
-    """Closest points of the posed body, in normalized space; beyond `max_distance` (m) the face is -1."""
-    surface.refit(posed.vertices)
-    faces = surface.closest(points_normalized, max_distance, parity)
-    normals = None if parity else posed.pseudo_normals
-    return project_to_faces(points_normalized, posed.vertices, posed.body.faces, faces, parity, normals)

@@ -66,11 +66,6 @@ class Camera:
         K[:2, 2] = (self.K[:2, 2] + shift) * scale - shift
         return Camera(self.name, K, self.T_world_camera, height, width)
 
-    def fit(self, side: int, parity: bool = False) -> "Camera":
-        """The same camera for a picture whose longer side is at most `side`, its proportions kept."""
-        scale = min(1.0, side / max(self.height, self.width))
-        return self.resized(max(1, round(self.height * scale)), max(1, round(self.width * scale)), parity)
-
     def fitted(self, size: int) -> "Camera":
         """The same camera with its image shrunk, if need be, so that the longer side has `size` pixels."""
         scale = min(1.0, size / max(self.height, self.width))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body, PosedBody
-from na_ray.body.rasterize import sample_texture, shaded_mesh, textured_mesh
+from na_ray.body.rasterize import View, sample_texture, textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.body.unwrap import back_project, unwrap
 from na_ray.capture.camera import Camera
@@ -120,9 +120,14 @@ def test_a_texture_is_drawn_upright() -> None:
     assert torch.equal(color, again)
 
 
+def gray(posed: PosedBody, view: Camera, supersample: int = 2) -> View:
+    surface = Surface(posed.body.faces, len(posed.vertices))
+    return textured_mesh(posed, torch.full((3, 1, 1), 0.5), view, surface, supersample)
+
+
 def test_a_sphere_covers_the_disk_that_perspective_gives_it() -> None:
     posed, view = at_rest(sphere(4)), camera(0, 0, 2.0)
-    _, depth, coverage = shaded_mesh(posed, view, Surface(posed.body.faces, len(posed.vertices)), supersample=4)
+    _, depth, coverage = gray(posed, view, supersample=4)
     radius = 96 * 0.5 / np.sqrt(2.0**2 - 0.5**2)
     assert coverage.sum().item() == pytest.approx(np.pi * radius**2, rel=0.01)
     assert depth[31:33, 31:33].mean().item() == pytest.approx(1.5, abs=1e-3)
@@ -130,7 +135,7 @@ def test_a_sphere_covers_the_disk_that_perspective_gives_it() -> None:
 
 def test_a_body_around_the_camera_is_drawn() -> None:
     posed = at_rest(sphere())
-    _, depth, coverage = shaded_mesh(posed, camera(0, 0, 0), Surface(posed.body.faces, len(posed.vertices)))
+    _, depth, coverage = gray(posed, camera(0, 0, 0))
     assert (coverage == 1).all()
     assert torch.allclose(depth, torch.tensor(0.5), atol=0.01)
 

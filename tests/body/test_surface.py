@@ -8,7 +8,7 @@ import torch
 from body_fixtures import arrays, at_rest, closest_by_trial, near_surface, parity_body, parity_pose, rigid, sphere
 
 from na_ray.body.body import PosedBody
-from na_ray.body.surface import Closest, Surface, closest_surface, project_to_faces
+from na_ray.body.surface import Closest, Surface, project_to_faces
 
 # float32 barycentrics of millimetre faces (group 1, and their neighbors in the other groups) have a looser bound.
 F64 = dict(sq_dist=1e-10, bary=1e-6, uv=1e-7, closest_point=1e-8, skin_weights=1e-7, local_coords=1e-5)
@@ -16,7 +16,14 @@ F32 = dict(sq_dist=1e-6, bary=5e-3, uv=2e-5, closest_point=5e-6, skin_weights=2e
 
 
 def ask(posed: PosedBody, points: torch.Tensor, **options: float) -> Closest:
-    return closest_surface(posed, Surface(posed.body.faces, len(posed.vertices)), points, **options)
+    """Closest points of the posed body, as the NeRF asks for them."""
+    surface = Surface(posed.body.faces, len(posed.vertices), posed.vertices.device)
+    surface.refit(posed.vertices)
+    parity = bool(options.get("parity"))
+    normals = None if parity else posed.pseudo_normals
+    return project_to_faces(
+        points, posed.vertices, posed.body.faces, surface.closest(points, **options), parity, normals
+    )
 
 
 @pytest.mark.parametrize(("dtype", "tolerances"), [(torch.float64, F64), (torch.float32, F32)])
@@ -176,8 +183,7 @@ def test_cuda_gives_what_the_cpu_gives() -> None:
     points = near_surface(posed, 5000, 0.03, torch.float32)
     expected = ask(posed, points)
     there = posed.to(device="cuda")
-    surface = Surface(there.body.faces, len(there.vertices), "cuda")
-    found = closest_surface(there, surface, points.cuda())
+    found = ask(there, points.cuda())
     assert torch.allclose(found.sq_distance.cpu().sqrt(), expected.sq_distance.sqrt(), atol=1e-6)
     assert (found.sign.cpu() == expected.sign).float().mean() > 0.999
 

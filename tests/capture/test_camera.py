@@ -55,9 +55,9 @@ def test_resizing_keeps_what_a_block_of_pixels_sees() -> None:
     )
 
 
-def test_fit_bounds_the_longer_side_and_never_enlarges() -> None:
-    assert (camera().fit(32).height, camera().fit(32).width) == (24, 32)
-    assert (camera().fit(500).height, camera().fit(500).width) == (48, 64)
+def test_fitted_bounds_the_longer_side_and_never_enlarges() -> None:
+    assert (camera().fitted(32).height, camera().fitted(32).width) == (24, 32)
+    assert (camera().fitted(500).height, camera().fitted(500).width) == (48, 64)
 
 
 def test_the_pixel_grid_is_row_by_row() -> None:

@@ -19,7 +19,7 @@ from tests.make_capture import write_tiny_capture
 
 def na_ray(*arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", "from na_ray.cli.main import main; main()", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=500)
 
 
 @pytest.fixture(scope="module")

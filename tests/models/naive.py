@@ -45,6 +45,19 @@ def bilinear(features: np.ndarray, uv: np.ndarray) -> np.ndarray:
     return total
 
 
+def pyramid(latents: list[np.ndarray]) -> np.ndarray:
+    """Maps (c, h, w) at the size of the first, one after the other, (h, w, c): bilinear, corner pixels aligned."""
+    height, width = latents[0].shape[1:]
+    stacked = []
+    for latent in latents:
+        rows = np.arange(height) * (latent.shape[1] - 1) / max(height - 1, 1)
+        columns = np.arange(width) * (latent.shape[2] - 1) / max(width - 1, 1)
+        for channel in latent:
+            narrow = np.array([np.interp(columns, np.arange(len(row)), row) for row in channel])
+            stacked.append(np.array([np.interp(rows, np.arange(len(narrow)), column) for column in narrow.T]).T)
+    return np.stack(stacked, axis=2)
+
+
 def field(
     state: State, surface: np.ndarray, position: np.ndarray, direction: np.ndarray, texture: np.ndarray
 ) -> tuple[float, np.ndarray]:

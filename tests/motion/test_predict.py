@@ -277,7 +277,7 @@ import resource, sys
 import numpy as np
 import psutil
 from na_ray.capture.dataset import Capture
-from na_ray.predict import predict_maps
+from na_ray.motion.predict import predict_maps
 from tests.tiny_predictor import tiny_predictor
 
 predictor = tiny_predictor(Capture.open(sys.argv[1]).rig)

@@ -58,14 +58,33 @@ CONFIG = NerfConfig(hidden=8, samples_per_ray=8, parity=True)
 LAYER4 = "encoder.texture_encoder.model.layer4.0.conv1.weight"
 
 
+THEIRS = {
+    "encoder.": "encoder.texture_encoder.model.",
+    "field.surface_encoding.frequencies": "encoder.joint_filter.emb",
+    "field.position_encoding.frequencies": "field.den_filters.pos.emb",
+    "field.direction_encoding.frequencies": "field.tex_filters.ray.emb",
+    "field.deformation.hidden.": "encoder.skinning_deform.net.0.net.0.",
+    "field.deformation.residual.": "encoder.skinning_deform.net.1.",
+    **{f"field.surface.{i}.": f"encoder.merge_joint_field.net.{i}.net.0." for i in range(4)},
+    **{f"field.shape.{i}.": f"field.feature_field.net.{i}.net.0." for i in range(8)},
+    "field.density_hidden.": "field.predictor.hidden_layer.net.0.",
+    "field.density.": "field.predictor.output_layer.",
+    "field.color_input.": "field.renderer.net.0.net.0.",
+    "field.color.0.": "field.renderer.net.1.net.0.",
+    "field.color.1.": "field.renderer.net.2.net.0.",
+    "field.color.2.": "field.renderer.net.3.net.0.",
+    "field.color.3.": "field.renderer.net.4.",
+}
+"""Beginnings of names: ours, the original's, as section 4 of the parity page has them (tests/test_original_numbers.py
+computes with them)."""
+
+
 def their_names() -> dict[str, str]:
-    """Our names to theirs, from the table of modules."""
-    nerf = Nerf(CONFIG, Body.from_rig(blob()))
-    back = {ours: theirs for theirs, ours in original.MODULES.items()}
+    """Our names to theirs."""
     names = {}
-    for name in nerf.state_dict():
-        start = max((ours for ours in back if name.startswith(ours)), key=len)
-        names[name] = back[start] + name[len(start) :]
+    for name in Nerf(CONFIG, Body.from_rig(blob())).state_dict():
+        start = max((ours for ours in THEIRS if name.startswith(ours)), key=len)
+        names[name] = THEIRS[start] + name[len(start) :]
     return names
 
 

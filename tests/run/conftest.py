@@ -1,8 +1,11 @@
 """A capture small enough to train on in seconds, and the experiment that does."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from na_ray.config import Experiment, override
 from tests.make_capture import write_tiny_capture
@@ -16,10 +19,25 @@ def tiny_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: to make one takes seconds, to copy it nothing."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+def copy_store(source: Path, target: Path) -> None:
+    """Copy a database that may be open."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
 @pytest.fixture
-def tiny(tiny_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+def tiny(tiny_capture: Path, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Experiment:
     """An experiment of ten steps in the test's own folder, with an MLflow store of its own."""
     monkeypatch.chdir(tmp_path)
+    copy_store(empty_store, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     return override(
         Experiment(name="tiny", capture=str(tiny_capture), storage=str(tmp_path / "runs")),

@@ -1,24 +1,20 @@
 """Several motions on Ray's workers, as one after the other; and the predictor that MLflow serves."""
 
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_predictor
-from na_ray.motion.predict import Request, predict_maps
+from na_ray.motion.predict import STATE_EVERY, Request, predict_maps
 from na_ray.pictures.png import read_png
 from na_ray.run.inference import MotionTask, motions, predict_motions
 from na_ray.run.tracking import pyfunc_predictor
 from tests.make_capture import write_tiny_capture
+from tests.moments import kill_predicting_worker
 from tests.tiny_predictor import save_predictor, tiny_predictor
 
 
@@ -61,26 +57,16 @@ def test_workers_predict_what_one_process_does(capture: Path, tmp_path: Path, ra
         assert np.abs(shown(here).astype(int) - shown(there)).max() <= 1
 
 
-def test_a_motion_whose_worker_dies_is_predicted_all_the_same(tmp_path: Path, ray_cluster: None) -> None:
-    long = write_tiny_capture(tmp_path / "long", frames=400, cameras=1, resolution=(16, 16), splits=("testing",))
+def test_a_motion_whose_worker_dies_is_predicted_all_the_same(
+    tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = write_tiny_capture(tmp_path / "long", frames=40, cameras=1, resolution=(16, 16), splits=("testing",))
     predictor = tiny_predictor(Capture.open(long).rig)
     tasks = motions([str(long)], ["testing"], tmp_path / "out")
-    killed: list[tuple[int, int]] = []
-
-    def kill() -> None:
-        while not (tmp_path / "out" / ".tex_state.npz").is_file():
-            time.sleep(0.005)
-        own = psutil.Process().children(recursive=True)  # of this test's cluster alone
-        for process in own:
-            if "ray::_work" in " ".join(process.cmdline()):
-                os.kill(process.pid, signal.SIGKILL)
-                killed.append((process.pid, len(list((tmp_path / "out" / "tex").glob("*.png")))))
-
-    killer = threading.Thread(target=kill)
-    killer.start()
+    kill_predicting_worker(monkeypatch, str(tmp_path / "killed"), frames=STATE_EVERY + 4)
     (folder,) = predict_motions(predictor, tasks, Request(), workers=1)
-    killer.join()
-    assert killed and killed[0][1] < 400
+    killed, first = ((tmp_path / name).stat().st_mtime_ns for name in ("killed", "out/tex/000000.png"))
+    assert first < killed, "what was predicted before it died was kept"
     expected = np.stack(list(predict_maps(predictor, Capture.open(long).split("testing").normal_maps())))
     assert np.abs(shown(folder).astype(int) - expected).max() <= 1
     assert not (tmp_path / "out" / ".tex_state.npz").exists()

@@ -92,16 +92,6 @@ def _resize_matrix(size: int, to: int, dtype: torch.dtype, device: torch.device)
         return (1 - (position[:, None] - nodes).abs()).clamp(min=0)
 
 
-def feature_pyramid(latents: list[Tensor]) -> Float[Tensor, "c h w"]:
-    """All latents at the size of the first, one after the other: the 512-channel feature map of ResNet-34.
-
-    Bilinear, with the corner pixels' centers aligned. (The NeRF uses `RadianceField.project` in its place.)
-    """
-    size = (latents[0].shape[2], latents[0].shape[3])
-    resized = [F.interpolate(latent, size, mode="bilinear", align_corners=True) for latent in latents[1:]]
-    return torch.cat([latents[0], *resized], dim=1)[0]
-
-
 def lookup(features: Float[Tensor, "h w c"], uv: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:
     """Bilinear samples of a map whose first row is at v = 1 (as in the picture), zeros outside.
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from na_ray.config import NerfConfig
 from na_ray.models.nerf.field import RadianceField
-from na_ray.models.nerf.texture_encoder import TextureEncoder, feature_pyramid, load_imagenet, lookup, resize_matrix
-from tests.models.naive import bilinear
+from na_ray.models.nerf.texture_encoder import TextureEncoder, load_imagenet, lookup, resize_matrix
+from tests.models.naive import bilinear, pyramid
 
 
 def imagenet(width: int = 4) -> dict[str, torch.Tensor]:
@@ -29,7 +29,7 @@ def test_latents_halve_and_the_pyramid_has_all_channels():
     encoder = TextureEncoder(4).eval()
     latents = encoder(torch.rand(3, 64, 32))
     assert [tuple(x.shape[1:]) for x in latents] == [(4, 32, 16), (4, 16, 8), (8, 8, 4), (16, 4, 2)]
-    assert feature_pyramid(latents).shape == (32, 32, 16)
+    assert pyramid([x[0].detach().numpy() for x in latents]).shape == (32, 16, 32)
 
 
 def test_lookup_is_grid_sample_of_the_flipped_map_and_the_naive_sum():

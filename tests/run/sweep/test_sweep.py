@@ -8,12 +8,9 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
-import time
 from pathlib import Path
 
 import mlflow
-import psutil
 import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
@@ -23,6 +20,7 @@ from na_ray.cli.train import main
 from na_ray.config import Experiment, override, to_dict
 from na_ray.run.sweep.state import ENDED, SCORE, SweepState
 from na_ray.run.sweep.sweep import SweepConfig, sweep
+from tests.moments import kill_trial, until
 
 SPACE = {"optim.lr": tune.loguniform(1e-4, 1e-2)}
 LEARNING_RATES = {"optim.lr": tune.choice([2e-3, 1e30, 1e-3])}
@@ -86,7 +84,7 @@ def test_a_sweep_compares_trials_and_registers_the_best_actor(
 def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(
     tiny: Experiment, ray_cluster: None, tmp_path: Path
 ) -> None:
-    changes = {"train.steps": 60, "train.log_every": 1, "train.validate_every": 5, "report.frames": 0}
+    changes = {"train.steps": 10, "train.log_every": 1, "train.validate_every": 5, "report.frames": 0}
     long = override(tiny, changes)
     script = tmp_path / "driver.py"
     script.write_text(
@@ -95,7 +93,20 @@ def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(
             import json, sys
             from ray import tune
             from na_ray.config import Experiment, from_dict
-            from na_ray.run.tune import SweepConfig, sweep
+            from na_ray.run.sweep import trial
+            from na_ray.run.sweep.sweep import SweepConfig, sweep
+            real = trial.trial
+            def trial_that_stops(config):  # the second one, at step 7, until it is killed
+                import time
+                from na_ray.run.train.run_folder import RunFolder
+                append = RunFolder.append
+                def append_and_stop(self, step, *rest, **named):
+                    append(self, step, *rest, **named)
+                    while self.root.name == "001" and step == 7:
+                        time.sleep(1)
+                RunFolder.append = append_and_stop
+                real(config)
+            trial.trial = trial_that_stops
             space = {"optim.lr": tune.loguniform(1e-4, 1e-2)}
             experiment = from_dict(Experiment, json.loads(sys.argv[1]))
             sweep(experiment, space, SweepConfig(trials=3, concurrent=1, search="random", scheduler="none"))
@@ -103,20 +114,22 @@ def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(
         )
     )
     driver = subprocess.Popen([sys.executable, str(script), json.dumps(to_dict(long))], cwd=tmp_path)
-    trials = tmp_path / "runs" / "tiny-sweep" / "trials"
+    root = tmp_path / "runs" / "tiny-sweep"
+    ended, under_way = (root / "trials" / name for name in ("000", "001"))
 
-    def found_in(state: str) -> list[Path]:
-        """Trials in that state that have left a checkpoint."""
-        there = [p.parent for p in sorted(trials.glob("*/trial.json")) if json.loads(p.read_text())["state"] == state]
-        return [folder for folder in there if any(folder.glob("nerf/checkpoints/step_*"))]
+    def steps(folder: Path) -> list[int]:
+        lines = (folder / "nerf" / "metrics.jsonl").read_text().splitlines()
+        return [line["step"] for line in map(json.loads, lines) if "loss" in line["metrics"]]
 
-    while not (found_in("finished") and found_in("running")):
-        assert driver.poll() is None
-        time.sleep(0.02)
+    def stands_still() -> bool:
+        """The second trial has come to step 7, which it does not leave, and the time spent is noted."""
+        there = (under_way / "nerf" / "metrics.jsonl", root / "spent.json")
+        return all(path.exists() for path in there) and steps(under_way)[-1:] == [7]
+
+    until(stands_still, alive=lambda: driver.poll() is None)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
-    ended, under_way = found_in("finished"), found_in("running")
-    records = {f: (f / "nerf" / "metrics.jsonl").read_bytes() for f in ended + under_way}
+    records = {f: (f / "nerf" / "metrics.jsonl").read_bytes() for f in (ended, under_way)}
     runs = {name: run.info.run_id for name, run in runs_of(long).items()}
 
     config = SweepConfig(trials=3, concurrent=1, search="random", scheduler="none")
@@ -125,56 +138,39 @@ def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(
     sweep(long, SPACE, config, resume=True)
     sweep_state = board_of(long)
     assert [t.state for t in sweep_state.trials] == ["finished"] * 3
-    for folder in ended:  # not repeated
-        assert (folder / "nerf" / "metrics.jsonl").read_bytes() == records[folder]
-        assert len(json.loads((folder / "trial.json").read_text())["attempts"]) == 1
-    for folder in under_way:  # gone on with, from a checkpoint
-        record = (folder / "nerf" / "metrics.jsonl").read_bytes()
-        assert record.startswith(records[folder])
-        later = record[len(records[folder]) :].splitlines()
-        assert not later or json.loads(later[0])["step"] > 5
+    assert (ended / "nerf" / "metrics.jsonl").read_bytes() == records[ended], "it is not repeated"
+    assert len(json.loads((ended / "trial.json").read_text())["attempts"]) == 1
+    assert (under_way / "nerf" / "metrics.jsonl").read_bytes().startswith(records[under_way])
+    assert steps(under_way) == [*range(1, 8), *range(6, 11)], "it goes on from the checkpoint of step 5"
     found = runs_of(long)
     assert {name: run.info.run_id for name, run in found.items() if name in runs} == runs
     assert set(found) == {"tiny-sweep", *(f"trial 00{i}" for i in range(3))}
     for i in range(3):
         curve = MlflowClient().get_metric_history(found[f"trial 00{i}"].info.run_id, "loss")
-        assert [m.step for m in curve] == list(range(1, 61))
+        assert [m.step for m in curve] == list(range(1, 11))
 
 
 def test_a_trial_whose_process_dies_goes_on(
-    tiny: Experiment, ray_cluster: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tiny: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    long = override(tiny, {"train.steps": 60, "train.log_every": 1, "train.validate_every": 5, "report.frames": 0})
-    folder = tmp_path / "runs" / "tiny-sweep" / "trials" / "000" / "nerf" / "checkpoints"
-    killed: list[int] = []
-
-    def kill() -> None:
-        while not list(folder.glob("step_*/metrics.json")):
-            time.sleep(0.02)
-        for process in psutil.Process().children(recursive=True):  # of this test's cluster alone
-            if process.name().startswith("ray::ImplicitFu"):
-                killed.append(process.pid)
-                process.kill()
-
-    killer = threading.Thread(target=kill)
-    killer.start()
+    long = override(tiny, {"train.steps": 10, "train.log_every": 1, "train.validate_every": 5, "report.frames": 0})
+    kill_trial(monkeypatch, step=7)
     sweep(long, SPACE, SweepConfig(trials=1, search="random", scheduler="none"))
-    killer.join()
     (trial,) = board_of(long).trials
-    assert killed and trial.state == "finished" and len(trial.attempts) == 2
+    assert trial.state == "finished" and len(trial.attempts) == 2
     assert "trial 000 died, and is started again" in capfd.readouterr().err
     curve = MlflowClient().get_metric_history(runs_of(long)["trial 000"].info.run_id, "loss")
-    assert [m.step for m in curve] == list(range(1, 61))
+    assert [m.step for m in curve] == list(range(1, 11))
 
 
 def test_a_budget_ends_trials_that_could_go_on(tiny: Experiment, ray_cluster: None) -> None:
     endless = override(tiny, {"train.steps": 10**6, "train.validate_every": 10, "report.frames": 0})
-    config = SweepConfig(trials=2, concurrent=1, search="random", scheduler="none", budget="0.2m")
+    config = SweepConfig(trials=2, concurrent=1, search="random", scheduler="none", budget="0.1m")
     with contextlib.suppress(ValueError):  # on a machine so slow that nothing was validated
         sweep(endless, SPACE, config)
     sweep_state = board_of(endless)
     assert [t.state for t in sweep_state.trials] == ["waiting"] and sweep_state.steps(sweep_state.trials[0]) < 10**6
-    assert json.loads((sweep_state.root / "spent.json").read_text())["wall_seconds"] >= 12
+    assert json.loads((sweep_state.root / "spent.json").read_text())["wall_seconds"] >= 6
     assert all(run.info.status != "RUNNING" for run in runs_of(endless).values())
 
 

@@ -6,18 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
+import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from na_ray.config import Experiment, override
-from na_ray.run.tracking import forwarder, runs
+from na_ray.run.tracking import runs
 from na_ray.run.tracking.forwarder import Follower
 from na_ray.run.tracking.progress import Progress
 from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
+from tests.moments import until
+from tests.run.conftest import copy_store
 
 
 def report(run: RunFolder, step: int) -> None:
@@ -55,8 +57,9 @@ def test_a_new_driver_delivers_what_the_old_one_did_not(tiny: Experiment, tmp_pa
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def server(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
     """Starts an MLflow server on loopback, as often as it is called."""
+    copy_store(empty_store, tmp_path / "server.db")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -88,18 +91,20 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-
             [*command, *store], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
         )
         started.append(process)
-        while True:
-            assert process.poll() is None, "the server ended"
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return process
-            time.sleep(0.2)
+        until(answers, alive=lambda: process.poll() is None)
+        return process
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=60) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
     yield start
     for process in started:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end(process)
 
 
 def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume(
@@ -107,14 +112,20 @@ def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume
     server,  # type: ignore[no-untyped-def]
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(forwarder, "PATIENCE", 1.0)
     process = server()
     short = override(tiny, {"report.frames": 0})
-    killer = threading.Thread(target=lambda: end_after_training(process, short))
-    killer.start()
-    with pytest.raises(ValueError, match=r"MLflow does not answer .*: training is done, and --resume auto"):
-        train(short)
-    killer.join()
+    append = RunFolder.append
+
+    def end_the_server(run: RunFolder, step: int, *rest: Any, **named: Any) -> None:
+        append(run, step, *rest, **named)
+        if step == 6 and process.poll() is None:
+            end(process)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(follow, "PATIENCE", 1.0)
+        patch.setattr(RunFolder, "append", end_the_server)
+        with pytest.raises(ValueError, match=r"MLflow does not answer .*: training is done, and --resume auto"):
+            train(short)
     server()
     assert train(short, resume=True).name in ("step_000005", "step_000010")
     ids = json.loads((Path(short.storage) / "tiny" / "tracking.json").read_text())
@@ -124,10 +135,8 @@ def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume
     assert [m.step for m in history] == [2, 4, 6, 8, 10]
 
 
-def end_after_training(process: subprocess.Popen, experiment: Experiment) -> None:
-    """Kill the server when the first checkpoint is there."""
-    while not list((Path(experiment.storage) / "tiny" / "nerf" / "checkpoints").glob("step_*/metrics.json")):
-        time.sleep(0.01)
+def end(process: subprocess.Popen) -> None:
+    """Kill the server with all its processes."""
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -144,8 +153,7 @@ def test_metrics_wait_for_a_server_that_went_away(tiny: Experiment, tmp_path: Pa
     run, watch = follower(tiny, tmp_path)
     report(run, 1)
     watch.look()
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    end(process)
     for step in (2, 3):
         report(run, step)
         watch.look()

@@ -12,7 +12,7 @@ def faults(prepare: str) -> int:
     """Minor page faults of ten times the same 32 MB, in a process of its own."""
     program = f"""
         import ctypes, resource
-        from na_ray.allocator import keep_freed_memory
+        from na_ray.run.train.allocator import keep_freed_memory
         {prepare}
         libc = ctypes.CDLL(None)
         libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]

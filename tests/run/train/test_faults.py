@@ -1,17 +1,14 @@
 """What goes wrong while training: real processes are killed, a real disk is full, a real video turns unreadable."""
 
-import contextlib
 import json
-import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import psutil
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
@@ -20,11 +17,11 @@ from ray.exceptions import RayActorError
 from na_ray.checkpoint import Checkpoints, load_actor
 from na_ray.config import Experiment, override
 from na_ray.run.cluster.notice import LAST, PreemptionWatch
-from na_ray.run.train import disk
+from na_ray.run.train import disk, ray_trainer
 from na_ray.run.train.driver import train
 from na_ray.run.train.restart_policy import RestartPolicy
 from na_ray.run.train.run_folder import RunFolder
-from tests.make_capture import write_tiny_capture
+from tests.moments import kill_decoder, until
 
 
 def record(experiment: Experiment) -> list[dict]:
@@ -42,7 +39,7 @@ def delivered(experiment: Experiment) -> list[int]:
 
 
 def meanwhile(action: Callable[[], None]) -> threading.Thread:
-    thread = threading.Thread(target=action)
+    thread = threading.Thread(target=action, daemon=True)
     thread.start()
     return thread
 
@@ -65,15 +62,13 @@ def distributed(tiny: Experiment, ray_cluster: None) -> Experiment:
 
 @pytest.fixture
 def own_capture(distributed: Experiment, tmp_path: Path) -> Experiment:
-    """The same with a capture that a test may damage, long enough to be read again and again."""
+    """The same with a capture that a test may damage."""
     shutil.copytree(distributed.capture, tmp_path / "own")
-    return override(distributed, {"capture": str(tmp_path / "own"), "train.steps": 4000, "data.memory_mb": 1})
+    return override(distributed, {"capture": str(tmp_path / "own"), "data.memory_mb": 1})
 
 
 def damage(experiment: Experiment) -> None:
-    """Overwrite the frames of a training camera's video once training is under way."""
-    while len(steps(experiment)) < 3:
-        time.sleep(0.05)
+    """Overwrite the frames of a training camera's video."""
     path = sorted((Path(experiment.capture) / "training" / "rgb_video").iterdir())[0]
     data = path.read_bytes()
     with path.open("r+b") as file:
@@ -82,9 +77,15 @@ def damage(experiment: Experiment) -> None:
 
 
 def test_a_video_that_turns_unreadable_ends_training_with_one_line_at_once(own_capture: Experiment) -> None:
-    breaking = meanwhile(lambda: damage(own_capture))
+    endless = override(own_capture, {"train.steps": 10**6})
+
+    def break_it() -> None:
+        until(lambda: len(steps(endless)) >= 3)
+        damage(endless)
+
+    breaking = meanwhile(break_it)
     with pytest.raises(ValueError, match=r"rgb_video/000.*: copy the file again$") as told:
-        train(own_capture)
+        train(endless)
     breaking.join()
     assert "\n" not in str(told.value)
     assert not [line for line in record(own_capture) if "note" in line], "nobody tried again"
@@ -92,37 +93,27 @@ def test_a_video_that_turns_unreadable_ends_training_with_one_line_at_once(own_c
     assert {run.info.status for run in runs} == {"FAILED"}
 
 
-def test_shards_of_an_unreadable_video_are_skipped_and_counted_on_request(own_capture: Experiment) -> None:
-    patient = override(own_capture, {"data.on_bad_shard": "skip", "train.steps": 400, "train.log_every": 20})
-    breaking = meanwhile(lambda: damage(patient))
+def test_shards_of_an_unreadable_video_are_skipped_and_counted_on_request(
+    own_capture: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_workers = ray_trainer.train_on_ray
+
+    def break_and_start(experiment: Experiment, run: RunFolder) -> None:  # behind the preflight, which would see it
+        damage(experiment)
+        start_workers(experiment, run)
+
+    monkeypatch.setattr(ray_trainer, "train_on_ray", break_and_start)
+    patient = override(own_capture, {"data.on_bad_shard": "skip", "train.steps": 60, "train.log_every": 20})
     train(patient)
-    breaking.join()
     lines = [line["metrics"] for line in record(patient) if "loss" in line["metrics"]]
-    assert lines[-1]["skipped_shards"] > 0 and steps(patient)[-1] == 400
+    assert lines[-1]["skipped_shards"] > 0 and steps(patient)[-1] == 60
 
 
-def test_killed_decoders_cost_nothing(distributed: Experiment, tmp_path: Path) -> None:
-    killed: list[int] = []
-    # Pictures so large, and so little memory, that decoding goes on as long as training does.
-    write_tiny_capture(tmp_path / "large", frames=12, cameras=3, resolution=(480, 640))
-    large = {"capture": str(tmp_path / "large"), "data.memory_mb": 1, "train.steps": 200, "train.validation_size": 16}
-    distributed = override(distributed, large)
-    over = threading.Event()
-
-    def kill() -> None:
-        while not killed and not over.is_set():
-            for process in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    if "MapBatches" in " ".join(process.cmdline()):  # one that is decoding now
-                        os.kill(process.pid, signal.SIGKILL)
-                        killed.append(process.pid)
-            time.sleep(0.05)
-
-    killing = meanwhile(kill)
-    train(distributed)
-    over.set()
-    killing.join()
-    assert killed and steps(distributed) == delivered(distributed) == list(range(1, 201))
+def test_killed_decoders_cost_nothing(distributed: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill_decoder(monkeypatch, str(tmp_path / "killed"), shard=20)
+    train(override(distributed, {"data.memory_mb": 1}))
+    assert (tmp_path / "killed").exists()
+    assert steps(distributed) == delivered(distributed) == list(range(1, 61))
 
 
 @pytest.mark.cluster  # a minute of Ray; what it costs a step is tested in test_step.py
@@ -169,21 +160,33 @@ def test_training_waits_for_a_full_disk_and_loses_nothing(
     tiny: Experiment, small_disk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(disk, "PERIOD", 0.1)
-    long = override(tiny, {"storage": str(small_disk), "train.steps": 60, "train.log_every": 1, "train.keep_last": 1})
+    long = override(tiny, {"storage": str(small_disk), "train.steps": 30, "train.log_every": 1, "train.keep_last": 1})
+    append, look, told_of, seen = RunFolder.append, disk.DiskMonitor.look, threading.Event(), []
 
-    def full_for_a_while() -> None:
-        while len(steps(long)) < 7:
-            time.sleep(0.01)
-        filler = fill(small_disk)
-        before = len(steps(long))
-        time.sleep(4)
-        assert len(steps(long)) <= before + 5, "training stands still"
-        filler.unlink()
+    def append_and_fill(run: RunFolder, step: int, *rest: Any, **named: Any) -> None:
+        append(run, step, *rest, **named)
+        if step == 7:  # the checkpoint of step 5 is there, and nothing is being written
+            fill(small_disk)
 
-    filling = meanwhile(full_for_a_while)
+    def look_and_note(monitor: disk.DiskMonitor) -> str | None:
+        line = look(monitor)
+        if line is not None and monitor.low:
+            told_of.set()
+        return line
+
+    def empty_it_when_that_was_told() -> None:
+        until(told_of.is_set)
+        time.sleep(1)  # in which a training that does not wait would go on; one that does has as long as it likes
+        seen.extend(steps(long))
+        (small_disk / "filler").unlink()
+
+    monkeypatch.setattr(RunFolder, "append", append_and_fill)
+    monkeypatch.setattr(disk.DiskMonitor, "look", look_and_note)
+    emptying = meanwhile(empty_it_when_that_was_told)
     best = train(override(long, {"report.frames": 0, "train.validate_every": 0}))
-    filling.join()
-    assert best.name == "step_000060" and steps(long) == delivered(long) == list(range(1, 61))
+    emptying.join()
+    assert seen == list(range(1, len(seen) + 1)) and 7 <= len(seen) <= 10, "it stands still at the next checkpoint"
+    assert best.name == "step_000030" and steps(long) == delivered(long) == list(range(1, 31))
     assert load_actor(best)
     told = capsys.readouterr().err
     assert "free some space; training waits for it" in told and "has room again" in told

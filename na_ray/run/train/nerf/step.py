@@ -14,7 +14,6 @@ from na_ray.capture.rig import Pose
 from na_ray.config import Experiment
 from na_ray.models import losses
 from na_ray.models.nerf.renderer import Nerf
-from na_ray.run.data.frames import Row
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Batch:
     colors: Tensor
 
 
-def to_batch(row: Row, body: Body, experiment: Experiment) -> Batch:
+def to_batch(row: dict[str, np.ndarray], body: Body, experiment: Experiment) -> Batch:
     """Move a row to the body's device and keep, of each view, the first `rays_per_view` rays that meet the shell.
 
     Views with fewer are filled up with rays that miss: they render the background and carry no gradient.

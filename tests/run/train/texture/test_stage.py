@@ -1,16 +1,11 @@
 """The texture predictor trained as a user starts it: real videos, real MLflow, real Ray, real kills."""
 
 import json
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
 import mlflow
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
@@ -23,6 +18,7 @@ from na_ray.models.vid2vid.generator import Generator
 from na_ray.motion.predict import predict_maps
 from na_ray.pictures.png import read_png
 from na_ray.run.train.driver import train
+from tests.moments import kill_training_worker
 
 
 def record(root: Path) -> list[dict]:
@@ -94,7 +90,7 @@ def test_two_workers_average_the_gradients_that_one_computes(tiny_texture: Exper
     short = {"texture.first_window": 1, "texture.max_window": 1, "texture.steps": 1, "report.frames": 0}
     deaf = {"texture.gan_weight": 1e-9, "texture.feature_weight": 0.0}
     once = override(tiny_texture, short | deaf | {"texture.checkpoint_every": 1, "train.cpus_per_worker": 0.5})
-    one = train(override(once, {"name": "one", "train.num_workers": 1}))
+    one = train(override(once, {"name": "one"}))
     two = train(override(once, {"name": "two", "train.num_workers": 2}))
     names = [name for name, _ in Generator(once.vid2vid).named_parameters()]
     last = {names.index(f"{layer}.weight") for layer in ("head", "up.0.second.conv", "up.0.skip.conv")}
@@ -106,30 +102,18 @@ def test_two_workers_average_the_gradients_that_one_computes(tiny_texture: Exper
         assert largest > 0 and max(float((a[i] - b[i]).abs().max()) for i in compared) <= 1e-4 * largest
 
 
-def test_a_killed_worker_goes_on_from_the_last_checkpoint(tiny_texture: Experiment, ray_cluster: None) -> None:
-    changes = {"texture.steps": 40, "train.log_every": 1, "train.num_workers": 1, "train.cpus_per_worker": 0.5}
+def test_a_killed_worker_goes_on_from_the_last_checkpoint(
+    tiny_texture: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"texture.steps": 8, "train.log_every": 1, "train.num_workers": 1, "train.cpus_per_worker": 0.5}
     long = override(tiny_texture, changes | {"report.frames": 0})
     root = Path(long.storage) / "tiny"
-    killed: list[int] = []
-
-    def kill() -> None:
-        while not list((root / "texture" / "checkpoints").glob("step_*/metrics.json")) or len(record(root)) < 5:
-            time.sleep(0.02)
-        own = psutil.Process().children(recursive=True)  # of this test's cluster alone
-        for process in [p for p in own if "RayTrainWorker" in " ".join(p.cmdline())]:
-            killed.append(process.pid)
-            os.kill(process.pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    best = train(long)
-    killer.join()
-    assert killed and best.name == "step_000040"
+    kill_training_worker(monkeypatch, step=5)
+    assert train(long).name == "step_000008"
     steps = [line["step"] for line in record(root) if "loss" in line["metrics"]]
-    assert set(steps) == set(range(1, 41))
-    assert len(steps) - 40 <= 2  # the steps done twice: checkpoints are two steps apart
+    assert steps == [*range(1, 6), *range(5, 9)], "that behind the checkpoint of step 4 is done twice"
     history = MlflowClient().get_metric_history(json.loads((root / "tracking.json").read_text())["texture"], "loss")
-    assert [m.step for m in history] == list(range(1, 41))
+    assert [m.step for m in history] == list(range(1, 9))
 
 
 def test_mistakes_are_told_before_training(tiny_texture: Experiment, tmp_path: Path) -> None:

@@ -1,0 +1,122 @@
+"""The networks on the device `meta`, which has shapes and no numbers: it finds mistakes of devices without a GPU.
+
+An element-wise operation or a concatenation with a tensor that was made on the CPU raises there, and so does whatever
+waits for the device: `item`, `nonzero`, boolean masks. (Matrix products and index tensors of the CPU pass unseen.)
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import na_ray
+from na_ray.config import NerfConfig, OptimConfig, TextureConfig
+from na_ray.models import losses
+from na_ray.models.nerf.field import RadianceField
+from na_ray.models.nerf.sampling import composite, sample_along_rays
+from na_ray.models.nerf.texture_encoder import TextureEncoder, lookup
+from na_ray.models.vid2vid.average import Average
+from na_ray.models.vid2vid.discriminator import Discriminator
+from na_ray.models.vid2vid.generator import Generator
+from na_ray.models.vid2vid.iteration import Flows, Players, iterate
+from na_ray.models.vid2vid.perceptual import LaplacianPyramid, Vgg19
+from tests.models.vid2vid.tiny import CONFIG
+
+RAYS = 10
+
+MEANT = {
+    "models/nerf.py": [
+        "rays = hit.nonzero()[:, 0]",
+        "index = (faces >= 0).nonzero()[:, 0]",
+    ],
+}
+"""Where a training step waits for the device, on purpose: how many rays meet the shell, and how many samples."""
+
+
+def made(*shape: int) -> Tensor:
+    return torch.empty(*shape, device="meta")
+
+
+def without_gradient(module: torch.nn.Module) -> set[str]:
+    return {name for name, p in module.named_parameters() if p.grad is None}
+
+
+def test_the_device_finds_what_it_is_for() -> None:
+    with pytest.raises(RuntimeError, match="device"):
+        made(3) + torch.ones(3)
+    with pytest.raises(RuntimeError, match="item"):
+        made(1).sum().item()
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        made(3).nonzero()
+
+
+@pytest.mark.parametrize("changes", [{}, {"mesh_residual": True}, {"deformation": False}])
+def test_texture_encoder_field_and_compositing(changes: dict) -> None:
+    config = NerfConfig(hidden=16, encoder_width=4, samples_per_ray=5, **changes)
+    with torch.device("meta"):
+        encoder = TextureEncoder(config.encoder_width)
+        field = RadianceField(config, encoder.channels)
+    texture = made(3, 32, 32)
+    depths, lengths = sample_along_rays(made(RAYS), made(RAYS), config.samples_per_ray, made(RAYS, 5))
+    count = depths.numel()
+    seen = lookup(field.project(encoder(texture), texture), made(count, 2))
+    sigma, colors = field(made(count, 3), made(count, 3), made(count, 3), seen)
+    parts = (sigma.view(depths.shape), colors.view(*depths.shape, 3), depths, lengths)
+    found = composite(*parts, made(3), 5.0)
+    loss = losses.total(found.colors, found.transmittance, made(RAYS, 3), OptimConfig(alpha_weight=0.1))
+    loss.backward()
+    assert loss.is_meta and not without_gradient(encoder) and not without_gradient(field)
+    torch.nn.utils.clip_grad_norm_(field.parameters(), 1.0)
+
+
+class NoAutocast(torch.autocast):
+    """The device has none: in float32 there is nothing to do."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        return
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+def test_generator_discriminator_and_their_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window of four frames: without flow, with it, and with a temporal discriminator; both updates of each."""
+    monkeypatch.setattr(torch, "autocast", NoAutocast)
+    texture = TextureConfig(flow_target="file", flow_folder="flows")
+    with torch.device("meta"):
+        generator, discriminator, perceptual = Generator(CONFIG), Discriminator(CONFIG), LaplacianPyramid()
+    optimizers = [torch.optim.SGD(n.parameters(), 1e-4) for n in (generator, discriminator)]  # Adam's is fused: no meta
+    players = Players(generator.train(), discriminator.train(), perceptual, *optimizers, texture)
+    flows = Flows(made(1, 4, 2, *CONFIG.resolution), made(1, 4, 1, *CONFIG.resolution))
+    average = Average(generator, 0.999, 1)
+    record, fakes = iterate(players, made(1, 4, 3, *CONFIG.resolution), made(1, 4, 3, *CONFIG.resolution), flows)
+    average.update(generator)
+    assert fakes.is_meta and all(value.is_meta for frame in record for value in frame.values())
+    assert {"G/flow_warp", "D/gan_t0", "G/perceptual"} <= set(record[-1])
+
+
+def test_vgg19() -> None:
+    with torch.device("meta"):
+        network = Vgg19()
+    image = made(1, 3, 64, 64).requires_grad_()
+    network(image, made(1, 3, 64, 64)).backward()
+    assert image.grad is not None and image.grad.is_meta
+
+
+def test_nothing_else_waits_for_the_device() -> None:
+    """Source lines of the networks, their losses and a step that bring a number to the host, or depend on one."""
+    root = Path(na_ray.__file__).parent
+    waits = re.compile(r"\.(item|tolist|nonzero|cpu|numpy|masked_select|unique)\(|torch\.(nonzero|masked_select)\(")
+    left_out = {"cost.py", "inception.py", "imagenet.py"}  # a measurement, and what is not trained
+    files = [p for p in sorted(root.glob("models/**/*.py")) if p.name not in left_out]
+    found = {}
+    for path in [*files, root / "losses.py", root / "run" / "step.py"]:
+        lines = [line.strip() for line in path.read_text().splitlines() if waits.search(line)]
+        if lines:
+            found[str(path.relative_to(root))] = lines
+    assert found == MEANT
