@@ -76,7 +76,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict, override
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.context import TrainContext, Worker
-from na_ray.run.nerf_stage import NerfTrainer
+from na_ray.run.train.nerf.stage import NerfTrainer
 from na_ray.run.data.frames import FrameDataset, decode_shard
 
 # Traced and differentiated as in training; generated code is left out, since that takes a minute to make.
@@ -116,7 +116,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.context import TrainContext, Worker
-from na_ray.run.nerf_stage import NerfTrainer
+from na_ray.run.train.nerf.stage import NerfTrainer
 from na_ray.run.data.frames import FrameDataset
 from pathlib import Path
 

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError
 from na_ray.checkpoint import Checkpoints, load_actor
 from na_ray.config import Experiment, override
 from na_ray.run.cluster.notice import LAST, PreemptionWatch
-from na_ray.run.train import disk, ray_trainer
+from na_ray.run.train import disk, driver
 from na_ray.run.train.driver import train
 from na_ray.run.train.restart_policy import RestartPolicy
 from na_ray.run.train.run_folder import RunFolder
@@ -96,13 +96,13 @@ def test_a_video_that_turns_unreadable_ends_training_with_one_line_at_once(own_c
 def test_shards_of_an_unreadable_video_are_skipped_and_counted_on_request(
     own_capture: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start_workers = ray_trainer.train_on_ray
+    start_workers = driver.train_on_ray
 
     def break_and_start(experiment: Experiment, run: RunFolder) -> None:  # behind the preflight, which would see it
         damage(experiment)
         start_workers(experiment, run)
 
-    monkeypatch.setattr(ray_trainer, "train_on_ray", break_and_start)
+    monkeypatch.setattr(driver, "train_on_ray", break_and_start)
     patient = override(own_capture, {"data.on_bad_shard": "skip", "train.steps": 60, "train.log_every": 20})
     train(patient)
     lines = [line["metrics"] for line in record(patient) if "loss" in line["metrics"]]
