@@ -44,10 +44,10 @@ WEIGHTS_0_1 = {"nerf": "renderer.pt"}
 
 
 @dataclass(frozen=True)
-class Actor:
+class TrainedAvatar:
     """A trained person: what renders a pose and a texture map."""
 
-    nerf: Nerf
+    model: Nerf
     body: Body
     config: Experiment
 
@@ -130,7 +130,7 @@ def load_rig(folder: Path) -> Rig:
         return Rig(**{f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files})
 
 
-def load_actor(folder: str | Path, device: torch.device | str = "cpu") -> Actor:
+def load_avatar(folder: str | Path, device: torch.device | str = "cpu") -> TrainedAvatar:
     """Open a checkpoint for rendering. Raises FileNotFoundError or UserError, one line, when it is none."""
     folder = Path(folder)
     _expect(folder, "nerf")
@@ -138,9 +138,9 @@ def load_actor(folder: str | Path, device: torch.device | str = "cpu") -> Actor:
     if config.nerf.mesh_residual and is_of_0_1(json.loads((folder / "experiment.json").read_text())):
         log.warning("%s is of version 0.1: it keeps the blurred mesh that it started from (mesh_prior soft)", folder)
     body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
-    nerf = Nerf(config.nerf, body, config.data.texture_size)
+    nerf = Nerf(config.nerf, body, config.data)
     nerf.load_state_dict(load_weights(folder, "nerf"))
-    return Actor(nerf.to(device).eval(), body, config)
+    return TrainedAvatar(nerf.to(device).eval(), body, config)
 
 
 def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Predictor:

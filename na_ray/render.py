@@ -22,7 +22,7 @@ from na_ray.capture.image import shrink_texture
 from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import UserError
 from na_ray.models.nerf.frame import NerfFrame
 from na_ray.pictures import picture, png
@@ -34,17 +34,17 @@ Progress = Callable[[int, int], None]
 """Called with (frames done, frames in all)."""
 
 
-def texture_map(actor: Actor, texture: np.ndarray) -> Float[Tensor, "3 h w"]:
+def texture_map(actor: TrainedAvatar, texture: np.ndarray) -> Float[Tensor, "3 h w"]:
     """A decoded texture map as the actor takes it: [0, 1], on its device; shrunk to `data.texture_size`, but where the
     map as it is stored is wanted."""
     values = shrink_texture(texture, actor.config.texture_side) / np.float32(255)
-    return torch.from_numpy(values).permute(2, 0, 1).to(next(actor.nerf.parameters()))
+    return torch.from_numpy(values).permute(2, 0, 1).to(next(actor.model.parameters()))
 
 
 @torch.no_grad()
-def encode(actor: Actor, pose: Pose, texture: np.ndarray) -> NerfFrame:
+def encode(actor: TrainedAvatar, pose: Pose, texture: np.ndarray) -> NerfFrame:
     """A pose and a decoded texture map (h, w, 3) uint8, made ready for any number of cameras."""
-    return actor.nerf.encode(actor.nerf.body.pose(pose), texture_map(actor, texture))
+    return actor.model.encode(actor.model.body.pose(pose), texture_map(actor, texture))
 
 
 class Motion(Sequence[tuple[Pose, np.ndarray]]):
@@ -69,7 +69,7 @@ class Motion(Sequence[tuple[Pose, np.ndarray]]):
 
 
 def render_sequence(
-    actor: Actor,
+    actor: TrainedAvatar,
     motion: Split | Sequence[tuple[Pose, np.ndarray]],
     cameras: Sequence[Camera],
     out: Path,
@@ -90,7 +90,7 @@ def render_sequence(
     frames = Motion(motion) if isinstance(motion, Split) else motion
     _check(frames, cameras, views)
     names = [*views, "side_by_side"] if side_by_side else [*views]
-    weights = png.digest(*actor.nerf.state_dict().values())
+    weights = png.digest(*actor.model.state_dict().values())
     fresh = False
     for i, camera in enumerate(cameras):
         files = [out / name / f"{i:06d}.png" for name in names]
@@ -109,7 +109,7 @@ def render_sequence(
 
 
 def render_frame(
-    actor: Actor,
+    actor: TrainedAvatar,
     pose: Pose,
     texture: np.ndarray,
     camera: Camera,
@@ -120,9 +120,9 @@ def render_frame(
 
     Depths are colored over the body's own range.
     """
-    posed = actor.nerf.body.pose(pose)
+    posed = actor.model.body.pose(pose)
     if set(views) - {"mesh"}:
-        seen = actor.nerf.picture(encode(actor, pose, texture), camera, supersample)
+        seen = actor.model.picture(encode(actor, pose, texture), camera, supersample)
     shown = []
     for view in views:
         if view == "color":
@@ -139,7 +139,7 @@ def render_frame(
 
 
 def mesh_view(
-    actor: Actor, posed: PosedBody, texture: np.ndarray, camera: Camera, supersample: int
+    actor: TrainedAvatar, posed: PosedBody, texture: np.ndarray, camera: Camera, supersample: int
 ) -> Float[Tensor, "h w 3"]:
     """The posed mesh with the texture map as it is stored, RGB in [0, 1], over the actor's background."""
     surface = Surface(posed.body.faces, len(posed.vertices), posed.vertices.device)
@@ -149,9 +149,9 @@ def mesh_view(
     return color + (1 - coverage[..., None]) * background
 
 
-def background_of(actor: Actor) -> tuple[float, float, float]:
+def background_of(actor: TrainedAvatar) -> tuple[float, float, float]:
     """The color behind the actor, RGB in [0, 1]."""
-    r, g, b = actor.config.nerf.background
+    r, g, b = actor.config.data.background
     return (r + 1) / 2, (g + 1) / 2, (b + 1) / 2
 
 

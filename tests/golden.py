@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import load_actor, load_predictor
+from na_ray.checkpoint import load_avatar, load_predictor
 from na_ray.config import Experiment, StageName
 from na_ray.config.files import from_json
 from na_ray.motion.predict import predict_maps
@@ -88,10 +88,10 @@ def picture(stage: str, folder: Path, capture: Path) -> np.ndarray:
     split = Capture.open(capture).split("testing")
     if stage == "texture":
         return list(predict_maps(load_predictor(checkpoint), split.normal_maps(0, 3)))[-1]
-    actor = load_actor(checkpoint)
+    actor = load_avatar(checkpoint)
     frame = encode(actor, split.pose(0), split.texture(0))
     with torch.no_grad():
-        return actor.nerf.picture(frame, split.cameras[0]).colors.numpy()
+        return actor.model.picture(frame, split.cameras[0]).colors.numpy()
 
 
 def stored_picture(stage: str) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 from na_ray import checkpoint, render
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import load_actor
+from na_ray.checkpoint import load_avatar
 from na_ray.config import DataConfig, Experiment, NerfConfig, override, to_dict
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.run.train.run_folder import begin, open_run
@@ -33,6 +33,7 @@ def as_0_1_wrote(experiment: Experiment) -> dict[str, Any]:
     values["train"]["frames_per_step"] = values["train"].pop("global_batch")
     values["texture"]["windows_per_step"] = values["texture"].pop("global_batch")
     values["stages"] = ["renderer" if stage == "nerf" else stage for stage in values["stages"]]
+    values["nerf"]["background"] = values["data"].pop("background")
     return values | {"renderer": values.pop("nerf")}
 
 
@@ -44,11 +45,11 @@ def test_an_old_checkpoint_keeps_its_prior_and_says_so(
     soft = NerfConfig(mesh_residual=mesh_residual, mesh_prior="soft", **SMALL)
     config = Experiment(nerf=soft, data=DataConfig(texture_size=16, pixel_jitter=False))
     torch.manual_seed(0)
-    nerf = Nerf(soft, Body.from_rig(capture.rig), 16).eval()
+    nerf = Nerf(soft, Body.from_rig(capture.rig), config.data).eval()
     checkpoint.save(tmp_path / "actor", "nerf", nerf.state_dict(), capture.rig, config)
     (tmp_path / "actor" / "experiment.json").write_text(json.dumps(as_0_1_wrote(config)))
     with caplog.at_level(logging.WARNING):
-        actor = load_actor(tmp_path / "actor")
+        actor = load_avatar(tmp_path / "actor")
     assert actor.config == config and not actor.config.nerf.guided
     assert ("is of version 0.1: it keeps the blurred mesh" in caplog.text) == mesh_residual
     split = capture.split("training")
@@ -56,7 +57,7 @@ def test_an_old_checkpoint_keeps_its_prior_and_says_so(
     assert encoded.rgb is None
     expected = nerf.encode(nerf.body.pose(split.pose(0)), render.texture_map(actor, split.texture(0)))
     with torch.no_grad():
-        pictures = [r.picture(f, split.cameras[0]).colors for r, f in ((actor.nerf, encoded), (nerf, expected))]
+        pictures = [r.picture(f, split.cameras[0]).colors for r, f in ((actor.model, encoded), (nerf, expected))]
     assert torch.equal(*pictures)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import load_actor
+from na_ray.checkpoint import load_avatar
 from na_ray.config import Experiment
 from na_ray.render import encode
 from na_ray.run.train.stages import STAGES
@@ -57,10 +57,10 @@ def test_a_registered_model_of_0_1_is_drawn(tmp_path: Path, capture: Path) -> No
     with zipfile.ZipFile(golden.RELEASE / "registered_model.zip") as archive:
         archive.extractall(tmp_path)
     (checkpoint,) = (path.parent for path in tmp_path.glob("**/experiment.json"))
-    actor = load_actor(checkpoint)
+    actor = load_avatar(checkpoint)
     assert isinstance(actor.config, Experiment)
     split = Capture.open(capture).split("testing")
     frame = encode(actor, split.pose(0), split.texture(0))
     with torch.no_grad():
-        drawn = actor.nerf.picture(frame, split.cameras[0]).colors
+        drawn = actor.model.picture(frame, split.cameras[0]).colors
     assert drawn.std() > 0.05, "the column is there"

@@ -12,7 +12,7 @@ from na_ray.body.body import Body
 from na_ray.body.intervals import shell_intervals
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.models.avatar import normals_from_depth
 from na_ray.models.nerf import ray_picture
@@ -39,13 +39,13 @@ def make_actor(capture, seed=0, density=5.0, **options):
     assert last, "the density's bias is the one parameter with a single number"
     for p in last:
         p.data.fill_(density)
-    return Actor(nerf, body, config)
+    return TrainedAvatar(nerf, body, config)
 
 
 def view_of(actor, capture, camera, frame=1):
     split = capture.split("training")
     encoded = render.encode(actor, split.pose(frame), split.texture(frame))
-    return encoded, actor.nerf.picture(encoded, camera)
+    return encoded, actor.model.picture(encoded, camera)
 
 
 @pytest.mark.parametrize("parity", [False, True])
@@ -56,7 +56,7 @@ def test_a_picture_is_all_its_rays_in_one_call(capture, parity, monkeypatch):
     encoded, seen = view_of(actor, capture, camera)
     rays = (torch.from_numpy(r).float() for r in camera.rays(camera.pixel_grid()))
     with torch.no_grad():
-        whole = actor.nerf.march(encoded, *rays)
+        whole = actor.model.march(encoded, *rays)
     colors = ((whole.colors + 1) / 2).clamp(0, 1).reshape(37, 48, 3)
     torch.testing.assert_close(seen.colors, colors, atol=1e-5, rtol=0)
     torch.testing.assert_close(seen.depth.flatten(), whole.depths, atol=1e-4, rtol=0)
@@ -72,8 +72,8 @@ def test_more_rays_a_pixel_are_the_mean_of_a_larger_picture(capture, parity, mon
     actor = make_actor(capture, background=(0.5, -1.0, 1.0), parity=parity)
     camera = capture.split("training").cameras[1]
     encoded, one = view_of(actor, capture, camera)
-    large = actor.nerf.picture(encoded, camera.resized(3 * 37, 3 * 48))
-    seen = actor.nerf.picture(encoded, camera, supersample=3)
+    large = actor.model.picture(encoded, camera.resized(3 * 37, 3 * 48))
+    seen = actor.model.picture(encoded, camera, supersample=3)
     for name in ("colors", "depth", "transmittance"):
         blocks = getattr(large, name).reshape(37, 3, 48, 3, -1).mean(dim=(1, 3)).reshape(getattr(seen, name).shape)
         torch.testing.assert_close(getattr(seen, name), blocks, atol=1e-4, rtol=0)
@@ -83,7 +83,7 @@ def test_more_rays_a_pixel_are_the_mean_of_a_larger_picture(capture, parity, mon
 def test_only_pixels_near_the_body_are_marched(capture):
     actor = make_actor(capture)
     camera = capture.split("training").cameras[0].resized(111, 144)
-    posed = actor.nerf.body.pose(capture.split("training").pose(0))
+    posed = actor.model.body.pose(capture.split("training").pose(0))
     chosen = ray_picture.near_pixels(posed, camera, actor.config.nerf.shell_radius)
     # The corners of the pixels, too: with several rays a pixel, all of it is looked at.
     for shift in ((0.0, 0.0), (0.5, 0.5), (-0.5, 0.5), (0.5, -0.5), (-0.5, -0.5)):
@@ -97,8 +97,8 @@ def test_a_picture_has_no_noise_in_training_either(capture):
     actor = make_actor(capture)
     camera = capture.split("training").cameras[0]
     encoded, quiet = view_of(actor, capture, camera)
-    actor.nerf.train()
-    assert torch.equal(actor.nerf.picture(encoded, camera).colors, quiet.colors)
+    actor.model.train()
+    assert torch.equal(actor.model.picture(encoded, camera).colors, quiet.colors)
 
 
 def film(actor, capture, out, cameras=(0, 1, 2), **options):
@@ -155,7 +155,7 @@ def test_films_that_cannot_be_made_say_why(capture, tmp_path):
 def test_the_mesh_view_shows_the_stored_texture_over_the_background(capture):
     actor = make_actor(capture, background=(-1.0, 0.0, 1.0))
     split = capture.split("training")
-    posed = actor.nerf.body.pose(split.pose(0))
+    posed = actor.model.body.pose(split.pose(0))
     flat = np.full((24, 24, 3), (200, 100, 50), np.uint8)
     shown = picture.to_uint8(render.mesh_view(actor, posed, flat, split.cameras[0], 3))
     assert (shown[18, 24] == (200, 100, 50)).all() and (shown[0, 0] == (0, 128, 255)).all()

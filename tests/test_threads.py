@@ -15,7 +15,7 @@ from na_ray import checkpoint, render
 from na_ray.body.body import Body
 from na_ray.body.surface import SurfacePool
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.run.tracking.pyfunc_avatar import ActorModel
@@ -29,13 +29,13 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     return Capture.open(str(folder))
 
 
-def make_actor(capture: Capture) -> Actor:
+def make_actor(capture: Capture) -> TrainedAvatar:
     torch.manual_seed(0)
     # Small chunks: many changes of threads in the middle of a picture.
     nerf = NerfConfig(hidden=8, encoder_width=4, samples_per_ray=8, samples_per_chunk=512, mesh_residual=True)
     config = Experiment(nerf=nerf, data=DataConfig(texture_size=16))
     body = Body.from_rig(capture.rig)
-    return Actor(Nerf(nerf, body, config.data.texture_size).eval(), body, config)
+    return TrainedAvatar(Nerf(nerf, body, config.data).eval(), body, config)
 
 
 def together(work: list) -> list:
@@ -56,7 +56,7 @@ def test_threads_on_one_actor_draw_what_each_draws_alone(capture: Capture) -> No
 
     def draw(frame: int) -> torch.Tensor:
         encoded = render.encode(actor, split.pose(frame), split.texture(frame))
-        return actor.nerf.picture(encoded, camera).colors
+        return actor.model.picture(encoded, camera).colors
 
     alone = [draw(frame) for frame in range(THREADS)]
     assert all(not torch.equal(alone[0], other) for other in alone[1:])
@@ -67,15 +67,15 @@ def test_threads_on_one_actor_draw_what_each_draws_alone(capture: Capture) -> No
 def test_a_frame_keeps_its_pose_while_others_are_drawn(capture: Capture) -> None:
     actor, split = make_actor(capture), capture.split("training")
     frames = [render.encode(actor, split.pose(f), split.texture(f)) for f in (0, 2)]
-    first = actor.nerf.picture(frames[0], split.cameras[0]).colors
-    other = actor.nerf.picture(frames[1], split.cameras[0]).colors
+    first = actor.model.picture(frames[0], split.cameras[0]).colors
+    other = actor.model.picture(frames[1], split.cameras[0]).colors
     assert not torch.equal(first, other)
-    assert torch.equal(actor.nerf.picture(frames[0], split.cameras[0]).colors, first)
+    assert torch.equal(actor.model.picture(frames[0], split.cameras[0]).colors, first)
 
 
 def test_a_served_model_predicts_in_threads(capture: Capture, tmp_path: Path) -> None:
     actor, split = make_actor(capture), capture.split("testing")
-    checkpoint.save(tmp_path / "actor", "nerf", actor.nerf.state_dict(), capture.rig, actor.config)
+    checkpoint.save(tmp_path / "actor", "nerf", actor.model.state_dict(), capture.rig, actor.config)
     model = ActorModel()
     context = PythonModelContext(artifacts={"checkpoint": str(tmp_path / "actor")}, model_config=None)
     model.load_context(context)

@@ -13,7 +13,7 @@ from na_ray.cli.train import ProgressBar
 from na_ray.config import parse_indices
 
 if TYPE_CHECKING:
-    from na_ray.checkpoint import Actor  # torch takes seconds to import: --help need not wait
+    from na_ray.checkpoint import TrainedAvatar  # torch takes seconds to import: --help need not wait
 
 
 @dataclass(frozen=True)
@@ -142,11 +142,11 @@ def _textures(path: str | None, split: Split, frames: list[int]) -> Textures | N
     return None if path is None else Textures.open(path, split, frames)
 
 
-def _load(actor: str, device: Literal["auto", "cpu", "cuda"]) -> "Actor":
+def _load(actor: str, device: Literal["auto", "cpu", "cuda"]) -> "TrainedAvatar":
     """Open an actor where it is, or fetch it from MLflow."""
-    from na_ray.checkpoint import load_actor
+    from na_ray.checkpoint import load_avatar
 
-    return load_actor(fetch(actor), chosen_device(device))
+    return load_avatar(fetch(actor), chosen_device(device))
 
 
 def fetch(checkpoint: str) -> Path:

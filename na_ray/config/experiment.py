@@ -31,6 +31,8 @@ class DataConfig:
     texture_size: int | None = None
     """Side of the texture map that the encoder sees, area-averaged down. None: as it is stored. (Colors that
     `nerf.mesh_residual` starts from are always looked up in the map as it is stored.)"""
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Colour behind the actor, RGB in [-1, 1]."""
     rays_per_view: int = 1024
     """Rays drawn from each view at each visit, uniformly over the pixels whose rays meet the shell."""
     pixel_jitter: bool = True
@@ -91,8 +93,6 @@ class NerfConfig:
     """Standard deviation (1/m) of the noise added to the density in training."""
     stratified: bool = True
     """Jitter the samples in training (False: interval centres, as in evaluation)."""
-    background: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Colour behind the actor, RGB in [-1, 1]."""
     background_depth: float = 5.0
     """Depth (m) given to rays that meet nothing."""
     skip_empty: bool = True

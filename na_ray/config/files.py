@@ -39,7 +39,8 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     train, texture = dict(values["train"]), dict(values["texture"])
     train["global_batch"] = train.pop("frames_per_step")
     texture["global_batch"] = texture.pop("windows_per_step")
-    values["nerf"] = values.pop("renderer")
+    values["nerf"] = dict(values.pop("renderer"))
+    values["data"] = values["data"] | {"background": values["nerf"].pop("background")}
     for knob, meaning in SINCE_0_1.items():
         section, name = knob.split(".")
         values[section] = {name: meaning} | values[section]
@@ -49,6 +50,10 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
 
 def upgraded_knob(name: str) -> str:
     """The dotted name that a knob of 0.1 has now."""
-    moved = {"train.frames_per_step": "train.global_batch", "texture.windows_per_step": "texture.global_batch"}
+    moved = {
+        "train.frames_per_step": "train.global_batch",
+        "texture.windows_per_step": "texture.global_batch",
+        "renderer.background": "data.background",
+    }
     section, dot, rest = name.partition(".")
     return moved.get(name) or STAGES_0_1.get(section, section) + dot + rest

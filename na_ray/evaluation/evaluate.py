@@ -20,7 +20,7 @@ from na_ray.capture.image import read_image, resample_area, to_colors
 from na_ray.capture.layout import IMAGES, by_number, number_of
 from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import UserError
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Lpips
@@ -63,7 +63,7 @@ def body_box(posed: PosedBody, camera: Camera, radius: float) -> Box | None:
 
 
 def evaluate(
-    actor: Actor,
+    actor: TrainedAvatar,
     capture: Capture,
     split: str,
     frames: Sequence[int],
@@ -120,14 +120,14 @@ def _fit(camera: Camera, resolution: tuple[int, int] | None, parity: bool) -> Ca
 class _Scene:
     """An actor at one frame: posed and encoded once for all cameras."""
 
-    def __init__(self, actor: Actor, pose: Pose, texture: np.ndarray, baseline: bool, supersample: int) -> None:
+    def __init__(self, actor: TrainedAvatar, pose: Pose, texture: np.ndarray, baseline: bool, supersample: int) -> None:
         self.actor, self.baseline, self.texture, self.supersample = actor, baseline, texture, supersample
         self.frame = encode(actor, pose, texture)
         self.posed = self.frame.posed
 
     def seen(self, camera: Camera) -> dict[Method, Tensor]:
         """Pictures (h, w, 3) in [0, 1] by each method."""
-        found: dict[Method, Tensor] = {"nerf": self.actor.nerf.picture(self.frame, camera, self.supersample).colors}
+        found: dict[Method, Tensor] = {"nerf": self.actor.model.picture(self.frame, camera, self.supersample).colors}
         if self.baseline:
             found["mesh"] = mesh_view(self.actor, self.posed, self.texture, camera, self.supersample)
         return found
@@ -136,14 +136,14 @@ class _Scene:
 class _Judge:
     """Compares pictures with the photographs of a split."""
 
-    def __init__(self, actor: Actor, capture: Capture, split: Split) -> None:
+    def __init__(self, actor: TrainedAvatar, capture: Capture, split: Split) -> None:
         self.split, self.radius = split, actor.config.nerf.shell_radius
         self.background = background_of(actor)
         self.diverged = 0
         self.missing: list[str] = []
         self.lpips: Lpips | None = None
         try:
-            self.lpips = image_metrics.load_lpips().to(actor.nerf.background.device)
+            self.lpips = image_metrics.load_lpips().to(actor.model.background.device)
         except FileNotFoundError as missing:
             self.missing.append(str(missing))
         self.masks = storage.join(capture.path, "masks", split.name)

@@ -151,7 +151,6 @@ def _nerf(args: Mapping[str, Any], where: str) -> NerfConfig:
         position_frequencies=position,
         direction_frequencies=direction,
         density_noise=_float(args, "discrete_regularization", where),
-        background=_floats(args, "transparent_background", 3, where),  # type: ignore[arg-type]
         parity=True,
     )
 
@@ -171,7 +170,7 @@ def _optim(args: Mapping[str, Any], where: str) -> OptimConfig:
 
 def _settings(args: Mapping[str, Any], where: str) -> dict[str, Any]:
     """What the options say about data and training, as far as they are there and usable."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"data.background": _floats(args, "transparent_background", 3, where)}
     for name, ours in (("train_views", "data.train_views"), ("valid_views", "data.validation_views")):
         if name in args:
             try:

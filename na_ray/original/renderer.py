@@ -87,7 +87,7 @@ def from_contents(
     options = translate(vars(checkpoint["args"]), path)
     model = checkpoint["model"]
     rig = _rig(model, rig, tpose, path)
-    _check_background(model, options.nerf, path)
+    _check_background(model, options.settings["data.background"], path)
     with torch.random.fork_rng(devices=[]):
         nerf = Nerf(options.nerf, Body.from_rig(rig))
     state = _translate_state(model, nerf.state_dict(), path)
@@ -163,12 +163,10 @@ def _rig(model: Mapping[str, Tensor], rig: Rig | None, tpose: Float32[np.ndarray
     return rig
 
 
-def _check_background(model: Mapping[str, Tensor], config: NerfConfig, path: str) -> None:
-    if BACKGROUND not in model or not np.allclose(model[BACKGROUND].numpy(), config.background):
+def _check_background(model: Mapping[str, Tensor], background: tuple[float, ...], path: str) -> None:
+    if BACKGROUND not in model or not np.allclose(model[BACKGROUND].numpy(), background):
         found = model[BACKGROUND].tolist() if BACKGROUND in model else "no background"
-        raise UserError(
-            f"{path}: {BACKGROUND} is {found}; expected {config.background}, as --transparent-background says"
-        )
+        raise UserError(f"{path}: {BACKGROUND} is {found}; expected {background}, as --transparent-background says")
 
 
 def _translate_state(model: Mapping[str, Tensor], own: Mapping[str, Tensor], path: str) -> dict[str, Tensor]:

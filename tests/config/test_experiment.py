@@ -23,7 +23,7 @@ from na_ray.config import (
 ODD = Experiment(
     name="odd",
     data=DataConfig(train_views="all", frames="3..9", resolution=None, texture_size=128, on_bad_shard="skip"),
-    nerf=NerfConfig(background=(0.0, -1.0, 0.5), parity=True),
+    nerf=NerfConfig(parity=True),
     optim=OptimConfig(lr=1e-3, betas=(0.5, 0.9)),
     train=TrainConfig(num_workers=3, global_batch=6, precision="bfloat16"),
 )
@@ -104,7 +104,7 @@ def test_override_takes_what_json_and_sweeps_give() -> None:
     changed = override(Experiment(), {"optim.lr": 1, "data.resolution": [64, 48], "optim.betas": [0.5, 0.6]})
     assert changed.optim.lr == 1.0 and isinstance(changed.optim.lr, float)
     assert changed.data.resolution == (64, 48) and changed.optim.betas == (0.5, 0.6)
-    assert override(changed, {"nerf.background": (0, 0, 1)}).nerf.background == (0.0, 0.0, 1.0)
+    assert override(changed, {"data.background": (0, 0, 1)}).data.background == (0.0, 0.0, 1.0)
 
 
 def test_an_open_end_is_settled_when_the_frames_are_counted() -> None:

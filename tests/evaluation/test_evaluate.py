@@ -14,7 +14,7 @@ from na_ray.body.body import Body
 from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.evaluate import body_box, evaluate, target_image
@@ -36,7 +36,7 @@ def actor(capture):
     nerf = NerfConfig(hidden=8, encoder_width=4, samples_per_ray=4)
     config = Experiment(nerf=nerf, data=DataConfig(texture_size=16))
     body = Body.from_rig(capture.rig)
-    return Actor(Nerf(config.nerf, body).eval(), body, config)
+    return TrainedAvatar(Nerf(config.nerf, body).eval(), body, config)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def no_weights(monkeypatch):
 def pictures(actor, split, frame, camera, supersample=2):
     """What evaluate should compare, made by hand: both methods, with as many rays a pixel."""
     posed, texture = actor.body.pose(split.pose(frame)), split.texture(frame)
-    seen = actor.nerf.picture(render.encode(actor, split.pose(frame), texture), camera, supersample).colors
+    seen = actor.model.picture(render.encode(actor, split.pose(frame), texture), camera, supersample).colors
     surface = Surface(actor.body.faces, len(posed.vertices))
     values = torch.from_numpy(np.array(texture)).float() / 255
     return {"nerf": seen, "mesh": textured_mesh(posed, values, camera, surface, supersample)[0]}
@@ -118,10 +118,10 @@ def test_lpips_is_scored_where_its_weights_are(actor, capture, tmp_path, monkeyp
 
 
 def test_a_diverged_actor_gets_no_scores_instead_of_nonsense(actor, capture, tmp_path):
-    broken = copy.deepcopy(actor.nerf)
+    broken = copy.deepcopy(actor.model)
     for parameter in broken.field.parameters():
         parameter.data.fill_(float("nan"))
-    scores = evaluate(Actor(broken, actor.body, actor.config), capture, "training", [0], [1])
+    scores = evaluate(TrainedAvatar(broken, actor.body, actor.config), capture, "training", [0], [1])
     assert scores.mean("nerf", "whole", "psnr") is None and scores.mean("mesh", "whole", "psnr") > 5
     assert scores.notes[-1] == "2 crops hold numbers that are not finite and are left out of the means"
     scores.save(tmp_path / "scores.json")

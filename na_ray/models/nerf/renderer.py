@@ -19,14 +19,15 @@ from na_ray.body.rasterize import sample_texture
 from na_ray.body.surface import SurfacePool
 from na_ray.body.triangles import project_to_faces
 from na_ray.capture.camera import Camera
-from na_ray.config import NerfConfig
+from na_ray.config import DataConfig, NerfConfig
 from na_ray.models.avatar import Picture
 from na_ray.models.nerf.canonical import surface_coordinates, unpose, vertex_transforms
+from na_ray.models.nerf.compositing import Composite, composite
 from na_ray.models.nerf.field import RadianceField
 from na_ray.models.nerf.frame import FittedBody, NerfFrame
 from na_ray.models.nerf.noise import Noise
 from na_ray.models.nerf.ray_picture import draw, near_pixels
-from na_ray.models.nerf.sampling import Composite, composite, sample_along_rays, sample_by_surface
+from na_ray.models.nerf.sampling import sample_along_rays, sample_by_surface
 from na_ray.models.nerf.texture_encoder import TextureEncoder, lookup
 
 
@@ -65,16 +66,17 @@ class Nerf(nn.Module):
 
     background: Tensor
 
-    def __init__(self, config: NerfConfig, body: Body, texture_size: int | None = None) -> None:
-        """`texture_size`: side of the map that the encoder sees; larger ones are area-averaged down. None: any."""
+    def __init__(self, config: NerfConfig, body: Body, data: DataConfig | None = None) -> None:
+        """`data` says what lies behind the body, and the side of the texture map that the encoder sees."""
         super().__init__()
-        self.config, self.texture_size = config, texture_size
+        data = data or DataConfig()
+        self.config, self.texture_size = config, data.texture_size
         self.encoder = TextureEncoder(config.encoder_width)
         self.field = RadianceField(config, self.encoder.channels)
         self._body_fields = tuple(f.name for f in fields(Body))
         for name in self._body_fields:
             self.register_buffer(f"body_{name}", getattr(body, name), persistent=False)
-        self.register_buffer("background", torch.tensor(config.background), persistent=False)
+        self.register_buffer("background", torch.tensor(data.background), persistent=False)
         self._body = body
         # Surfaces to fit, no frame's as long as they lie here.
         self._surfaces = SurfacePool(body.vertices, body.faces)

@@ -1,11 +1,8 @@
-"""Sampling along rays and compositing. Nothing here knows a network.
+"""Sampling along rays. Nothing here knows a network.
 
 Symbols: K boundaries z_k on a ray between `near` and `far` (m); they enclose K + 1 intervals, whose mid-points are
-the samples; u_k in (0, 1) is where boundary k lies in its stratum. E_i = free energy, alpha_i = 1 - exp(-E_i),
-T_i = transmittance in front of sample i.
+the samples; u_k in (0, 1) is where boundary k lies in its stratum.
 """
-
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -16,18 +13,6 @@ JITTER_MARGIN = 1e-3
 
 FRONT, BACK = 0.02, 0.01
 """How far (m) before and behind the surface that a ray meets its guided boundaries lie: clothes are before it."""
-
-
-@dataclass(frozen=True)
-class Composite:
-    """What n rays see."""
-
-    colors: Float[Tensor, "n 3"]
-    """RGB in [-1, 1], background included."""
-    depths: Float[Tensor, "n"]
-    """Expected depth, m, background included."""
-    transmittance: Float[Tensor, "n"]
-    """Part of the light that passes: 1 - opacity."""
 
 
 def sample_along_rays(
@@ -87,27 +72,3 @@ def _between(
     """Centers and deltas of the intervals between boundaries and ends."""
     bounds = torch.cat([near[:, None], inner, far[:, None]], dim=1)
     return (bounds[:, 1:] + bounds[:, :-1]) / 2, bounds[:, 1:] - bounds[:, :-1]
-
-
-def composite(
-    sigma: Float[Tensor, "n s"],
-    colors: Float[Tensor, "n s 3"],
-    depths: Float[Tensor, "n s"],
-    deltas: Float[Tensor, "n s"],
-    background: Float[Tensor, "3"],
-    background_depth: float,
-) -> Composite:
-    """Emission-absorption (Max 1995; NeRF, eq. 3): p_i = alpha_i T_i with E_i = relu(sigma_i) length_i.
-
-    color = sum p_i c_i + T background and depth = sum p_i z_i + T background_depth, with the transmittance
-    T = 1 - sum p_i.
-    """
-    energy = torch.relu(sigma) * deltas
-    transmittance = torch.exp(energy - energy.cumsum(dim=1))
-    weights = -torch.expm1(-energy) * transmittance
-    transmittance = 1 - weights.sum(dim=1)
-    return Composite(
-        colors=(weights[:, :, None] * colors).sum(dim=1) + transmittance[:, None] * background,
-        depths=(weights * depths).sum(dim=1) + transmittance * background_depth,
-        transmittance=transmittance,
-    )

@@ -65,7 +65,7 @@ class PatchDiscriminator(nn.Module):
         return outputs[1:]
 
 
-def _judge(discriminators: nn.Module, x: Float[Tensor, "b c h w"]) -> Patches:
+def _judged(discriminators: nn.Module, x: Float[Tensor, "b c h w"]) -> Patches:
     """What each sub-discriminator says of the input, halved from one to the next."""
     logits, features = [], []
     for i, discriminator in enumerate(discriminators.children()):
@@ -109,12 +109,12 @@ class Discriminator(nn.Module):
         Real and fake pass one after the other, in this order: in training mode each pass moves u and v.
         """
         frames = [(real, past_real), (fake, past_fake)]
-        image = DiscriminatorOutput(*(_judge(self.image, torch.cat([label, frame], dim=1)) for frame, _ in frames))
+        image = DiscriminatorOutput(*(_judged(self.image, torch.cat([label, frame], dim=1)) for frame, _ in frames))
         temporal = {}
         for scale, discriminators in enumerate(self.temporal):
             if past_real.shape[1] >= 2 * 3**scale:
                 temporal[scale] = DiscriminatorOutput(
-                    *(_judge(discriminators, _triple(*pair, scale)) for pair in frames)
+                    *(_judged(discriminators, _triple(*pair, scale)) for pair in frames)
                 )
         return DiscriminatorOutputs(image, temporal)
 

@@ -49,12 +49,12 @@ class Networks:
     """Of these windows beside those of other workers, whose gradients are averaged with theirs."""
 
     @property
-    def judge(self) -> Discriminator:
+    def bare_discriminator(self) -> Discriminator:
         """The discriminator without its wrapper: when the generator learns, nothing of it is to be shared."""
         wrapped = isinstance(self.discriminator, DistributedDataParallel)
-        judge = self.discriminator.module if wrapped else self.discriminator
-        assert isinstance(judge, Discriminator)
-        return judge
+        discriminator = self.discriminator.module if wrapped else self.discriminator
+        assert isinstance(discriminator, Discriminator)
+        return discriminator
 
 
 def iterate(
@@ -78,7 +78,7 @@ def train_frame(
 ) -> tuple[dict[str, Tensor], Float[Tensor, "b 3 h w"]]:
     """One update of each side for frame t, given the generated frames before it. Returns losses and the frame."""
     label, image = labels[:, t], images[:, t]
-    past = slice(max(0, t - history_length(networks.judge.config)), t)
+    past = slice(max(0, t - history_length(networks.bare_discriminator.config)), t)
     past_real, past_fake = images[:, past], _stacked(fakes[past], images)
     recent = slice(max(0, t - 2), t)
     with _autocast(networks, image):
@@ -87,8 +87,8 @@ def train_frame(
     with _autocast(networks, image):
         outputs = networks.discriminator(label, image, fake, past_real, past_fake)
     record = _learn(networks, networks.discriminator_optimizer, _discriminator_losses(networks.config, outputs), "D")
-    with _frozen(networks.judge) as judge, _autocast(networks, image):
-        outputs = judge(label, image, generated.image, past_real, past_fake)
+    with _frozen(networks.bare_discriminator) as discriminator, _autocast(networks, image):
+        outputs = discriminator(label, image, generated.image, past_real, past_fake)
     terms = _generator_losses(
         networks.config, outputs, generated, image, _flow_target(networks.config, images, t, flows)
     )

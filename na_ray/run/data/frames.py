@@ -222,7 +222,7 @@ def decode_shard(dataset: FrameDataset, shard: Shard) -> Iterator[Row]:
             xy = draw_pixels(rng, *_near(dataset, frame, view), camera.height, camera.width, count)
             # Drawn after the pixels, which are the same with and without it.
             within = rng.random(xy.shape) - 0.5 if data.pixel_jitter and not cfg.parity else 0.0
-            rays.append((*camera.rays(xy + within), pick(image, xy, camera, cfg.background)))
+            rays.append((*camera.rays(xy + within), pick(image, xy, camera, data.background)))
         origins, directions, colors = (np.stack(r).astype(np.float32) for r in zip(*rays, strict=True))
         yield {
             "frame": np.array(frame),

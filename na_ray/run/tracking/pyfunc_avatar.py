@@ -14,7 +14,7 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose
-from na_ray.checkpoint import Actor, load_actor
+from na_ray.checkpoint import TrainedAvatar, load_avatar
 from na_ray.config.values import UserError
 from na_ray.pictures.picture import to_uint8
 from na_ray.render import encode
@@ -29,11 +29,11 @@ class ActorModel(PythonModel):
     """
 
     def __init__(self) -> None:
-        self.actor: Actor | None = None
+        self.actor: TrainedAvatar | None = None
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the checkpoint that was stored with the model."""
-        self.actor = load_actor(context.artifacts["checkpoint"], "cuda" if torch.cuda.is_available() else "cpu")
+        self.actor = load_avatar(context.artifacts["checkpoint"], "cuda" if torch.cuda.is_available() else "cpu")
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -43,7 +43,7 @@ class ActorModel(PythonModel):
         return [_render(self.actor, row) for row in model_input.to_dict("records")]
 
 
-def _render(actor: Actor, row: dict[Any, Any]) -> dict[str, np.ndarray]:
+def _render(actor: TrainedAvatar, row: dict[Any, Any]) -> dict[str, np.ndarray]:
     columns = ("joints_RT", "rotation", "translation", "joints", "texture", "K", "T_world_camera", "height", "width")
     missing = [name for name in columns if name not in row]
     if missing:
@@ -52,7 +52,7 @@ def _render(actor: Actor, row: dict[Any, Any]) -> dict[str, np.ndarray]:
     K, T_world_camera = (np.asarray(row[name], np.float64) for name in ("K", "T_world_camera"))
     camera = Camera("requested", K, T_world_camera, int(row["height"]), int(row["width"]))
     frame = encode(actor, pose, np.asarray(row["texture"], np.uint8))
-    picture = actor.nerf.picture(frame, camera)
+    picture = actor.model.picture(frame, camera)
     return {"color": to_uint8(picture.colors), "depth": picture.depth.cpu().numpy()}
 
 

@@ -41,7 +41,7 @@ def pattern() -> Tensor:
 
 def make(config: NerfConfig = CONFIG) -> Nerf:
     torch.manual_seed(0)
-    return Nerf(config, Body.from_rig(blob(3)), texture_size=32).eval()
+    return Nerf(config, Body.from_rig(blob(3)), DataConfig(texture_size=32)).eval()
 
 
 def seen(nerf: Nerf, texture: Tensor) -> Tensor:

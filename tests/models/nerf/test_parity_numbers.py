@@ -8,8 +8,9 @@ import torch
 
 from na_ray.config import OptimConfig
 from na_ray.models import losses, optim
+from na_ray.models.nerf.compositing import composite
 from na_ray.models.nerf.encoding import PositionalEncoding
-from na_ray.models.nerf.sampling import composite, sample_along_rays
+from na_ray.models.nerf.sampling import sample_along_rays
 
 DATA = np.load(Path(__file__).parents[2] / "data" / "parity" / "models.npz")
 

@@ -7,8 +7,9 @@ import torch
 
 from na_ray.body.body import Body
 from na_ray.config import NerfConfig
+from na_ray.models.nerf.compositing import composite
 from na_ray.models.nerf.renderer import Nerf, Noise
-from na_ray.models.nerf.sampling import composite, sample_along_rays
+from na_ray.models.nerf.sampling import sample_along_rays
 from tests.models import naive
 from tests.models.bodies import bent, blob, rays
 
@@ -86,7 +87,7 @@ def test_forward_is_the_formulas_sample_by_sample(changes):
 
 
 def test_rays_that_miss_see_the_background_and_cost_nothing():
-    nerf = make(replace(SMALL, background=(0.5, 0.0, -1.0)))
+    nerf = make(SMALL, DataConfig(background=(0.5, 0.0, -1.0)))
     origins, directions = rays(4)
     directions[1] = torch.tensor([1.0, 0, 0])
     seen = nerf(nerf.body.pose(bent()), texture(), origins, directions)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from na_ray.models.nerf.sampling import BACK, FRONT, composite, sample_along_rays, sample_by_surface
+from na_ray.models.nerf.compositing import composite
+from na_ray.models.nerf.sampling import BACK, FRONT, sample_along_rays, sample_by_surface
 
 
 def test_samples_are_mid_points_of_intervals_that_fill_the_ray():

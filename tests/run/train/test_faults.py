@@ -14,7 +14,7 @@ import torch
 from mlflow.tracking import MlflowClient
 from ray.exceptions import RayActorError
 
-from na_ray.checkpoint import Checkpoints, load_actor
+from na_ray.checkpoint import Checkpoints, load_avatar
 from na_ray.config import Experiment, override
 from na_ray.run.cluster.notice import LAST, PreemptionWatch
 from na_ray.run.train import disk, driver
@@ -187,7 +187,7 @@ def test_training_waits_for_a_full_disk_and_loses_nothing(
     emptying.join()
     assert seen == list(range(1, len(seen) + 1)) and 7 <= len(seen) <= 10, "it stands still at the next checkpoint"
     assert best.name == "step_000030" and steps(long) == delivered(long) == list(range(1, 31))
-    assert load_actor(best)
+    assert load_avatar(best)
     told = capsys.readouterr().err
     assert "free some space; training waits for it" in told and "has room again" in told
 

@@ -17,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from na_ray import checkpoint
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import load_actor
+from na_ray.checkpoint import load_avatar
 from na_ray.config import Experiment, override, to_dict
 from na_ray.render import encode
 from na_ray.run.tracking.registry import resolve
@@ -31,8 +31,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def trained(run: Path) -> dict[str, torch.Tensor]:
     """Parameters alone: running statistics are each worker's own."""
-    actor = load_actor(run)
-    return {name: p.detach() for name, p in actor.nerf.named_parameters()}
+    actor = load_avatar(run)
+    return {name: p.detach() for name, p in actor.model.named_parameters()}
 
 
 def record(root: Path) -> list[dict]:
@@ -59,8 +59,8 @@ def test_training_leaves_an_actor_scores_pictures_and_a_model(tiny: Experiment, 
     assert json.loads((root / "nerf" / "report" / "cameras.json").read_text())["background"]
 
     split = Capture.open(tiny.capture).split("testing")
-    actor, pose, camera = load_actor(best), split.pose(1), split.cameras[0]
-    expected = actor.nerf.picture(encode(actor, pose, split.texture(1)), camera).colors
+    actor, pose, camera = load_avatar(best), split.pose(1), split.cameras[0]
+    expected = actor.model.picture(encode(actor, pose, split.texture(1)), camera).colors
     model = mlflow.pyfunc.load_model("models:/tiny/1")
     arrays = {k: getattr(pose, k) for k in ("joints_RT", "rotation", "translation", "joints")}
     view = {"K": camera.K, "T_world_camera": camera.T_world_camera, "height": camera.height, "width": camera.width}

@@ -8,7 +8,7 @@ import torch
 from na_ray.capture.dataset import Capture
 from na_ray.capture.textures import Textures
 from na_ray.capture.trajectory import body_center, orbit, up_of
-from na_ray.checkpoint import Actor, load_actor
+from na_ray.checkpoint import TrainedAvatar, load_avatar
 from na_ray.config import Experiment, parse_indices
 from na_ray.evaluation.evaluate import evaluate
 from na_ray.evaluation.scores import Scores
@@ -22,7 +22,7 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
 
     Where the run's texture stage has predicted texture maps for the held-out motion, the film is dressed in them.
     """
-    actor = load_actor(checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
+    actor = load_avatar(checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
     config = actor.config
     predicted = predicted_textures(folder.parent, capture, config)
     told = []
@@ -55,7 +55,7 @@ def predicted_textures(root: Path, capture: Capture, config: Experiment) -> Text
     return Textures.open(folder, split, range(split.num_frames))
 
 
-def score(actor: Actor, capture: Capture, predicted: Textures | None = None) -> dict[str, Scores]:
+def score(actor: TrainedAvatar, capture: Capture, predicted: Textures | None = None) -> dict[str, Scores]:
     """Scores on the held-out cameras of training frames, and on the held-out motion through all cameras."""
     data, report = actor.config.data, actor.config.report
     training = capture.split(data.train_split)
@@ -94,7 +94,7 @@ def _flat(name: str, scores: Scores) -> dict[str, float]:
     }
 
 
-def film(actor: Actor, capture: Capture, out: Path, predicted: Textures | None = None) -> Path:
+def film(actor: TrainedAvatar, capture: Capture, out: Path, predicted: Textures | None = None) -> Path:
     """An orbit around the held-out motion (else the training motion), rendering and textured mesh side by side."""
     data, report = actor.config.data, actor.config.report
     dressed = predicted is not None or (

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from na_ray.body.body import Body
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import Experiment
 from na_ray.models import optim
 from na_ray.models.nerf.cost import step_multiply_adds
@@ -25,7 +25,7 @@ def build(experiment: Experiment, dataset: FrameDataset, device: torch.device) -
     """A fresh nerf for the capture's body; the same weights on every worker."""
     torch.manual_seed(experiment.train.seed)
     body = Body.from_rig(dataset.rig).to(device=device)
-    nerf = Nerf(experiment.nerf, body, experiment.data.texture_size).to(device)
+    nerf = Nerf(experiment.nerf, body, experiment.data).to(device)
     if experiment.nerf.encoder_weights:  # else random: the preflight says so
         load_imagenet(nerf.encoder, experiment.nerf.encoder_weights)
     return nerf, body
@@ -91,7 +91,7 @@ class NerfTrainer:
 
     def validate(self, step: int) -> dict[str, float]:
         """Render the validation views; the workers share the work."""
-        actor = Actor(self.nerf, self.body, self.experiment)
+        actor = TrainedAvatar(self.nerf, self.body, self.experiment)
         return validate(actor, self.dataset.split, step, self.run, self.worker.rank, self.worker.world)
 
     def weights(self) -> dict[str, Any]:

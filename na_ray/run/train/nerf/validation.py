@@ -4,7 +4,7 @@ import numpy as np
 import torch.distributed
 
 from na_ray.capture.dataset import Split
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import parse_indices
 from na_ray.evaluation.evaluate import target_image
 from na_ray.evaluation.image_metrics import psnr, ssim
@@ -14,7 +14,7 @@ from na_ray.render import background_of, encode
 from na_ray.run.train.run_folder import RunFolder
 
 
-def validate(actor: Actor, split: Split, step: int, run: RunFolder, rank: int, world: int) -> dict[str, float]:
+def validate(actor: TrainedAvatar, split: Split, step: int, run: RunFolder, rank: int, world: int) -> dict[str, float]:
     """Mean PSNR (dB) and SSIM over the validation pictures; the workers share the rendering.
 
     Writes target and rendering side by side to `validation/step_NNNNNN/` and adds the scores to the run's record.
@@ -25,19 +25,19 @@ def validate(actor: Actor, split: Split, step: int, run: RunFolder, rank: int, w
     frames = np.linspace(0, split.num_frames - 1, count).round().astype(int)
     folder = run.folder / "validation" / f"step_{step:06d}"
     folder.mkdir(parents=True, exist_ok=True)
-    training = actor.nerf.training
-    actor.nerf.eval()
+    training = actor.model.training
+    actor.model.eval()
     scores = []
     for frame in frames.tolist()[rank::world]:
         encoded = encode(actor, split.pose(frame), split.texture(frame))
         for view in views:
             camera = split.cameras[view].fitted(config.train.validation_size)
             target = target_image(split, frame, view, camera, background_of(actor))
-            color = actor.nerf.picture(encoded, camera, config.report.supersample).colors.cpu()
+            color = actor.model.picture(encoded, camera, config.report.supersample).colors.cpu()
             scores.append((psnr(color, target), ssim(color, target)))
             pair = sheet([to_uint8(target), to_uint8(color)], columns=2)
             write_png(folder / f"frame_{frame:06d}_view_{view:03d}.png", pair)
-    actor.nerf.train(training)
+    actor.model.train(training)
     gathered = [scores]
     if world > 1:
         gathered = [[] for _ in range(world)]
