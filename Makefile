@@ -3,12 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 # Processes that share the tests (pytest-xdist); 0: one after the other, in pytest's own process.
 JOBS ?= 0
-# Options of the demo, the tests, the benchmarks or the docs: make test ARGS="tests/test_config.py -x"
+# Options of the demo, the tests, the benchmarks or the docs: make test ARGS="tests/config -x"
 ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO := experiments/demo.py
+DEMO := demo/capture
 # Not those that need a fixture (benchmarks/parity.py --data FOLDER), nor those that break things (benchmarks/faults.py).
 BENCHMARKS := $(filter-out benchmarks/parity% benchmarks/faults%,$(wildcard benchmarks/*.py))
 SOURCES := na_ray $(wildcard tests experiments benchmarks docs)
@@ -23,7 +23,7 @@ help:
 	@echo "make lint    lint and types alone"
 	@echo "make format  rewrite the sources in the house style"
 	@echo "make bench   speed and memory, as ratios to what this machine can do"
-	@echo "make docs    README's screenshots of MLflow, taken anew: minutes, with a Chromium that is installed"
+	@echo "make docs    the screenshots of docs/mlflow.md, taken anew: minutes, with a Chromium that is installed"
 	@echo "make clean   remove $(VENV) and the caches"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -35,7 +35,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python $(DEMO) $(ARGS)
+	@test -e $(DEMO) || $(BIN)/na-ray synth $(DEMO) --resolution 128
+	@$(BIN)/na-ray train demo --resume auto $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(SOURCES)

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg, subcommand
 
-from na_ray.capture.dataset import Capture
 from na_ray.cli.render import chosen_device, fetch
 from na_ray.cli.train import ProgressBar
 from na_ray.config import parse_indices
@@ -37,6 +36,7 @@ class Normals:
 
     def run(self) -> int:
         """Draw them."""
+        from na_ray.capture.dataset import Capture
         from na_ray.motion.normals import write_normals
 
         capture = Capture.open(self.capture)

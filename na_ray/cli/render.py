@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.textures import Textures
-from na_ray.capture.trajectory import along
 from na_ray.cli.train import ProgressBar
 from na_ray.config import parse_indices
 
-if TYPE_CHECKING:
-    from na_ray.checkpoint import Actor  # torch takes seconds to import: --help need not wait
+if TYPE_CHECKING:  # torch and what reads videos take seconds to import: --help need not wait
+    from na_ray.capture.dataset import Split
+    from na_ray.capture.textures import Textures
+    from na_ray.checkpoint import Actor
 
 
 @dataclass(frozen=True)
@@ -50,6 +49,8 @@ class Render:
 
     def run(self) -> int:
         """Render."""
+        from na_ray.capture.dataset import Capture
+        from na_ray.capture.trajectory import along
         from na_ray.render import Motion, render_sequence
 
         split = Capture.open(self.capture).split(self.split)
@@ -102,6 +103,7 @@ class Evaluate:
 
     def run(self) -> int:
         """Score."""
+        from na_ray.capture.dataset import Capture
         from na_ray.evaluation.evaluate import evaluate
 
         if self.out is not None and self.out.exists() and not self.overwrite:
@@ -122,8 +124,10 @@ class Evaluate:
         return 0
 
 
-def _textures(path: str | None, split: Split, frames: list[int]) -> Textures | None:
+def _textures(path: str | None, split: "Split", frames: list[int]) -> "Textures | None":
     """The texture maps that `--textures` names."""
+    from na_ray.capture.textures import Textures
+
     return None if path is None else Textures.open(path, split, frames)
 
 
