@@ -57,13 +57,13 @@ class Part:
         """One."""
         return self.order.slots
 
-    def windows(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
+    def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
         """Those of the order."""
-        return itertools.islice(self.order.windows(), self.first, self.stop)
+        return itertools.islice(self.order.shuffle_groups(), self.first, self.stop)
 
     def shards(self) -> list[Shard]:
         """All of them."""
-        return [shard for *_, shards in self.windows() for shard in shards]
+        return [shard for *_, shards in self.shuffle_groups() for shard in shards]
 
 
 @cache

@@ -32,7 +32,7 @@ class PreemptionWatch:
     def __init__(self, ask: Callable[[], float | None]) -> None:
         self.ask, self.every, self.left = ask, 1, float("inf")
 
-    def pace(self, steps_per_second: float) -> None:
+    def set_speed(self, steps_per_second: float) -> None:
         """How fast training is, as all workers have agreed on it."""
         self.every = max(1, int(PERIOD * steps_per_second))
 

@@ -97,7 +97,7 @@ class FrameDataset:
                 shards.append(Shard(max(start, first), stop, tuple(int(i) for i in group), epoch))
         return [shards[i] for i in rng.permutation(len(shards))]
 
-    def windows(self) -> Iterator[tuple[Shard, ...]]:
+    def shuffle_groups(self) -> Iterator[tuple[Shard, ...]]:
         """The endless sequence of windows: `shuffle_shards` shards each, epochs joined end to end."""
         size = self.experiment.data.shuffle_shards
         pending: list[Shard] = []
@@ -148,10 +148,10 @@ class FrameSampler:
     num_slots: int
     first_step: int
 
-    def windows(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
+    def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
         """(slot, window number, rows to drop at its start, shards), in the order in which the slots need them."""
         consumed = dict.fromkeys(self.slots, 0)
-        for number, shards in enumerate(self.dataset.windows()):
+        for number, shards in enumerate(self.dataset.shuffle_groups()):
             slot = number % self.num_slots
             if slot not in consumed:
                 continue

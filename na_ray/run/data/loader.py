@@ -66,7 +66,7 @@ class Sampler(Protocol):
     def slots(self) -> tuple[int, ...]:
         """The slots of this loader: a step takes a row from each."""
 
-    def windows(self) -> Iterator[tuple[int, int, int, tuple[Any, ...]]]:
+    def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Any, ...]]]:
         """(slot, window number, rows to drop at its start, shards), endlessly, as the slots need them."""
 
 
@@ -113,7 +113,7 @@ class StepLoader:
     def _windows(self) -> Iterator[tuple[int, list[Row]]]:
         """(slot, its rows in mixed order) of every window."""
         dataset = self.order.dataset
-        pending, barren = self.order.windows(), 0
+        pending, barren = self.order.shuffle_groups(), 0
         while True:
             segment = list(itertools.islice(pending, max(1, SEGMENT // dataset.experiment.data.shuffle_shards)))
             reading = [shard for *_, window in segment for shard in window]

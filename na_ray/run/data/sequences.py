@@ -203,7 +203,7 @@ class SequenceSampler:
     num_slots: int
     first_step: int
 
-    def windows(self) -> Iterator[tuple[int, int, int, tuple[Clip, ...]]]:
+    def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Clip, ...]]]:
         """(slot, window number, rows to drop, its one clip), in the order in which the slots need them."""
         step = self.first_step
         while True:

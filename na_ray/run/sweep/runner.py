@@ -80,7 +80,7 @@ class SweepRunner:
             return self.sweep_state.add(self.propose(len(self.sweep_state.trials), self._told()))
         if busy:
             return None
-        self.scheduler.turn()
+        self.scheduler.next_generation()
         return next((t for t in self.sweep_state.trials if t.state == "waiting"), None)
 
     def _told(self) -> list[tuple[Knobs, float]]:

@@ -56,12 +56,12 @@ def sweep(
     named = override(experiment, {"name": f"{experiment.name}-sweep", "stages": (stage,)})
     root, settled = open_run(named, resume)
     dataset = preflight(settled, root)[stage]
-    pace = STAGES[stage].pace(dataset)
+    schedule = STAGES[stage].schedule(dataset)
     total = len(grid(space)) if config.search == "grid" else config.trials
     _check_disk(settled, STAGES[stage].estimate(dataset)[2], total, root)
     sweep_state = SweepState(root, override(settled, {"name": experiment.name}), stage)
-    scheduler = make_scheduler(config.scheduler, sweep_state, pace, space, config.seed)
-    terms = _terms(space, config, pace)
+    scheduler = make_scheduler(config.scheduler, sweep_state, schedule, space, config.seed)
+    terms = _terms(space, config, schedule)
     _check_same(root / "sweep.json", terms)
     share = _share(settled, config)
     begin(root, settled)
@@ -109,15 +109,15 @@ def _account(runner: SweepRunner) -> str:
     return f"{told}; the budget is used up: --resume auto with a larger --budget goes on"
 
 
-def _terms(space: Space, config: SweepConfig, pace: Schedule) -> dict[str, Any]:
+def _terms(space: Space, config: SweepConfig, schedule: Schedule) -> dict[str, Any]:
     """What a resumed sweep must share with its first start."""
     return {
         "space": describe(space),
         "search": config.search,
         "scheduler": config.scheduler,
         "seed": config.seed,
-        "steps": pace.steps,
-        "validate_every": pace.validate_every,
+        "steps": schedule.steps,
+        "validate_every": schedule.validate_every,
     }
 
 

@@ -19,10 +19,10 @@ def restore(trainer: Trainer, run: RunFolder) -> int:
 
 def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: PreemptionWatch) -> None:
     """Validate and write a checkpoint when it is time. Every worker comes here at the same steps."""
-    pace, run, worker = trainer.pace, context.run, context.worker
-    validating = step == pace.steps or (pace.validate_every > 0 and step % pace.validate_every == 0)
+    schedule, run, worker = trainer.schedule, context.run, context.worker
+    validating = step == schedule.steps or (schedule.validate_every > 0 and step % schedule.validate_every == 0)
     warned = notice.due(step)
-    if not (validating or warned or step % pace.checkpoint_every == 0):
+    if not (validating or warned or step % schedule.checkpoint_every == 0):
         return
     if worker.rank == 0:
         if warned:

@@ -60,7 +60,7 @@ class TrainContext:
 class Trainer(Protocol):
     """A stage's model, optimizers and losses, as the loop drives them."""
 
-    pace: Schedule
+    schedule: Schedule
     unit: str
     """What a step's work is counted in: `rays` or `frames`."""
     remedy: str

@@ -29,7 +29,7 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
     for stage in experiment.stages:
         run = RunFolder(root, stage, experiment.train.keep_last)
         run.folder.mkdir(parents=True, exist_ok=True)
-        steps = STAGES[stage].pace(datasets[stage]).steps
+        steps = STAGES[stage].schedule(datasets[stage]).steps
         told = run.closed(steps)
         if told is None:
             told = _train_stage(experiment, datasets[stage], run, steps)

@@ -73,16 +73,16 @@ def train_stage(trainer: Trainer, context: TrainContext, open_loader: Callable[[
     loader, notice = open_loader(step), PreemptionWatch(context.worker.time_left)
     rows = iter(loader)
     meter = Meter()
-    while step < trainer.pace.steps:
+    while step < trainer.schedule.steps:
         losses, work = trainer.step(meter.wait(rows), step)
         step += 1
         meter.add(losses, work)
-        if step % context.experiment.train.log_every == 0 or step == trainer.pace.steps:
+        if step % context.experiment.train.log_every == 0 or step == trainer.schedule.steps:
             worker = context.worker
             metrics = trainer.describe(worker.mean(meter.means()), step) | meter.rates(trainer.unit, worker.world)
             skipped = float(worker.world * loader.skipped)  # of all workers, when it is averaged over them
             told = report(context, step, metrics | {"skipped_shards": skipped}, trainer.remedy)
-            notice.pace(told["steps_per_second"])
+            notice.set_speed(told["steps_per_second"])
             meter = Meter()
         with meter.paused():
             look_and_save(trainer, context, step, notice)

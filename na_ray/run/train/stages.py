@@ -28,7 +28,7 @@ class Stage:
     """What to read. Raises UserError, a line a defect, for what the stage cannot train on."""
     estimate: Callable[[Any], tuple[list[str], float, int]]
     """Lines for the preflight, multiply-adds of the whole training, bytes of a checkpoint."""
-    pace: Callable[[Any], Schedule]
+    schedule: Callable[[Any], Schedule]
     trainer: Callable[[TrainContext, Any], Trainer]
     order: Callable[[Any, tuple[int, ...], int, int], Any]
     """(dataset, slots of a worker, slots in all, first step) to what a `StepLoader` reads."""
@@ -46,7 +46,7 @@ STAGES: dict[StageName, Stage] = {
     "texture": Stage(
         make_dataset=SequenceDataset.make,
         estimate=texture_stage.estimate,
-        pace=texture_stage.pace,
+        schedule=texture_stage.schedule,
         trainer=texture_stage.TextureTrainer,
         order=SequenceSampler,
         slots=num_windows,
@@ -57,7 +57,7 @@ STAGES: dict[StageName, Stage] = {
     "nerf": Stage(
         make_dataset=FrameDataset.make,
         estimate=nerf_stage.estimate,
-        pace=lambda dataset: nerf_stage.pace(dataset.experiment),
+        schedule=lambda dataset: nerf_stage.schedule(dataset.experiment),
         trainer=nerf_stage.NerfTrainer,
         order=FrameSampler,
         slots=lambda experiment: experiment.train.global_batch,

@@ -131,15 +131,15 @@ def validate(sweep_state: SweepState, trial: Trial, step: int, score: float) -> 
 
 
 def test_asha_stops_the_worse_two_thirds_and_decides_the_same_after_a_restart(tmp_path: Path) -> None:
-    pace = Schedule(steps=90, checkpoint_every=10, validate_every=10)
+    schedule = Schedule(steps=90, checkpoint_every=10, validate_every=10)
     sweep_state = SweepState(tmp_path, Experiment(), "nerf")
-    scheduler = Asha(sweep_state, pace)
+    scheduler = Asha(sweep_state, schedule)
     found = []
     for i, score in enumerate([20.0, 18.0, 22.0, 19.0, 21.9]):
         trial = sweep_state.add({"optim.lr": 1e-4})
         validate(sweep_state, trial, 10, score)
         found.append(scheduler.decide(trial, 10, score))
-        again = Asha(SweepState(tmp_path, Experiment(), "nerf"), pace)
+        again = Asha(SweepState(tmp_path, Experiment(), "nerf"), schedule)
         assert again.halving._brackets[0]._rungs == scheduler.halving._brackets[0]._rungs and i in again.known
     assert found == [None, "stopped", None, "stopped", None]
     assert again.decide(sweep_state.trials[0], 20, 0.0) is None  # 20 is no rung
@@ -161,14 +161,14 @@ def test_a_rule_that_cannot_work_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_population_copies_the_better_and_changes_its_knobs(tmp_path: Path) -> None:
-    pace, space = Schedule(40, 10, 10), {"optim.lr": tune.loguniform(1e-5, 1e-2)}
+    schedule, space = Schedule(40, 10, 10), {"optim.lr": tune.loguniform(1e-5, 1e-2)}
     sweep_state = board_of(tmp_path / "a", [[20.0], [23.0], [21.0], [19.0]])
-    scheduler = Population(sweep_state, pace, space, seed=0)
+    scheduler = Population(sweep_state, schedule, space, seed=0)
     for trial in sweep_state.trials:
         assert scheduler.decide(trial, 10, 20.0) == "resting" and scheduler.decide(trial, 40, 20.0) is None
         sweep_state.end(trial, "resting")
     before = sweep_state.trials[1].knobs["optim.lr"]
-    scheduler.turn()
+    scheduler.next_generation()
     assert [t.state for t in sweep_state.trials] == ["waiting"] * 4 and {t.generation for t in sweep_state.trials} == {
         1
     }
@@ -187,13 +187,13 @@ def test_a_population_copies_the_better_and_changes_its_knobs(tmp_path: Path) ->
 
 
 def test_a_turn_that_was_killed_half_way_ends_as_it_would_have(tmp_path: Path) -> None:
-    pace, space = Schedule(40, 10, 10), {"optim.lr": tune.loguniform(1e-5, 1e-2)}
+    schedule, space = Schedule(40, 10, 10), {"optim.lr": tune.loguniform(1e-5, 1e-2)}
     knobs = []
     for name in ("whole", "killed"):
         sweep_state = board_of(tmp_path / name, [[20.0], [23.0], [21.0], [19.0], [18.0]])
         for trial in sweep_state.trials:
             sweep_state.end(trial, "resting")
-        Population(sweep_state, pace, space, seed=5).turn()
+        Population(sweep_state, schedule, space, seed=5).next_generation()
         if name == "killed":  # the decision was written, and one of two had copied
             sweep_state.change(
                 sweep_state.trials[3], state="resting", generation=0, knobs={"optim.lr": 4e-4}, lineage=[]
@@ -201,7 +201,7 @@ def test_a_turn_that_was_killed_half_way_ends_as_it_would_have(tmp_path: Path) -
             sweep_state.change(sweep_state.trials[0], state="resting", generation=0)
             again = SweepState(sweep_state.root, sweep_state.experiment, "nerf")
             validate(again, again.trials[1], 20, 1.0)  # a donor has gone on
-            Population(again, pace, space, seed=5).turn()
+            Population(again, schedule, space, seed=5).next_generation()
             sweep_state = again
         assert {t.generation for t in sweep_state.trials} == {1} and {t.state for t in sweep_state.trials} == {
             "waiting"

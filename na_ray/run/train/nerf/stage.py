@@ -31,8 +31,8 @@ def build(experiment: Experiment, dataset: FrameDataset, device: torch.device) -
     return nerf, body
 
 
-def pace(experiment: Experiment) -> Schedule:
-    """The NeRF's pace."""
+def schedule(experiment: Experiment) -> Schedule:
+    """The NeRF's schedule."""
     train = experiment.train
     return Schedule(train.steps, train.checkpoint_every, train.validate_every)
 
@@ -45,7 +45,7 @@ class NerfTrainer:
 
     def __init__(self, context: TrainContext, dataset: FrameDataset) -> None:
         self.experiment, self.dataset, self.run, self.worker = context.experiment, dataset, context.run, context.worker
-        self.pace = pace(self.experiment)
+        self.schedule = schedule(self.experiment)
         self.nerf, self.body = build(self.experiment, dataset, self.worker.device)
         parity = self.experiment.nerf.parity
         self.optimizer = optim.adam(self.nerf.parameters(), self.experiment.optim, parity=parity)

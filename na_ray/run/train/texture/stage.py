@@ -29,8 +29,8 @@ from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.texture.validation import validate
 
 
-def pace(dataset: SequenceDataset) -> Schedule:
-    """The texture stage's pace."""
+def schedule(dataset: SequenceDataset) -> Schedule:
+    """The texture stage's schedule."""
     texture = dataset.experiment.texture
     return Schedule(num_steps(dataset), texture.checkpoint_every, texture.validate_every)
 
@@ -63,7 +63,7 @@ class TextureTrainer:
     def __init__(self, context: TrainContext, dataset: SequenceDataset) -> None:
         """The same weights on every worker."""
         experiment, device = context.experiment, context.worker.device
-        self.context, self.dataset, self.pace = context, dataset, pace(dataset)
+        self.context, self.dataset, self.schedule = context, dataset, schedule(dataset)
         torch.manual_seed(experiment.train.seed)
         texture = experiment.texture
         self.generator = Generator(experiment.vid2vid)
