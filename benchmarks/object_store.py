@@ -154,8 +154,8 @@ def compare(
     print(f"\n{'by Ray Data' if distributed else 'by a thread of this process'}, {len(shards)} shards measured")
     first = deliver(server, there[0], distributed)
     least = needed(local, warm) + needed_once(local, warm)
-    told = f"{first.size / 1e6:.2f} MB read over {least / 1e6:.2f} needed = {first.size / least:.2f}"
-    print(f"first pass: {told}, {first.requests} requests for {len(warm)} shards, each process knowing nothing")
+    volume = f"{first.size / 1e6:.2f} MB read over {least / 1e6:.2f} needed = {first.size / least:.2f}"
+    print(f"first pass: {volume}, {first.requests} requests for {len(warm)} shards, each process knowing nothing")
     deliver(server, here[0], distributed)
     disk = [deliver(server, here[1], distributed)]
     found: dict[float, list[Delivery]] = {0.0: [], options.delay_ms: []}

@@ -115,7 +115,7 @@ def _answers(url: str) -> bool:
 
 
 def build(folder: Path) -> None:
-    """Make the pictures of `docs/` anew, by way of a scratch folder. Raises RuntimeError when the page does not hold."""
+    """Make the pictures of `docs/` anew, by way of a scratch folder. Raises RuntimeError where the page is wrong."""
     text = section(PAGE.read_text())
     started = time.monotonic()
 
@@ -132,7 +132,9 @@ def build(folder: Path) -> None:
         say("taking the pictures")
         met = photograph(url, shots)
     if stale := labels(text) - met:
-        raise RuntimeError(f"docs/mlflow.md, section {TITLE!r}, names what was not met in MLflow: {', '.join(sorted(stale))}")
+        raise RuntimeError(
+            f"docs/mlflow.md, section {TITLE!r}, names what was not met in MLflow: {', '.join(sorted(stale))}"
+        )
     for name in SHOTS:
         shutil.copyfile(shots / f"mlflow-{name}.png", DOCS / f"mlflow-{name}.png")
     say(f"wrote {', '.join(f'docs/mlflow-{name}.png' for name in SHOTS)}")

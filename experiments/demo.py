@@ -18,9 +18,7 @@ def synthesize(experiment: Experiment) -> None:
 
     if experiment.capture == DEMO.capture and not Path(DEMO.capture).exists():
         print(f"making a synthetic actor in {DEMO.capture}", flush=True)
-        write_capture(
-            Path(DEMO.capture), frames=32, test_frames=8, cameras=8, resolution=128, texture_size=256, seed=0
-        )
+        write_capture(Path(DEMO.capture), frames=32, test_frames=8, cameras=8, resolution=128, texture_size=256, seed=0)
 
 
 if __name__ == "__main__":

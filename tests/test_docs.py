@@ -52,7 +52,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_front_page_is_short_and_leads_to_every_page() -> None:
     assert README.count("\n") < 120
     linked = {(ROOT / link).resolve() for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link}
-    assert {page for page in (ROOT / "docs").glob("*.md")} <= linked
+    assert set((ROOT / "docs").glob("*.md")) <= linked
     records = (ROOT / "docs" / "design" / "README.md").read_text()
     assert {p.name for p in (ROOT / "docs" / "design").glob("*.md")} - {"README.md"} == set(
         re.findall(r"\]\(([^)]+)\)", records)

@@ -38,12 +38,16 @@ def overview() -> str:
     """What `na-ray --help` prints."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
-    head = "usage: na-ray COMMAND [OPTIONS]\n\nAnimatable people from multi-view video (Neural Actor), on Ray and MLflow."
-    return "\n".join([head, "", *lines, "", "na-ray COMMAND --help lists a command's options. na-ray --version: this one's."])
+    head = (
+        "usage: na-ray COMMAND [OPTIONS]\n\nAnimatable people from multi-view video (Neural Actor), on Ray and MLflow."
+    )
+    return "\n".join(
+        [head, "", *lines, "", "na-ray COMMAND --help lists a command's options. na-ray --version: this one's."]
+    )
 
 
 def main() -> None:
-    """Run `na-ray`. A user's mistake is told in one line a defect, with exit code 2."""
+    """Run `na-ray`. A user's mistake is printed, a line a defect, with exit code 2."""
     word, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if word in ("", "-h", "--help"):
         print(overview())

@@ -66,7 +66,7 @@ class Prepare:
 
 @dataclass(frozen=True)
 class PredictTextures:
-    """Predict the texture maps of any motion, to dress an actor in: na-ray render --textures."""
+    """Predict the texture maps of any motion: na-ray render --textures draws an actor with them."""
 
     predictor: Positional[str]
     """A checkpoint's folder of the texture stage, or an MLflow URI as models:/lan-texture/1."""

@@ -30,7 +30,7 @@ class Render:
     frames: str = "all"
     """Frames of it: `0..40`, `3,7` or `all`."""
     textures: str | None = None
-    """Texture maps to dress the actor in, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
+    """Texture maps to draw the actor with, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
     The split's own if not given."""
     camera: str = "orbit"
     """orbit, spiral, the position of a recorded camera (`3`), several to move between (`0,4,8`), or a JSON file."""
@@ -90,7 +90,7 @@ class Evaluate:
     frames: str = "all"
     """Frames of it: `0..40`, `3,7` or `all`."""
     textures: str | None = None
-    """Texture maps to dress the actor in, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
+    """Texture maps to draw the actor with, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
     The split's own if not given."""
     cameras: str = "all"
     """Cameras: `0..11` (the end is exclusive), `0,3,7` or `all`."""

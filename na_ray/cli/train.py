@@ -109,7 +109,7 @@ def main(experiment: Experiment, resume: Resume = "never", before: Before | None
 
 
 def run_recipe(command: str, arguments: list[str]) -> int:
-    """`na-ray train RECIPE ...` or `na-ray sweep RECIPE ...`: the arguments behind the command. Returns the exit code."""
+    """`na-ray train|sweep RECIPE ...`, given what stands behind the command. Returns the exit code."""
     from na_ray.recipes import RECIPES
 
     word, names = (arguments[:1] or [""])[0], ", ".join(RECIPES)

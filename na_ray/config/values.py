@@ -28,7 +28,7 @@ MISTAKES = (
     PermissionError,
     StorageError,
 )
-"""What a user can mend: commands tell these in one line a defect, without a traceback."""
+"""What a user can mend: commands print these, a line a defect, without a traceback."""
 
 
 def parse_indices(spec: str, count: int | None = None) -> list[int]:

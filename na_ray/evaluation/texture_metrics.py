@@ -183,7 +183,7 @@ class _Jury:
 
 
 def _inception(body: Body) -> tuple[Inception | None, list[str]]:
-    """The network of FID; where there is none, what to tell of it."""
+    """The network of FID; where there is none, the reason why it is missing."""
     try:
         return load_inception().to(body.vertices.device), []
     except FileNotFoundError as missing:

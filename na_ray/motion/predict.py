@@ -239,7 +239,7 @@ class _Store:
     def is_kept(self, index: int, mark: str) -> bool:
         """Whether a frame is there. Raises FileExistsError when it is another prediction's."""
         if self.film is not None and self.film.is_file():
-            return True  # its mark tells, at the end
+            return True  # its mark is compared at the end
         return png.is_kept(self.files[index], mark, "is of another predictor, motion or first frame")
 
     def write(self, index: int, texture: Map, mark: str) -> None:

@@ -1,8 +1,8 @@
 """Windows of the texture predictor's training: their schedule, their endless order, and their decoding.
 
-A window is T consecutive frames of normal and texture maps. A step takes one from each of L *slots*, which the workers
-share. Which frames it holds and how they are cropped is a function of (seed, step, slot) alone, and T of the step: so
-neither the number of workers nor a resumed run changes what is trained on.
+A window is T consecutive frames of normal and texture maps. A step takes one for each of L *batch slots*, which the
+workers share. Which frames it holds and how they are cropped is a function of (seed, step, batch slot) alone, and T of
+the step: so neither the number of workers nor a resumed run changes what is trained on.
 """
 
 import math
@@ -32,7 +32,7 @@ _STREAM = 3
 
 @dataclass(frozen=True)
 class Clip:
-    """The window of one slot at one step."""
+    """The window of frames of one batch slot at one step."""
 
     step: int
     slot: int
@@ -106,7 +106,7 @@ class SequenceDataset:
         return self.experiment.vid2vid.resolution[0]
 
     def room(self, num_slots: int) -> tuple[int, int]:
-        """Bytes of the windows that a worker with so many slots holds, and what `data.memory_mb` leaves for decoding.
+        """Bytes of a worker's windows, one for each of its batch slots, and what `data.memory_mb` leaves to decode.
 
         Raises UserError when that is less than two windows.
         """
@@ -131,7 +131,7 @@ class SequenceDataset:
         return self.longest() * self.side**2 * pixel + 4096
 
     def decode(self, clip: Clip) -> list[Row]:
-        """The window of a slot and step, as one row at the training size.
+        """The window of a batch slot and step, as one row at the training size.
 
         `labels` and `images` (T, h, w, 3) uint8 are normal and texture maps, `frames` (T,) their positions, `skipped`
         the draws that could not be read; for flow from files, `flows` (T, 2, h, w) in pixels and `confidences`
@@ -196,7 +196,7 @@ class SequenceDataset:
 
 @dataclass(frozen=True)
 class SequenceSampler:
-    """The windows of some slots from a step on, endlessly, for a `StepLoader` to read."""
+    """The windows of some batch slots from a step on, endlessly, for a `StepLoader` to read."""
 
     dataset: SequenceDataset
     slots: tuple[int, ...]
@@ -204,7 +204,8 @@ class SequenceSampler:
     first_step: int
 
     def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Clip, ...]]]:
-        """(slot, window number, rows to drop, its one clip), in the order in which the slots need them."""
+        """(batch slot, number of the group, rows to drop, its one clip), in the order of need: a shuffle group is one
+        window of frames here."""
         step = self.first_step
         while True:
             for slot in self.slots:

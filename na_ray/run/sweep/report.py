@@ -1,4 +1,4 @@
-"""What comes of a sweep: the table of trials, the parallel coordinates, and the best actor, in the parent's run."""
+"""The results of a sweep: the table of trials, the parallel coordinates, and the best actor, in the parent's run."""
 
 import csv
 import html
@@ -133,7 +133,7 @@ def _axis(values: list[Any], log: bool) -> tuple[dict[str, float], list[tuple[fl
 def close(sweep_state: SweepState, space: Space, parent: Tracker) -> str:
     """Write the report, register the best actor, score and film it; all of it into the parent's run.
 
-    Returns what to tell the user: the table, the best trial's knobs, and how to open it.
+    Returns a summary for the user: the table, the best trial's knobs, and how to open it.
     """
     table = rows(sweep_state)
     write_report(sweep_state.root / "report", table, space)
@@ -141,18 +141,18 @@ def close(sweep_state: SweepState, space: Space, parent: Tracker) -> str:
     best = sweep_state.best()
     if best is None:
         return f"\n{text_table(table, space)}\nno trial was validated: there is no best one"
-    told = [_close_best(sweep_state, best, parent), f"\n{text_table(table, space)}\n"]
+    summary = [_close_best(sweep_state, best, parent), f"\n{text_table(table, space)}\n"]
     score, knobs = sweep_state.score(best), " ".join(f"{name}={_short(best.knobs[name])}" for name in space)
     assert score is not None
     parent.scores({SCORE: score}, sweep_state.steps(best))
     parent.client.set_tag(parent.parent, "best", f"trial {best.name}: {knobs}")
     checkpoint = sweep_state.run(best).checkpoints.best()
-    told += [
+    summary += [
         f"best      trial {best.name}, validation PSNR {score:.2f} dB: {knobs}",
         f"open      {checkpoint}, or models:/{_model(sweep_state)}/latest in MLflow",
         "train     " + " ".join(f"--{name.replace('_', '-')} {_argument(best.knobs[name])}" for name in space),
     ]
-    return "\n".join(told)
+    return "\n".join(summary)
 
 
 def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
@@ -166,9 +166,11 @@ def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
         return str(closed["told"])
     parts = STAGES[sweep_state.stage]
     log_actor(parent, checkpoint, parts.served, _model(sweep_state))
-    told = parts.close(checkpoint, Capture.open(sweep_state.experiment.capture), sweep_state.run(best).folder, parent)
-    write_json(path, {"checkpoint": place, "told": told})
-    return told
+    summary = parts.close(
+        checkpoint, Capture.open(sweep_state.experiment.capture), sweep_state.run(best).folder, parent
+    )
+    write_json(path, {"checkpoint": place, "told": summary})
+    return summary
 
 
 def _model(sweep_state: SweepState) -> str:

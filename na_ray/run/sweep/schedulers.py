@@ -1,6 +1,6 @@
-"""Who goes on, who stops: successive halving, and population-based training.
+"""Which trials go on and which stop: successive halving, and population-based training.
 
-A scheduler's state is a function of the sweep_state: after a restart it decides as if nothing had happened.
+A scheduler's state follows from the sweep's state on disk: after a restart it decides as if nothing had happened.
 """
 
 import json
@@ -58,7 +58,7 @@ class TrainAll:
         return None
 
     def next_generation(self) -> None:
-        """Nobody is set going again."""
+        """Nothing to do: no trial rests."""
 
 
 class Asha:
@@ -96,7 +96,7 @@ class Asha:
         return "stopped" if decision == TrialScheduler.STOP and step < self.steps else None
 
     def next_generation(self) -> None:
-        """Nobody is set going again."""
+        """Nothing to do: no trial rests."""
 
 
 class Population:
@@ -142,7 +142,7 @@ class Population:
             self.sweep_state.change(trial, **changes)
 
     def _decide(self, members: list[Trial], generation: int) -> dict[str, Any]:
-        """For each that gives up: whom it copies, and its new knobs."""
+        """For each trial in the worse quarter: which trial it copies, and its new knobs."""
         step = (generation + 1) * self.schedule.validate_every
         ranked = sorted(members, key=lambda t: (-self._score_at(t, step), t.number))
         count = math.ceil(len(ranked) * self.QUANTILE) if len(ranked) > 1 else 0
@@ -197,7 +197,9 @@ def _perturb(domain: Domain, value: Any, random: np.random.Generator) -> Any:
     return min(round(moved), high - 1) if isinstance(value, int) else moved
 
 
-def make_scheduler(name: SchedulerName, sweep_state: SweepState, schedule: Schedule, space: Space, seed: int) -> Scheduler:
+def make_scheduler(
+    name: SchedulerName, sweep_state: SweepState, schedule: Schedule, space: Space, seed: int
+) -> Scheduler:
     """The scheduler of that name. Raises UserError where the space, or the lack of validations, rules it out."""
     every = f"{'train' if sweep_state.stage == 'nerf' else 'texture'}.validate_every"
     if name == "none":

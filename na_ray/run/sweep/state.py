@@ -1,4 +1,4 @@
-"""The sweep_state of a sweep: what is known of each trial, on disk, so that a killed sweep goes on where it was.
+"""The state of a sweep: what is known of each trial, on disk, so that a killed sweep goes on where it was.
 
 <storage>/<name>-sweep/sweep.json          the space and how it is searched
                        tracking.json       its MLflow run
@@ -110,7 +110,7 @@ class SweepState:
         return [line for line in self.run(trial).record(0)[0] if SCORE in line["metrics"]]
 
     def steps(self, trial: Trial) -> int:
-        """Steps done, as far as the record tells."""
+        """Steps done, by the trial's record."""
         return max((line["step"] for line in self.run(trial).record(0)[0]), default=0)
 
     def score(self, trial: Trial) -> float | None:
@@ -133,7 +133,7 @@ class SweepState:
         return found[0] if found else None
 
     def is_done(self, trial: Trial) -> bool:
-        """Whether the trial's own process said that it trained to the last step."""
+        """Whether the trial's own process recorded that it trained to the last step."""
         return (self.folder(trial) / "done.json").exists()
 
     def seconds(self) -> float:

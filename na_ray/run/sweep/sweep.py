@@ -84,7 +84,7 @@ def sweep(
 
 
 def _run(runner: SweepRunner, share: Share, space: Space, name: str) -> None:
-    """Run the sweep under its MLflow run, and tell what came of it."""
+    """Run the sweep under its MLflow run, and print its results."""
     sweep_state, status = runner.sweep_state, "FAILED"
     parent = runs.start_parent(sweep_state.experiment, sweep_state.root, name)
     monitor = runs.system_metrics(parent)
@@ -103,10 +103,10 @@ def _run(runner: SweepRunner, share: Share, space: Space, name: str) -> None:
 
 
 def _account(runner: SweepRunner) -> str:
-    told = f"time      {runner.wall:.0f} s, {runner.sweep_state.seconds():.0f} s of all trials together"
+    account = f"time      {runner.wall:.0f} s, {runner.sweep_state.seconds():.0f} s of all trials together"
     if runner.is_over():
-        return told
-    return f"{told}; the budget is used up: --resume auto with a larger --budget goes on"
+        return account
+    return f"{account}; the budget is used up: --resume auto with a larger --budget goes on"
 
 
 def _terms(space: Space, config: SweepConfig, schedule: Schedule) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Share:
 
 
 class TellScores(TuneReportCallback):
-    """Tells Tune of validations alone: the rest of the record has its own way to MLflow."""
+    """Reports validations to Ray Tune. Everything else reaches MLflow through the run's record."""
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Called by Ray Train's controller when all workers have reported."""

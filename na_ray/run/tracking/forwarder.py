@@ -24,7 +24,7 @@ PATIENCE = 300.0
 
 
 class Follower:
-    """Reads the record to its end, again and again, until it is told that training is over."""
+    """Reads the record to its end, again and again, until training is over."""
 
     def __init__(self, run: RunFolder, tracker: Tracker, progress: Shows) -> None:
         self.run, self.tracker, self.progress = run, tracker, progress

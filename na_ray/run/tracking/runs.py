@@ -50,7 +50,7 @@ def connect(uri: str | None = None) -> MlflowClient:
     if uri.startswith("http"):
         _check_server(uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # MLflow would try seven times, for minutes, in which nothing is shown: `follow.py` tries for as long as it takes.
+    # MLflow would try seven times, for minutes, in which nothing is shown; `forwarder.py` tries as long as it takes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):

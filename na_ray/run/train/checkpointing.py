@@ -40,5 +40,5 @@ def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: Pr
             lambda: checkpoint.save(folder, run.stage, weights, rig, experiment, step, training, scores), run.folder
         )
         run.checkpoints.prune()
-    if validating:  # told when it is saved: who hears of a score may stop the training, and find its checkpoint
+    if validating:  # reported once it is saved: a scheduler may stop the training at this score and open its checkpoint
         worker.report({"step": step} | scores)

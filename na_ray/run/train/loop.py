@@ -81,15 +81,15 @@ def train_stage(trainer: Trainer, context: TrainContext, open_loader: Callable[[
             worker = context.worker
             metrics = trainer.describe(worker.mean(meter.means()), step) | meter.rates(trainer.unit, worker.world)
             skipped = float(worker.world * loader.skipped)  # of all workers, when it is averaged over them
-            told = report(context, step, metrics | {"skipped_shards": skipped}, trainer.remedy)
-            notice.set_speed(told["steps_per_second"])
+            means = report(context, step, metrics | {"skipped_shards": skipped}, trainer.remedy)
+            notice.set_speed(means["steps_per_second"])
             meter = Meter()
         with meter.paused():
             look_and_save(trainer, context, step, notice)
 
 
 def report(context: TrainContext, step: int, metrics: dict[str, float], remedy: str) -> dict[str, float]:
-    """Tell of the steps since the last report. Returns the mean over the workers: all come here at the same steps."""
+    """Record the steps since the last report. Returns means over the workers: all call this at the same steps."""
     worker = context.worker
     metrics = worker.mean(metrics)
     if not np.isfinite(metrics["loss"]):

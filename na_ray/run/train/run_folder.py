@@ -5,7 +5,7 @@
                  <stage>/metrics.jsonl     a line a report: step, time, metrics, pictures
                          checkpoints/step_NNNNNN/
                          validation/step_NNNNNN/*.png
-                         closed.json       when the stage is finished: its steps, and the scores as they were told
+                         closed.json       when the stage is finished: its steps, and the summary that was printed
                  texture/predicted/<split>/tex/*.png     texture maps of the held-out motion
 """
 
@@ -81,14 +81,14 @@ class RunFolder:
         return Checkpoints(self.folder / "checkpoints", self.keep_last)
 
     def closed(self, steps: int) -> str | None:
-        """What was told at the end of the stage, if it has been trained for that many steps; else None."""
+        """The summary printed at the end of the stage, if it has been trained for that many steps; else None."""
         path = self.folder / "closed.json"
         found = json.loads(path.read_text()) if path.exists() else {}
         return found["told"] if found.get("steps") == steps else None
 
-    def close(self, steps: int, told: str) -> None:
+    def close(self, steps: int, summary: str) -> None:
         """The stage is trained, scored and filmed: a resumed run leaves it alone."""
-        write_json(self.folder / "closed.json", {"steps": steps, "told": told})
+        write_json(self.folder / "closed.json", {"steps": steps, "told": summary})
 
     def append(self, step: int, metrics: dict[str, float], pictures: str | None = None) -> None:
         """Add a line to the record of metrics: one write, so that a reader never sees half a line for long.
@@ -98,7 +98,7 @@ class RunFolder:
         self._add({"step": step, "metrics": metrics} | ({"pictures": pictures} if pictures else {}))
 
     def note(self, step: int, text: str) -> None:
-        """Add a line that tells the user of something and has no metrics."""
+        """Add a line that holds a message for the user, and no metrics."""
         self._add({"step": step, "metrics": {}, "note": text})
 
     def _add(self, line: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The two stages, side by side: the parts that the driver and the workers need of each."""
+"""The stages, side by side: what the driver and the workers need of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,11 +31,11 @@ class Stage:
     schedule: Callable[[Any], Schedule]
     trainer: Callable[[TrainContext, Any], Trainer]
     order: Callable[[Any, tuple[int, ...], int, int], Any]
-    """(dataset, slots of a worker, slots in all, first step) to what a `StepLoader` reads."""
+    """(dataset, batch slots of a worker, batch slots in all, first step) to what a `StepLoader` reads."""
     slots: Callable[[Experiment], int | None]
-    """Rows of one step over all workers."""
+    """Batch slots: rows of one step over all workers."""
     close: Callable[[Path, Capture, Path, Tracker], str]
-    """Score and film the best checkpoint; returns what to tell the user."""
+    """Score and film the best checkpoint; returns a summary for the user."""
     served: str
     """File of the MLflow model."""
     suffix: str

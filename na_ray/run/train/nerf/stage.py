@@ -1,4 +1,4 @@
-"""The NeRF's stage: its model and optimizer, driven by the loop; its order of frames; what the driver must know."""
+"""The NeRF's stage: its model and optimizer as the training loop drives them, and its estimate for the preflight."""
 
 import math
 from typing import Any
@@ -60,7 +60,7 @@ class NerfTrainer:
         self.nerf.train()
 
     def step(self, rows: list[Row], step: int) -> tuple[dict[str, Tensor], int]:
-        """One update from a row a slot."""
+        """One update, from a row for each of the worker's batch slots."""
         experiment = self.experiment
         batches = [to_batch(row, self.body, experiment) for row in rows]
         optim.set_learning_rate(self.optimizer, self._learning_rate(step))
@@ -95,7 +95,7 @@ class NerfTrainer:
         return validate(actor, self.dataset.split, step, self.run, self.worker.rank, self.worker.world)
 
     def weights(self) -> dict[str, Any]:
-        """The NeRF's."""
+        """The NeRF's state dict."""
         return self.nerf.state_dict()
 
     def training(self) -> dict[str, Any]:
