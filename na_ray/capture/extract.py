@@ -1,4 +1,4 @@
-"""Write the extracted layout (one picture a frame and camera) from the raw one (videos and transform.zip).
+"""Write the extracted layout (one picture per frame and camera) from the raw one (videos and transform.zip).
 
 Frame f of the videos is named f in every folder of the output, whatever the range. Every file is written aside and
 renamed, so what is there is complete, and a run that was cut short continues where it stopped.

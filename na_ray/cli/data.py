@@ -29,7 +29,7 @@ class Synth:
     seed: int = 0
     """The same seed makes the same files."""
     overwrite: bool = False
-    """Replace a capture that is there."""
+    """Replace an existing capture."""
 
     def run(self) -> int:
         """Write it."""
@@ -50,7 +50,7 @@ class Inspect:
     out: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Folder for a contact sheet, and an overlay of the posed mesh on real frames."""
     overwrite: bool = False
-    """Replace pictures that are there."""
+    """Replace existing pictures."""
 
     def run(self) -> int:
         """Print the findings."""
@@ -74,7 +74,7 @@ class Extract:
     cameras: Annotated[str | None, arg(aliases=["-c"])] = None
     """FIRST,LAST: LAST is exclusive. All cameras if not given."""
     overwrite: bool = False
-    """Replace pictures that are there."""
+    """Replace existing pictures."""
 
     def run(self) -> int:
         """Extract."""

@@ -47,7 +47,7 @@ def overview() -> str:
 
 
 def main() -> None:
-    """Run `na-ray`. A user's mistake is printed, a line a defect, with exit code 2."""
+    """Run `na-ray`. A user's mistake is printed, one line per defect, with exit code 2."""
     word, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
     if word in ("", "-h", "--help"):
         print(overview())

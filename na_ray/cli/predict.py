@@ -19,8 +19,8 @@ class Normals:
     capture: Positional[str]
     """Folder or URL of a capture, or of one split of it. Poses and body are enough: images need not be there."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder for normal/NNNNNN.png or normal.avi; with several splits, for a folder a split that holds them: the
-    capture itself, for maps that are found in it. Pictures that are there are kept."""
+    """Folder for normal/NNNNNN.png or normal.avi; with several splits, for one folder per split that holds them: the
+    capture itself, for maps that are found in it. Existing pictures are kept."""
     split: tuple[str, ...] = ()
     """Motions. All of the capture if not given."""
     frames: str = "all"
@@ -32,7 +32,7 @@ class Normals:
     fps: float = 25.0
     """Frames a second of an .avi."""
     overwrite: bool = False
-    """Replace maps that are there."""
+    """Replace existing maps."""
 
     def run(self) -> int:
         """Draw them."""
@@ -92,7 +92,7 @@ class PredictTextures:
     workers: int = 0
     """Motions predicted at a time, each on a worker of Ray's. 0: one after the other, without Ray."""
     overwrite: bool = False
-    """Replace maps that are there."""
+    """Replace existing maps."""
 
     def run(self) -> int:
         """Predict."""

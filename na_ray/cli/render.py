@@ -24,7 +24,7 @@ class Render:
     capture: str
     """Capture that the poses and texture maps come from."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder for the frames and films. Frames that are there are kept."""
+    """Folder for the frames and films. Existing frames are kept."""
     split: str = "testing"
     """The motion."""
     frames: str = "all"
@@ -45,7 +45,7 @@ class Render:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
     overwrite: bool = False
-    """Replace frames that are there."""
+    """Replace existing frames."""
 
     def run(self) -> int:
         """Render."""
@@ -99,7 +99,7 @@ class Evaluate:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
     overwrite: bool = False
-    """Replace a score file that is there."""
+    """Replace an existing score file."""
 
     def run(self) -> int:
         """Score."""

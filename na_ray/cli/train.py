@@ -29,7 +29,7 @@ class TrainCommand:
     print_config: FlagCreatePairsOff[bool] = False
     """Print every knob as YAML, ready for --config, and end."""
     resume: Literal["never", "auto"] = "never"
-    """auto: go on with the run of this name, if there is one, from its latest checkpoint."""
+    """auto: continue the run of this name, if there is one, from its latest checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class SweepCommand:
     print_config: FlagCreatePairsOff[bool] = False
     """Print every knob as YAML, ready for --config, and end."""
     resume: Literal["never", "auto"] = "never"
-    """auto: go on with the sweep of this name, if there is one: what has ended is not repeated."""
+    """auto: continue the sweep of this name, if there is one: what has ended is not repeated."""
 
 
 def guarded(action: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 2, and one line a defect, for a user's mistake."""
+    """Run a command and return its exit code: 2, and one line per defect, for a user's mistake."""
     try:
         return action()
     except MISTAKES as error:

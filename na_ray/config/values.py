@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 
 class UserError(ValueError):
-    """What the user can mend: the message is one line a defect, and says what is wrong, where, and what to do.
+    """What the user can fix: the message is one line per defect, and says what is wrong, where, and what to do.
 
     A class of its own, so that a ValueError of torch, numpy or na_ray itself is never shown as the user's mistake.
     """
@@ -28,7 +28,7 @@ MISTAKES = (
     PermissionError,
     StorageError,
 )
-"""What a user can mend: commands print these, a line a defect, without a traceback."""
+"""What a user can fix: commands print these, one line per defect, without a traceback."""
 
 
 def parse_indices(spec: str, count: int | None = None) -> list[int]:

@@ -119,7 +119,7 @@ class TextureScores:
     """What a reader must know: scores that are missing, and why."""
 
     def table(self) -> str:
-        """As text, a line a method."""
+        """As text, one line per method."""
         height, width = self.resolution
         lines = [
             f"{self.split}: {self.frames} frames, {width}x{height} texels, within the charts",

@@ -59,7 +59,7 @@ def write_normals(
     """Draw the normal maps of a split's `frames` (positions; None: all) as `out/normal/NNNNNN.png`, the frame's number,
     or as `out/normal.avi`. Returns the folder or the video.
 
-    Poses and body are all that is read. Pictures that are there, or the video, are kept unless `overwrite`; those that
+    Poses and body are all that is read. Existing pictures, or the video, are kept unless `overwrite`; those that
     show something else raise FileExistsError. Raises UserError for a video of frames that do not start at the first:
     a video's frame i belongs to position i.
     """

@@ -161,7 +161,7 @@ def predict_sequence(
     """Predict the texture maps of a motion as `out/tex/NNNNNN.png`, the frame's number, or as `out/tex.avi`.
 
     A prediction that was interrupted goes on where it stopped, with the same result bit for bit (on the same device
-    with as many threads). Frames that are there are kept unless `request.overwrite`; those of another prediction raise
+    with as many threads). Existing frames are kept unless `request.overwrite`; those of another prediction raise
     FileExistsError. Returns the folder or the video.
     """
     request = request or Request()

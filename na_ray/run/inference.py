@@ -33,7 +33,7 @@ def motions(captures: Sequence[str], splits: Sequence[str], out: Path) -> list[M
     """One motion goes straight into `out`; of several, each into a folder named by its capture and split, as far as
     these differ.
 
-    Raises UserError or FileNotFoundError, a line a defect, where a capture or split does not exist or two motions
+    Raises UserError or FileNotFoundError, one line per defect, where a capture or split does not exist or two motions
     would share a folder.
     """
     places = [c if is_url(c) else str(Path(c).resolve()) for c in captures]
@@ -62,7 +62,7 @@ def predict_motions(
     `workers` of them at a time, each on a worker of Ray's with a CPU or, by `device`, a GPU to itself; 0: one after the
     other in this process, where `predictor` is. A task whose worker dies goes on elsewhere where it stopped: captures
     and outputs must be visible to all nodes. `progress` counts frames where `workers` is 0, else motions. Raises
-    UserError, a line a defect, for the motions that could not be predicted, after the others are done.
+    UserError, one line per defect, for the motions that could not be predicted, after the others are done.
     """
     if workers == 0:
         results = (_attempt(predictor, task, request, progress) for task in tasks)

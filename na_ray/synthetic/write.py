@@ -171,7 +171,7 @@ def _write_cameras(root: str, cameras: Sequence[Camera]) -> None:
 
 
 def _write_transforms(path: str, poses: Sequence[Pose]) -> None:
-    """One JSON a frame; `motion` holds the joints of the last three frames, the first ones repeated."""
+    """One JSON per frame; `motion` holds the joints of the last three frames, the first ones repeated."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for i, pose in enumerate(poses):
             assert pose.pose is not None

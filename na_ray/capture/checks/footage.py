@@ -123,13 +123,13 @@ def _examine_maps(report: Report, files: SplitFiles, thorough: bool) -> None:
 
 
 def _examine_series(report: Report, files: SplitFiles, series: Series, thorough: bool) -> None:
-    """One picture a frame, all of one size."""
+    """One picture per frame, all of one size."""
     there = set(by_number(series.folder, listing(series.folder), IMAGES))
     sizes: dict[str, Size] = {}
     for number in files.frames:
         path = series.path(number)
         if number not in there:
-            report.defects.append(f"{path}: missing; expected one picture a frame: extract it again")
+            report.defects.append(f"{path}: missing; expected one picture per frame: extract it again")
     for number in _looked_at(files, [n for n in files.frames if n in there]):
         size = _examine_picture(report, series.path(number), thorough)
         if size is not None:
@@ -161,7 +161,9 @@ def _examine_folders(report: Report, files: SplitFiles, thorough: bool) -> dict[
             continue
         for name in sources.values():
             if name not in there:
-                report.defects.append(f"{join(folder, name)}: missing; expected one picture a camera: extract it again")
+                report.defects.append(
+                    f"{join(folder, name)}: missing; expected one picture per camera: extract it again"
+                )
                 continue
             size = _examine_picture(report, join(folder, name), thorough)
             if size is not None:

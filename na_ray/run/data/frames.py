@@ -212,7 +212,7 @@ def _cameras(dataset: FrameDataset) -> tuple[Camera, ...]:
 
 
 def decode_shard(dataset: FrameDataset, shard: Shard) -> Iterator[Row]:
-    """Decode a shard and yield a row a frame: the pose, the texture map and the drawn rays with their colors.
+    """Decode a shard and yield one row per frame: the pose, the texture map and the drawn rays with their colors.
 
     Rows hold `frame`, `views` (v,), `joints_RT` (J, 4, 4), `rotation`, `translation`, `joints`, `texture` (h, w, 3) of
     0..255 and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), float32.

@@ -82,7 +82,7 @@ class SequenceDataset:
     def make(capture: Capture, experiment: Experiment) -> "SequenceDataset":
         """Read the selections of `experiment.data`.
 
-        Raises UserError, a line a defect, where the stage cannot be trained on the training split.
+        Raises UserError, one line per defect, where the stage cannot be trained on the training split.
         """
         data = experiment.data
         split = capture.split(data.train_split)

@@ -1,4 +1,4 @@
-"""Carry the trials' records to MLflow from the driver: a child run a trial, one writer for all of them."""
+"""Carry the trials' records to MLflow from the driver: one child run per trial, one writer for all of them."""
 
 import contextlib
 import sys

@@ -20,7 +20,7 @@ Row = dict[str, Any]
 
 
 def rows(sweep_state: SweepState) -> list[Row]:
-    """A row a trial, best first: trial, state, validation/psnr (dB), steps, seconds, knobs, error."""
+    """One row per trial, best first: trial, state, validation/psnr (dB), steps, seconds, knobs, error."""
     return [
         {
             "trial": trial.name,
@@ -83,7 +83,7 @@ def write_report(folder: Path, table: list[Row], space: Space) -> None:
 
 
 def parallel_coordinates(table: list[Row], space: Space) -> str:
-    """A page with an axis a knob and one for the score, a line a trial: the better, the darker. Needs no script."""
+    """A page with one axis per knob and one for the score, one line per trial: the better, the darker. No script."""
     width, height, gap, top = 220 * (len(space) + 1), 420, 220, 50
     scored = [row for row in table if row[SCORE] is not None and math.isfinite(row[SCORE])]
     axes = [_axis([row["knobs"][name] for row in scored], is_log(space[name])) for name in space]

@@ -48,7 +48,7 @@ def sweep(
     """Search the space for the highest validation PSNR. Returns the folder of the best trial's best checkpoint.
 
     `resume` goes on with the sweep of that name: trials that have ended stay as they are, the others go on from their
-    checkpoints, into the same MLflow runs. Raises UserError or FileExistsError, one line, for what the user can mend.
+    checkpoints, into the same MLflow runs. Raises UserError or FileExistsError, one line, for what the user can fix.
     """
     config = config or SweepConfig()
     check_space(space, experiment, config.search)

@@ -1,4 +1,4 @@
-"""MLflow: a parent run a training, a child run a stage, written by one process, the driver."""
+"""MLflow: a parent run per training, one child run per stage, written by one process, the driver."""
 
 import contextlib
 import json

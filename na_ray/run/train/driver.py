@@ -19,8 +19,8 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
     """Train the stages of an experiment. Returns the folder of the best checkpoint of the last stage.
 
     `resume` goes on with the run of that name in `experiment.storage`, if there is one: from its latest checkpoint,
-    into the same MLflow run. Raises UserError, FileExistsError or FileNotFoundError, one line a defect, for what the
-    user can mend.
+    into the same MLflow run. Raises UserError, FileExistsError or FileNotFoundError, one line per defect, for what the
+    user can fix.
     """
     root, experiment = open_run(experiment, resume)
     datasets = preflight(experiment, root)

@@ -2,7 +2,7 @@
 
 <storage>/<name>/experiment.json      the knobs it was started with
                  tracking.json        its MLflow runs
-                 <stage>/metrics.jsonl     a line a report: step, time, metrics, pictures
+                 <stage>/metrics.jsonl     one line per report: step, time, metrics, pictures
                          checkpoints/step_NNNNNN/
                          validation/step_NNNNNN/*.png
                          closed.json       when the stage is finished: its steps, and the summary that was printed

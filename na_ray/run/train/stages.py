@@ -25,7 +25,7 @@ class Stage:
     """What a stage is made of. The functions take the dataset that `make_dataset` of the same stage gave."""
 
     make_dataset: Callable[[Capture, Experiment], Any]
-    """What to read. Raises UserError, a line a defect, for what the stage cannot train on."""
+    """What to read. Raises UserError, one line per defect, for what the stage cannot train on."""
     estimate: Callable[[Any], tuple[list[str], float, int]]
     """Lines for the preflight, multiply-adds of the whole training, bytes of a checkpoint."""
     schedule: Callable[[Any], Schedule]

@@ -93,7 +93,7 @@ class TextureTrainer:
         return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=True)
 
     def step(self, rows: list[Row], step: int) -> tuple[dict[str, Tensor], int]:
-        """One window a row: an update of each side per frame."""
+        """One window per row: an update of each side per frame."""
         labels, images, flows = to_window(rows, self.context.worker.device)
         frames, fakes = iterate(self.networks, labels, images, flows)
         self.average.update(self.generator)
