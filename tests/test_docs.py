@@ -1,11 +1,13 @@
 """The pages: their links and commands, and the pictures of docs/mlflow.md, which `make docs` takes."""
 
+import ast
 import importlib
 import importlib.util
 import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -96,6 +98,29 @@ def understood(words: list[str]) -> None:
         return
     kind = vars(importlib.import_module(f"na_ray.cli.{command.module}"))[command.name]
     tyro.cli(kind, prog="na-ray", args=arguments)
+
+
+FOREIGN = {"CUDA out of memory", "No module named na_ray"}
+"""Messages of torch and Python, which the page on troubleshooting explains too."""
+
+
+def literals() -> Iterator[str]:
+    """Texts of the package as patterns: what is filled in matches anything."""
+    for path in (ROOT / "na_ray").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+            texts = [str(p.value) if isinstance(p, ast.Constant) else None for p in parts]
+            if sum(len(text or "") for text in texts) >= 12 and isinstance(node, ast.JoinedStr | ast.Constant):
+                yield ".+?".join(re.escape(text) if text else "" for text in texts)
+
+
+def test_messages_that_are_explained_exist() -> None:
+    page = (ROOT / "docs" / "troubleshooting.md").read_text()
+    heads = [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| ")]
+    messages = [m for head in heads for m in re.findall(r"`([^`]{12,})`", head) if " " in m and m not in FOREIGN]
+    patterns = [re.compile(p) for p in literals() if len(p) < 400]
+    assert len(messages) > 8
+    assert not [m for m in messages if not any(p.search(m) for p in patterns)]
 
 
 def test_the_build_takes_the_pictures_that_the_page_shows(build: ModuleType) -> None:
