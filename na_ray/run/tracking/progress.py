@@ -27,7 +27,7 @@ class Shows(Protocol):
         """Tell of something else, if there is something."""
 
 
-class Progress:
+class ProgressDisplay:
     """A bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, total: int, stage: str) -> None:
