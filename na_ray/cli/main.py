@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 from na_ray.capture.dataset import Capture
 from na_ray.cli.predict import PredictTextures, Prepare
 from na_ray.cli.render import Evaluate, Render
-from na_ray.cli.train import ProgressBar, guarded
+from na_ray.cli.train import ProgressBar, guarded, take_traceback
 from na_ray.config import Experiment, override
 from na_ray.config.values import UserError
 
@@ -177,5 +177,10 @@ COMMANDS: dict[str, Callable[..., Any]] = {
 
 def main() -> None:
     """Run `na-ray`. A user's mistake is told in one line a defect, with exit code 2."""
-    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="na-ray", description=__doc__)
-    sys.exit(guarded(command.run))
+    arguments, shown = take_traceback(sys.argv[1:])
+    description = f"{__doc__}\n\n--traceback, with any of them: show where in the program a mistake was found."
+    sys.exit(guarded(lambda: _command(arguments, description).run(), shown))
+
+
+def _command(arguments: list[str], description: str) -> Any:
+    return tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="na-ray", description=description, args=arguments)

@@ -3,6 +3,7 @@ share.
 """
 
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -41,23 +42,50 @@ class SweepCommand:
     """auto: go on with the sweep of this name, if there is one: what has ended is not repeated."""
 
 
-def guarded(action: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 2, and one line a defect, for a user's mistake."""
+TRACEBACK = "--traceback"
+"""With any command: show where in the program a mistake was found."""
+
+
+def take_traceback(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--traceback`, which every command has, and whether it was there."""
+    return [argument for argument in arguments if argument != TRACEBACK], TRACEBACK in arguments
+
+
+def guarded(action: Callable[[], int], show_traceback: bool = False) -> int:
+    """Run a command and return its exit code: 2, and one line a defect, for a user's mistake; 1, with the traceback
+    and the place of Ray's logs, for what is none.
+
+    `show_traceback`: of a user's mistake, too.
+    """
     try:
         return action()
     except MISTAKES as error:
+        if show_traceback:
+            traceback.print_exc()
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        print(
-            f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again", file=sys.stderr
-        )
         return 2
     except KeyboardInterrupt:
         print("stopped; what is complete is kept, and a training goes on with --resume auto", file=sys.stderr)
         return 130
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            full = f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again"
+            print(full, file=sys.stderr)
+            return 2
+        traceback.print_exc()
+        _tell_of_logs()
+        return 1
+
+
+def _tell_of_logs() -> None:
+    """Say where Ray's logs lie, if this process has joined a cluster."""
+    if "na_ray.run.cluster.connection" not in sys.modules:  # Ray takes seconds to import
+        return
+    from na_ray.run.cluster.connection import log_folder
+
+    folder = log_folder()
+    if folder is not None:
+        print(f"Ray's logs are in {folder} on each machine: its workers' errors are there", file=sys.stderr)
 
 
 class ProgressBar:
@@ -83,14 +111,14 @@ class ProgressBar:
 
 def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> None:
     """Run an experiment from the command line; without a command, it trains. `resume` is the default of `--resume`."""
-    command, arguments = "train", sys.argv[1:]
+    command, (arguments, shown) = "train", take_traceback(sys.argv[1:])
     if arguments[:1] in (["train"], ["sweep"]):
         command, arguments = arguments[0], arguments[1:]
     if command == "sweep":
         default = SweepCommand(experiment, resume=resume)
-        sys.exit(guarded(lambda: _sweep(tyro.cli(SweepCommand, args=arguments, default=default))))
+        sys.exit(guarded(lambda: _sweep(tyro.cli(SweepCommand, args=arguments, default=default)), shown))
     train = TrainCommand(experiment, resume)
-    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=train))))
+    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=train)), shown))
 
 
 def _sweep(command: SweepCommand) -> int:

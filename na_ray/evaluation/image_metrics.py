@@ -28,7 +28,7 @@ SSIM_WINDOW = 7
 LPIPS_MIN_SIDE = 31
 """Side (px) of the smallest picture that passes AlexNet's strides."""
 
-Picture = TypeVar("Pixels", Tensor, np.ndarray)
+Pixels = TypeVar("Pixels", Tensor, np.ndarray)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
+from na_ray.config.files import read_json
 from na_ray.run.sweep.search_space import Space, is_log
 from na_ray.run.sweep.state import SCORE, SweepState, Trial
 from na_ray.run.tracking.registry import log_actor
@@ -161,7 +162,7 @@ def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
     assert checkpoint is not None
     path = sweep_state.root / "closed.json"
     place = str(checkpoint.relative_to(sweep_state.root))
-    closed = json.loads(path.read_text()) if path.exists() else {}
+    closed = read_json(path, "checkpoint", "told") if path.exists() else {}
     if closed.get("checkpoint") == place:
         return str(closed["told"])
     parts = STAGES[sweep_state.stage]
