@@ -4,7 +4,7 @@ A film is a folder a view with one PNG a frame, and an mp4 beside each folder. E
 pose, texture and camera that it shows, so that a render that was interrupted goes on without mixing two films.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,15 +25,12 @@ from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Actor
-from na_ray.config.values import UserError
+from na_ray.config.values import Progress, UserError
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.pictures import picture, png
 
 View = Literal["color", "depth", "normals", "mesh"]
 """What a picture shows."""
-
-Progress = Callable[[int, int], None]
-"""Called with (frames done, frames in all)."""
 
 # Rays handed to the NeRF at once: it cuts them further by `samples_per_chunk`, this bounds what it returns.
 _RAYS = 65_536

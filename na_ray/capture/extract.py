@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,15 +30,13 @@ from na_ray.capture.layout import (
 )
 from na_ray.capture.storage import basename, is_url, join, parent, read_bytes
 from na_ray.capture.storage.archive import leaving_members
-from na_ray.config.values import UserError
+from na_ray.config.values import Progress, UserError
 
 # Says what a folder was extracted from: only its own extraction may continue in it.
 MARK = ".extracted.json"
 OURS = ("transform", "rgb", "tex", "normal", *INTRINSICS, *WORLD_TO_CAMERA, *CAMERA_TO_WORLD)
 # Pictures encoded side by side; decoding waits for them, which bounds the memory.
 ENCODERS = 4
-
-Progress = Callable[[int, int], None]
 
 
 def extract(

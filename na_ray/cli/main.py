@@ -41,14 +41,16 @@ def overview() -> str:
     head = (
         "usage: na-ray COMMAND [OPTIONS]\n\nAnimatable people from multi-view video (Neural Actor), on Ray and MLflow."
     )
-    return "\n".join(
-        [head, "", *lines, "", "na-ray COMMAND --help lists a command's options. na-ray --version: this one's."]
-    )
+    tail = """
+na-ray COMMAND --help lists a command's options. With any of them, --traceback shows where in the program a mistake was
+found. na-ray --version says which one this is."""
+    return "\n".join([head, "", *lines, tail])
 
 
 def main() -> None:
     """Run `na-ray`. A user's mistake is printed, one line per defect, with exit code 2."""
-    word, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    words = [word for word in sys.argv[1:] if word != "--traceback"]  # which every command has
+    word, arguments = (words[:1] or [""])[0], words[1:]
     if word in ("", "-h", "--help"):
         print(overview())
         sys.exit(0 if word else 2)
@@ -58,10 +60,10 @@ def main() -> None:
     if word not in COMMANDS:
         print(f"error: na-ray has no command {word!r}; it has: {', '.join(COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    sys.exit(run(word, arguments))
+    sys.exit(run(word, arguments, show_traceback=len(words) < len(sys.argv) - 1))
 
 
-def run(word: str, arguments: list[str]) -> int:
+def run(word: str, arguments: list[str], show_traceback: bool = False) -> int:
     """Run one command and return its exit code."""
     # tyro takes longer to import than the overview may take.
     import tyro
@@ -69,7 +71,7 @@ def run(word: str, arguments: list[str]) -> int:
     from na_ray.cli.train import guarded, run_recipe
 
     if word in ("train", "sweep"):
-        return guarded(lambda: run_recipe(word, arguments))
+        return guarded(lambda: run_recipe(word, arguments), show_traceback)
     command = COMMANDS[word]
     kind = getattr(importlib.import_module(f"na_ray.cli.{command.module}"), command.name)
-    return guarded(tyro.cli(kind, prog=f"na-ray {word}", args=arguments).run)
+    return guarded(lambda: tyro.cli(kind, prog=f"na-ray {word}", args=arguments).run(), show_traceback)

@@ -4,6 +4,7 @@ commands share.
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,23 +53,50 @@ class SweepCommand:
     """auto: continue the sweep of this name, if there is one: what has ended is not repeated."""
 
 
-def guarded(action: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 2, and one line per defect, for a user's mistake."""
+TRACEBACK = "--traceback"
+"""With any command: show where in the program a mistake was found."""
+
+
+def take_traceback(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--traceback`, which every command has, and whether it was there."""
+    return [argument for argument in arguments if argument != TRACEBACK], TRACEBACK in arguments
+
+
+def guarded(action: Callable[[], int], show_traceback: bool = False) -> int:
+    """Run a command and return its exit code: 2, and one line per defect, for a user's mistake; 1, with the traceback
+    and the place of Ray's logs, for what is none.
+
+    `show_traceback`: of a user's mistake, too.
+    """
     try:
         return action()
     except MISTAKES as error:
+        if show_traceback:
+            traceback.print_exc()
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        print(
-            f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again", file=sys.stderr
-        )
         return 2
     except KeyboardInterrupt:
         print("stopped; what is complete is kept, and a training goes on with --resume auto", file=sys.stderr)
         return 130
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            full = f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again"
+            print(full, file=sys.stderr)
+            return 2
+        traceback.print_exc()
+        _tell_of_logs()
+        return 1
+
+
+def _tell_of_logs() -> None:
+    """Say where Ray's logs lie, if this process has joined a cluster."""
+    if "na_ray.run.cluster.connection" not in sys.modules:  # Ray takes seconds to import
+        return
+    from na_ray.run.cluster.connection import log_folder
+
+    folder = log_folder()
+    if folder is not None:
+        print(f"Ray's logs are in {folder} on each machine: its workers' errors are there", file=sys.stderr)
 
 
 class ProgressBar:
@@ -101,11 +129,11 @@ def main(experiment: Experiment, resume: Resume = "never", before: Before | None
 
     `resume` is the default of `--resume`. `before` is called with the experiment once the command line is understood.
     """
-    command, arguments = "train", sys.argv[1:]
+    command, (arguments, shown) = "train", take_traceback(sys.argv[1:])
     if arguments[:1] in (["train"], ["sweep"]):
         command, arguments = arguments[0], arguments[1:]
     prog = f"{Path(sys.argv[0]).name} {command}"
-    sys.exit(guarded(lambda: _run(command, experiment, arguments, prog, resume, before)))
+    sys.exit(guarded(lambda: _run(command, experiment, arguments, prog, resume, before), shown))
 
 
 def run_recipe(command: str, arguments: list[str]) -> int:

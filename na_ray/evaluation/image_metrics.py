@@ -28,7 +28,7 @@ SSIM_WINDOW = 7
 LPIPS_MIN_SIDE = 31
 """Side (px) of the smallest picture that passes AlexNet's strides."""
 
-Picture = TypeVar("Picture", Tensor, np.ndarray)
+Pixels = TypeVar("Pixels", Tensor, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Box:
     bottom: int
     right: int
 
-    def crop(self, image: Picture) -> Picture:
+    def crop(self, image: Pixels) -> Pixels:
         """The part of an (h, w, ...) tensor or array inside the box, as a view."""
         return image[self.top : self.bottom, self.left : self.right]
 

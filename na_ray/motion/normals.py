@@ -4,29 +4,22 @@ They are published as `normal_*.avi` or `normal/NNNNNN.png`: world normals as n 
 512 x 512 texels, white where no face is (`Atlas.normal_map`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-from jaxtyping import UInt8
 
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.capture import video
 from na_ray.capture.dataset import Split
+from na_ray.capture.image import Map
 from na_ray.capture.rig import Pose
 from na_ray.capture.video import VideoWriter
-from na_ray.config.values import UserError
+from na_ray.config.values import Progress, UserError
 from na_ray.pictures import png
-
-Map = UInt8[np.ndarray, "h w 3"]
 
 Format = Literal["png", "avi"]
 """A folder of pictures, lossless; or a video in motion JPEG, as published."""
-
-Progress = Callable[[int, int], None]
-"""Called with (frames done, frames in all)."""
 
 SIZE = 512
 """Side of the published maps, texels."""

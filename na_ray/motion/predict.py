@@ -18,16 +18,14 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.capture import video
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import resized
+from na_ray.capture.image import Map, resized
 from na_ray.capture.storage import listing
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Predictor
 from na_ray.config import parse_indices
-from na_ray.config.values import UserError
-from na_ray.motion.normals import SIZE, Format, Progress, check_frames, draw_normals, keep_video
+from na_ray.config.values import Progress, UserError
+from na_ray.motion.normals import SIZE, Format, check_frames, draw_normals, keep_video
 from na_ray.pictures import png
-
-Map = UInt8[np.ndarray, "h w 3"]
 
 AnyMap = UInt8[np.ndarray, "*shape"]
 """Of any size: it is looked at before it is used."""

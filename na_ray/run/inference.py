@@ -1,7 +1,7 @@
 """Several motions predicted side by side on Ray's workers: each is a task, since its frames depend on each other."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,10 +14,8 @@ from na_ray.capture.dataset import Capture
 from na_ray.capture.storage import basename, is_url
 from na_ray.checkpoint import Predictor
 from na_ray.config import Experiment, override
-from na_ray.config.values import MISTAKES, UserError
+from na_ray.config.values import MISTAKES, Progress, UserError
 from na_ray.motion.predict import Request, predict_sequence
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

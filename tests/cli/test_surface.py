@@ -71,7 +71,7 @@ def test_types_travel_with_the_package() -> None:
 
 def test_the_overview_lists_every_command_in_a_line(shell: Shell) -> None:
     code, out, _ = shell.run("--help")
-    assert code == 0 and out == overview() + "\n" and max(map(len, out.splitlines())) <= 110
+    assert code == 0 and out == overview() + "\n" and max(map(len, out.splitlines())) <= 120
     for name, command in COMMANDS.items():
         assert len(re.findall(rf"^  {name} +{re.escape(command.summary)}$", out, re.MULTILINE)) == 1
         assert command_class(name).__doc__
@@ -119,6 +119,16 @@ def test_a_word_that_is_no_command_or_recipe_is_one_line_with_those_that_exist(s
     ):
         code, out, err = shell.run(*arguments)
         assert code == 2 and err.startswith(expected) and err.count("\n") == 1 and not out
+
+
+def test_traceback_goes_with_any_command_and_stands_anywhere(shell: Shell) -> None:
+    for arguments in (
+        ["--traceback", "extract", "-i", "nowhere", "-o", "out", "-f", "3"],
+        ["train", "lann", "--traceback"],
+    ):
+        code, _, err = shell.run(*arguments)
+        assert code == 2 and err.startswith("Traceback") and err.splitlines()[-1].startswith("error: ")
+    assert shell.run("--traceback", "--help")[0] == 0
 
 
 @pytest.mark.parametrize("command", ["train", "sweep"])

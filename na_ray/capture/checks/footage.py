@@ -7,7 +7,7 @@ from na_ray.capture import video
 from na_ray.capture.checks import numbers
 from na_ray.capture.checks.report import Report
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import check_image, read_image
+from na_ray.capture.image import Size, check_image, read_image
 from na_ray.capture.layout import IMAGES, Series, SplitFiles, by_number, find_map_videos, find_sources
 from na_ray.capture.rig import Pose, parse_json
 from na_ray.capture.storage import basename, is_url, join, listing
@@ -15,8 +15,6 @@ from na_ray.capture.storage.archive import leaving_members
 
 # Pictures behind a URL cost a request each: so many frames of them are looked at.
 REMOTE_FRAMES = 32
-
-Size = tuple[int, int]
 
 
 def examine_transforms(report: Report, files: SplitFiles, num_joints: int | None) -> list[Pose]:

@@ -56,7 +56,7 @@ class FrameDataset:
         views = parse_indices(data.train_views, len(split.cameras))
         frames = parse_indices(data.frames, split.num_frames)
         if frames != list(range(frames[0], frames[-1] + 1)):
-            raise UserError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
+            raise UserError(f"data.frames is {data.frames!r}: training frames must be one range, as '10..200'")
         return FrameDataset(split, capture.rig, experiment, tuple(views), tuple(frames))
 
     @property
@@ -133,9 +133,8 @@ class FrameDataset:
         left = data.memory_mb * 2**20 - groups
         if left < 2 * shard:
             raise UserError(
-                f"DataConfig.memory_mb is {data.memory_mb}: {num_slots} shuffle groups of {data.shuffle_shards} shards "
-                f"take {groups / 2**20:.0f} MB and decoding {2 * shard / 2**20:.0f} MB; raise it or lower "
-                "data.shard_frames"
+                f"data.memory_mb is {data.memory_mb}: {num_slots} shuffle groups of {data.shuffle_shards} shards take "
+                f"{groups / 2**20:.0f} MB and decoding {2 * shard / 2**20:.0f} MB; raise it or lower data.shard_frames"
             )
         return groups, left
 

@@ -39,7 +39,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Crop:
+class MapCrop:
     """One draw of the augmentation, for all maps of a window: the smaller side becomes `side`, then `scale` times that,
     of which a square of `side` is kept."""
 
@@ -89,7 +89,7 @@ class SequenceDataset:
         chosen = parse_indices(data.frames, split.num_frames)
         frames = range(chosen[0], chosen[-1] + 1)
         if chosen != list(frames):
-            raise UserError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
+            raise UserError(f"data.frames is {data.frames!r}: training frames must be one range, as '10..200'")
         report = examine_training(split, frames, experiment.texture)
         if report.defects:
             raise UserError("\n".join(report.defects))
@@ -115,7 +115,7 @@ class SequenceDataset:
         left = memory * 2**20 - num_slots * window
         if left < 2 * window:
             raise UserError(
-                f"DataConfig.memory_mb is {memory}: {num_slots} windows of {self.longest()} frames at {self.side} px "
+                f"data.memory_mb is {memory}: {num_slots} windows of {self.longest()} frames at {self.side} px "
                 f"take {num_slots * window / 2**20:.0f} MB and decoding {2 * window / 2**20:.0f} MB; raise it or lower "
                 "texture.max_window"
             )
@@ -155,16 +155,16 @@ class SequenceDataset:
             if path is not None:
                 video.prefetch(path, frames.start, frames.stop)
 
-    def draw(self, clip: Clip, attempt: int = 0) -> tuple[range, Crop]:
+    def draw(self, clip: Clip, attempt: int = 0) -> tuple[range, MapCrop]:
         """The frames of a window, its start drawn uniformly, and its augmentation (parity/vid2vid 4.7)."""
         texture = self.experiment.texture
         length = window_length(self, clip.step)
         rng = np.random.default_rng([self.experiment.train.seed, _STREAM, clip.step, clip.slot, attempt])
         start = self.frames.start + int(rng.integers(len(self.frames) - length + 1))
         scale, top, left = rng.uniform(1, texture.max_scale), rng.uniform(), rng.uniform()
-        return range(start, start + length), Crop(self.side, float(scale), float(top), float(left))
+        return range(start, start + length), MapCrop(self.side, float(scale), float(top), float(left))
 
-    def _read(self, frames: range, crop: Crop) -> Row:
+    def _read(self, frames: range, crop: MapCrop) -> Row:
         shape = (len(frames), crop.side, crop.side)
         row = {"frames": np.array(frames)} | {name: np.empty((*shape, 3), np.uint8) for name in ("labels", "images")}
         with_flow = self.experiment.texture.flow_target == "file"
@@ -185,7 +185,7 @@ class SequenceDataset:
                 row["flows"][t], row["confidences"][t] = flow[:2], flow[2]
         return row
 
-    def _flow(self, frame: int, crop: Crop, enlarged: tuple[int, int]) -> Float32[np.ndarray, "3 h w"]:
+    def _flow(self, frame: int, crop: MapCrop, enlarged: tuple[int, int]) -> Float32[np.ndarray, "3 h w"]:
         """Flow and confidence of a frame, resized: a vector grows as its map does."""
         values = read_flow(join(self.experiment.texture.flow_folder, flow_name(self.split.frames[frame])))
         resized = np.stack([crop.cut(Image.fromarray(channel), enlarged) for channel in values])

@@ -10,16 +10,17 @@ from typing import Any
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
+from na_ray.config.files import read_json
 from na_ray.run.sweep.search_space import Space, is_log
 from na_ray.run.sweep.state import SCORE, SweepState, Trial
 from na_ray.run.tracking.registry import log_actor
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.train.stages import STAGES
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 
-def rows(sweep_state: SweepState) -> list[Row]:
+def rows(sweep_state: SweepState) -> list[TableRow]:
     """One row per trial, best first: trial, state, validation/psnr (dB), steps, seconds, knobs, error."""
     return [
         {
@@ -40,7 +41,7 @@ def _state(trial: Trial) -> str:
     return "unfinished" if trial.state in ("waiting", "resting", "running") else trial.state
 
 
-def _cells(row: Row, space: Space) -> list[str]:
+def _cells(row: TableRow, space: Space) -> list[str]:
     score = "" if row[SCORE] is None else f"{row[SCORE]:.2f}"
     knobs = [_short(row["knobs"][name]) for name in space]
     return [row["trial"], row["state"], score, str(row["steps"]), f"{row['seconds']:.0f}", *knobs, row["error"]]
@@ -54,7 +55,7 @@ def _heads(space: Space) -> list[str]:
     return ["trial", "state", "PSNR/dB", "steps", "seconds", *space, "error"]
 
 
-def text_table(table: list[Row], space: Space) -> str:
+def text_table(table: list[TableRow], space: Space) -> str:
     """The table for a terminal."""
     lines = [_heads(space), *(_cells(row, space) for row in table)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
@@ -64,7 +65,7 @@ def text_table(table: list[Row], space: Space) -> str:
     )
 
 
-def write_report(folder: Path, table: list[Row], space: Space) -> None:
+def write_report(folder: Path, table: list[TableRow], space: Space) -> None:
     """Write table.json, table.csv, table.md and parallel_coordinates.html."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "table.json", table)
@@ -82,7 +83,7 @@ def write_report(folder: Path, table: list[Row], space: Space) -> None:
     (folder / "parallel_coordinates.html").write_text(parallel_coordinates(table, space))
 
 
-def parallel_coordinates(table: list[Row], space: Space) -> str:
+def parallel_coordinates(table: list[TableRow], space: Space) -> str:
     """A page with one axis per knob and one for the score, one line per trial: the better, the darker. No script."""
     width, height, gap, top = 220 * (len(space) + 1), 420, 220, 50
     scored = [row for row in table if row[SCORE] is not None and math.isfinite(row[SCORE])]
@@ -161,7 +162,7 @@ def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
     assert checkpoint is not None
     path = sweep_state.root / "closed.json"
     place = str(checkpoint.relative_to(sweep_state.root))
-    closed = json.loads(path.read_text()) if path.exists() else {}
+    closed = read_json(path, "checkpoint", "told") if path.exists() else {}
     if closed.get("checkpoint") == place:
         return str(closed["told"])
     parts = STAGES[sweep_state.stage]

@@ -1,6 +1,5 @@
 """Between Ray Tune and the sweep's state: which trial starts next, which stops, and what became of each."""
 
-import json
 import logging
 import time
 import uuid
@@ -12,6 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from na_ray.checkpoint import write_json
+from na_ray.config.files import read_json
 from na_ray.run.sweep.config import Budget
 from na_ray.run.sweep.forwarder import say
 from na_ray.run.sweep.schedulers import Scheduler
@@ -48,7 +48,7 @@ class SweepRunner:
     def __post_init__(self) -> None:
         path = self.sweep_state.root / "spent.json"
         if path.exists():
-            self.earlier = float(json.loads(path.read_text())["wall_seconds"])
+            self.earlier = float(read_json(path, "wall_seconds")["wall_seconds"])
 
     @property
     def wall(self) -> float:

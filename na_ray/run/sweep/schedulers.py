@@ -3,7 +3,6 @@
 A scheduler's state follows from the sweep's state on disk: after a restart it decides as if nothing had happened.
 """
 
-import json
 import math
 import os
 import shutil
@@ -15,6 +14,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search.sample import Categorical, Domain
 
 from na_ray.checkpoint import write_json
+from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.run.sweep.config import SchedulerName
 from na_ray.run.sweep.search_space import Knobs, Space
@@ -132,7 +132,7 @@ class Population:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             write_json(path, self._decide(members, generation))
-        decided = json.loads(path.read_text())
+        decided = read_json(path)
         by_name = {t.name: t for t in self.sweep_state.trials}
         for trial in sorted(members, key=lambda t: t.name not in decided):  # donors keep their checkpoints until then
             changes: dict[str, Any] = {"state": "waiting", "generation": generation + 1}

@@ -7,7 +7,6 @@ on. A trial is a Ray Train run nested under Tune, or with `train.num_workers` 0 
 """
 
 import functools
-import json
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ import ray
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, override
+from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
 from na_ray.run.sweep import report
@@ -134,7 +134,7 @@ def _check_disk(experiment: Experiment, checkpoint: int, trials: int, root: Path
 
 
 def _check_same(path: Path, now: dict[str, Any]) -> None:
-    before = json.loads(path.read_text()) if path.exists() else now
+    before = read_json(path, *now) if path.exists() else now
     changed = [f"{k}: {before[k]} -> {now[k]}" for k in now if now[k] != before[k]]
     if changed:
         raise UserError(

@@ -27,7 +27,7 @@ class Shows(Protocol):
         """Print a message, if there is one."""
 
 
-class Progress:
+class ProgressDisplay:
     """A bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, total: int, stage: str) -> None:

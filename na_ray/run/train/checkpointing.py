@@ -4,17 +4,23 @@ from na_ray import checkpoint
 from na_ray.run.cluster.notice import PreemptionWatch
 from na_ray.run.train import disk
 from na_ray.run.train.context import TrainContext, Trainer
-from na_ray.run.train.run_folder import RunFolder
 
 
-def restore(trainer: Trainer, run: RunFolder) -> int:
-    """Load the latest checkpoint, if there is one. Returns the number of steps done."""
+def restore(trainer: Trainer, context: TrainContext) -> int:
+    """Load the latest whole checkpoint, if there is one. Returns the number of steps done.
+
+    Damaged ones are renamed, and the run's record says so: their steps are done and saved again.
+    """
+    run, step = context.run, 0
     latest = run.checkpoints.latest()
-    if latest is None:
-        return 0
-    training = checkpoint.load_training(latest)
-    trainer.load(checkpoint.load_weights(latest, run.stage), training)
-    return int(training["step"])
+    damaged = run.checkpoints.set_aside() if context.worker.rank == 0 else []
+    if latest is not None:
+        training = checkpoint.load_training(latest)
+        trainer.load(checkpoint.load_weights(latest, run.stage), training)
+        step = int(training["step"])
+    for line in damaged:
+        run.note(step, line if step else f"{line}; no whole checkpoint is left: training begins anew")
+    return step
 
 
 def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: PreemptionWatch) -> None:

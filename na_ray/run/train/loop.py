@@ -66,7 +66,7 @@ def train_stage(trainer: Trainer, context: TrainContext, open_loader: Callable[[
     `open_loader(step)` gives the worker's rows from a step on.
     """
     keep_freed_memory()
-    step = restore(trainer, context.run)
+    step = restore(trainer, context)
     if step and context.worker.rank == 0:
         world = context.worker.world
         context.run.note(step, f"going on from step {step}, with {world} worker{'s' if world > 1 else ''}")

@@ -37,7 +37,10 @@ class RestartPolicy(UserCallback):
                 if isinstance(cause, StorageError):
                     raise StorageError(last_line(cause))
             messages = "; ".join(sorted({last_line(failure) for failure in worker_exceptions.values()}))
-            raise RuntimeError(f"the workers failed {self.failures} times without a new checkpoint: {messages[:2000]}")
+            trace = str(next(iter(worker_exceptions.values())))[-8000:]  # Ray puts the worker's traceback there
+            raise RuntimeError(
+                f"the workers failed {self.failures} times without a new checkpoint: {messages[:2000]}\n{trace}"
+            )
 
 
 def last_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from na_ray.capture.storage import is_url
 from na_ray.checkpoint import Checkpoints, write_json
 from na_ray.config import Experiment, StageName, flatten, override
-from na_ray.config.files import from_json, to_json
+from na_ray.config.files import from_json, read_json, to_json
 from na_ray.config.values import UserError
 from na_ray.run.data.sequences import num_windows
 from na_ray.run.train import disk
@@ -83,7 +83,7 @@ class RunFolder:
     def closed(self, steps: int) -> str | None:
         """The summary printed at the end of the stage, if it has been trained for that many steps; else None."""
         path = self.folder / "closed.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
+        found = read_json(path, "steps", "told") if path.exists() else {}
         return found["told"] if found.get("steps") == steps else None
 
     def close(self, steps: int, summary: str) -> None:
@@ -113,7 +113,14 @@ class RunFolder:
         with open(path, "rb") as record:
             record.seek(offset)
             complete, newline, _ = record.read().rpartition(b"\n")
-        return [json.loads(line) for line in complete.split(b"\n") if line], offset + len(complete) + len(newline)
+        return [_line(path, line) for line in complete.split(b"\n") if line], offset + len(complete) + len(newline)
+
+
+def _line(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        return json.loads(line)
+    except ValueError:
+        raise UserError(f"{path} is damaged: remove the line that begins with {line[:60]!r}") from None
 
 
 def predicted_folder(root: Path, split: str) -> Path:
@@ -141,7 +148,7 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     if not resume:
         raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
     upgrade_run(root)
-    started = from_json(json.loads(settled.read_text()))
+    started = from_json(read_json(settled, "train", "texture", "stages"))
     if experiment.train.global_batch is None:
         experiment = override(experiment, {"train.global_batch": started.train.global_batch})
     if experiment.texture.global_batch is None:

@@ -36,6 +36,8 @@ class Stage:
     """Batch slots: rows of one step over all workers."""
     close: Callable[[Path, Capture, Path, Tracker], str]
     """Score and film the best checkpoint; returns a summary for the user."""
+    lighter: str
+    """Knobs to lower where a step does not fit a device's memory."""
     served: str
     """File of the MLflow model."""
     suffix: str
@@ -51,6 +53,8 @@ STAGES: dict[StageName, Stage] = {
         order=SequenceSampler,
         slots=num_windows,
         close=texture_report.close,
+        lighter="texture.global_batch, texture.max_window or vid2vid.resolution, or set "
+        "vid2vid.activation_checkpointing",
         served=pyfunc_predictor.__file__,
         suffix="-texture",
     ),
@@ -62,6 +66,8 @@ STAGES: dict[StageName, Stage] = {
         order=FrameSampler,
         slots=lambda experiment: experiment.train.global_batch,
         close=nerf_report.close,
+        lighter="data.rays_per_view, data.views_per_frame, nerf.samples_per_ray, nerf.samples_per_chunk or "
+        "train.validation_size, or set train.precision bfloat16",
         served=pyfunc_avatar.__file__,
         suffix="",
     ),
