@@ -120,7 +120,8 @@ def test_messages_that_are_explained_exist() -> None:
     messages = [m for head in heads for m in re.findall(r"`([^`]{12,})`", head) if " " in m and m not in FOREIGN]
     patterns = [re.compile(p) for p in literals() if len(p) < 400]
     assert len(messages) > 8
-    assert not [m for m in messages if not any(p.search(m) for p in patterns)]
+    plain = [p.pattern.replace("\\", "") for p in patterns]  # a message may also be the beginning of one
+    assert not [m for m in messages if not any(p.search(m) for p in patterns) and not any(m in text for text in plain)]
 
 
 def test_the_build_takes_the_pictures_that_the_page_shows(build: ModuleType) -> None:
