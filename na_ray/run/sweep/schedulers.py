@@ -164,7 +164,7 @@ class Population:
         aside = checkpoints.root / f".{source.name}.{donor.name}"
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(source, aside, copy_function=_link)
-        for own in checkpoints.all():
+        for own in checkpoints.root.glob("step_*"):  # damaged ones too
             shutil.rmtree(own)
         os.replace(aside, checkpoints.folder(step))
         changed = ", ".join(f"{name} {trial.knobs[name]} -> {knobs[name]}" for name in knobs)

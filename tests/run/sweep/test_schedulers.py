@@ -2,12 +2,14 @@
 
 import json
 import math
+import zipfile
 from pathlib import Path
 
 import pytest
 from ray import tune
 
 from na_ray.config import Experiment, override
+from na_ray.config.files import to_json
 from na_ray.run.sweep.config import Budget, SweepConfig
 from na_ray.run.sweep.report import parallel_coordinates, rows, write_report
 from na_ray.run.sweep.schedulers import Asha, Population, make_scheduler
@@ -126,8 +128,17 @@ def validate(sweep_state: SweepState, trial: Trial, step: int, score: float) -> 
     run.append(step, {SCORE: score})
     folder = run.checkpoints.folder(step)
     folder.mkdir(parents=True)
-    (folder / "nerf.pt").write_text(f"{trial.name} at {step}")
+    for name in ("nerf.pt", "body.npz"):  # whole archives, as those of a checkpoint are
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            archive.writestr("origin", f"{trial.name} at {step}")
+    (folder / "experiment.json").write_text(json.dumps(to_json(sweep_state.experiment)))
     (folder / "metrics.json").write_text(json.dumps({"step": step, SCORE: score}))
+
+
+def origin(folder: Path) -> str:
+    """The trial and step that a checkpoint of `validate` was written by."""
+    with zipfile.ZipFile(folder / "nerf.pt") as archive:
+        return archive.read("origin").decode()
 
 
 def test_asha_stops_the_worse_two_thirds_and_decides_the_same_after_a_restart(tmp_path: Path) -> None:
@@ -173,12 +184,12 @@ def test_a_population_copies_the_better_and_changes_its_knobs(tmp_path: Path) ->
         1
     }
     copied = sweep_state.run(sweep_state.trials[3]).checkpoints.latest()
-    assert copied is not None and (copied / "nerf.pt").read_text() == "001 at 10"
+    assert copied is not None and origin(copied) == "001 at 10"
     assert sweep_state.trials[3].knobs["optim.lr"] != before and sweep_state.score(sweep_state.trials[3]) == 23.0
     kept = json.loads((sweep_state.folder(sweep_state.trials[3]) / "experiment.json").read_text())
     assert kept["optim"]["lr"] == sweep_state.trials[3].knobs["optim.lr"]
     assert "from trial 001" in sweep_state.trials[3].lineage[0]
-    assert (sweep_state.run(sweep_state.trials[1]).checkpoints.folder(10) / "nerf.pt").read_text() == "001 at 10"
+    assert origin(sweep_state.run(sweep_state.trials[1]).checkpoints.folder(10)) == "001 at 10"
     assert all(not sweep_state.trials[i].lineage for i in (0, 1, 2))
     assert (
         scheduler.decide(sweep_state.trials[3], 10, 20.0) is None
