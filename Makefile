@@ -6,12 +6,12 @@ VENV ?= .venv
 JOBS ?= $(if $(filter 0 1,$(shell nproc 2>/dev/null || echo 1)),0,2)
 # Where `make test-cuda` computes; cpu: to try it.
 DEVICE ?= cuda
-# Options of the demo, the tests, the benchmarks or the docs: make test ARGS="tests/test_config.py -x"
+# Options of the demo, the tests, the benchmarks or the docs: make test ARGS="tests/config -x"
 ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-DEMO := experiments/demo.py
+DEMO := demo/capture
 # Not those that need a fixture (benchmarks/parity.py --data FOLDER), nor those that break things (benchmarks/faults.py).
 BENCHMARKS := $(filter-out benchmarks/parity% benchmarks/faults%,$(wildcard benchmarks/*.py))
 SOURCES := na_ray $(wildcard tests experiments benchmarks docs)
@@ -27,7 +27,7 @@ help:
 	@echo "make lint    lint and types alone"
 	@echo "make format  rewrite the sources in the house style"
 	@echo "make bench   speed and memory, as ratios to what this machine can do"
-	@echo "make docs    README's screenshots of MLflow, taken anew: minutes, with a Chromium that is installed"
+	@echo "make docs    the screenshots of docs/mlflow.md, taken anew: minutes, with a Chromium that is installed"
 	@echo "make clean   remove $(VENV) and the caches"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -39,7 +39,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python $(DEMO) $(ARGS)
+	@test -e $(DEMO) || $(BIN)/na-ray synth $(DEMO) --resolution 128
+	@$(BIN)/na-ray train demo --resume auto $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(SOURCES)

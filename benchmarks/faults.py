@@ -124,8 +124,8 @@ def line(name: str, outcomes: list[Outcome]) -> str:
     seconds = f"{statistics.median(still):.0f} ({min(still):.0f}-{max(still):.0f})" if still else "-"
     redone = "-".join(str(n) for n in sorted({min(o.redone for o in outcomes), max(o.redone for o in outcomes)}))
     lost = sum(o.missing + o.doubled for o in outcomes)
-    told = next((o.told for o in outcomes if o.told), "")
-    return f"| {name} | {len(outcomes)} | {good} ended well | {seconds} | {redone} | {lost} | {told} |"
+    messages = next((o.messages for o in outcomes if o.messages), "")
+    return f"| {name} | {len(outcomes)} | {good} ended well | {seconds} | {redone} | {lost} | {messages} |"
 
 
 def main() -> None:

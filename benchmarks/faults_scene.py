@@ -56,7 +56,7 @@ class Outcome:
     redone: int
     missing: int
     doubled: int
-    told: str
+    messages: str
     losses: list[tuple[int, float, float]] = field(default_factory=list)
     """(step, seconds since the start, loss) as they were done."""
 
@@ -242,7 +242,7 @@ class Scene:
             m.step for m in MlflowClient(f"http://127.0.0.1:{self.server.port}").get_metric_history(ids["nerf"], "loss")
         ]
         log = (self.folder / "driver.log").read_text().splitlines()
-        told = [text for text in log if text.startswith(("error:", "MLflow", "nerf: "))]
+        messages = [text for text in log if text.startswith(("error:", "MLflow", "nerf: "))]
         wanted = self.experiment.train.steps
         return Outcome(
             finished=code == 0 and steps[-1] == wanted,
@@ -251,6 +251,6 @@ class Scene:
             redone=len(steps) - len(set(steps)),
             missing=len(set(range(1, wanted + 1)) - set(history)),
             doubled=len(history) - len(set(history)),
-            told="; ".join(text[:120] for text in told).replace(str(self.folder), "..."),
+            messages="; ".join(text[:120] for text in messages).replace(str(self.folder), "..."),
             losses=[(line["step"], line["time"] - lines[0]["time"], line["metrics"]["loss"]) for line in lines],
         )

@@ -57,13 +57,13 @@ class Part:
         """One."""
         return self.order.slots
 
-    def windows(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
+    def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
         """Those of the order."""
-        return itertools.islice(self.order.windows(), self.first, self.stop)
+        return itertools.islice(self.order.shuffle_groups(), self.first, self.stop)
 
     def shards(self) -> list[Shard]:
         """All of them."""
-        return [shard for *_, shards in self.windows() for shard in shards]
+        return [shard for *_, shards in self.shuffle_groups() for shard in shards]
 
 
 @cache
@@ -154,8 +154,8 @@ def compare(
     print(f"\n{'by Ray Data' if distributed else 'by a thread of this process'}, {len(shards)} shards measured")
     first = deliver(server, there[0], distributed)
     least = needed(local, warm) + needed_once(local, warm)
-    told = f"{first.size / 1e6:.2f} MB read over {least / 1e6:.2f} needed = {first.size / least:.2f}"
-    print(f"first pass: {told}, {first.requests} requests for {len(warm)} shards, each process knowing nothing")
+    volume = f"{first.size / 1e6:.2f} MB read over {least / 1e6:.2f} needed = {first.size / least:.2f}"
+    print(f"first pass: {volume}, {first.requests} requests for {len(warm)} shards, each process knowing nothing")
     deliver(server, here[0], distributed)
     disk = [deliver(server, here[1], distributed)]
     found: dict[float, list[Delivery]] = {0.0: [], options.delay_ms: []}

@@ -133,8 +133,8 @@ def measure(options: argparse.Namespace) -> None:
     knobs = {"data.resolution": None, "data.train_views": "all", "data.views_per_frame": 2, "data.shuffle_shards": 2}
     experiment = override(Experiment(capture=options.capture), knobs | {"data.shard_frames": 8})
     dataset = FrameDataset.make(Capture.open(options.capture), experiment)
-    windows = itertools.islice(dataset.windows(), options.shards // experiment.data.shuffle_shards)
-    shards = [shard for window in windows for shard in window]
+    groups = itertools.islice(dataset.shuffle_groups(), options.shards // experiment.data.shuffle_shards)
+    shards = [shard for window in groups for shard in window]
     warm, measured = shards[: len(shards) // 4], shards[len(shards) // 4 :]
     num_warm, num_rows = (sum(s.stop - s.start for s in part) for part in (warm, measured))
     frames = num_rows * (1 + experiment.data.views_per_frame)

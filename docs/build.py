@@ -1,6 +1,6 @@
-"""Take README's screenshots of MLflow by doing what README says: make docs.
+"""Take the screenshots of docs/mlflow.md by doing what that page says: make docs.
 
-The command lines of README's section "Compare in MLflow" are run as they stand there, in an empty folder. A browser
+The command lines of its section "Compare in MLflow" are run as they stand there, in an empty folder. A browser
 without a window then presses what the section names, and what it shows becomes `docs/mlflow-*.png`. A command that
 fails, a label that MLflow does not have, a page without the expected values: each fails the build and changes nothing.
 """
@@ -25,14 +25,15 @@ from pages import BROWSERS, SHOTS, photograph
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+PAGE = DOCS / "mlflow.md"
 TITLE = "Compare in MLflow"
 # Seconds that the server may take to start, and to stop.
 PATIENCE = 60.0
 
 
-def section(readme: str) -> str:
-    """README's section on MLflow."""
-    return readme.split(f"\n## {TITLE}\n")[1].split("\n## ")[0]
+def section(page: str) -> str:
+    """The section of the page that is walked through."""
+    return page.split(f"\n## {TITLE}\n")[1].split("\n## ")[0]
 
 
 def commands(text: str) -> str:
@@ -66,7 +67,7 @@ def environment() -> dict[str, str]:
 
 
 def train(folder: Path, script: str) -> None:
-    """Run README's commands in the folder. Raises RuntimeError with the end of their output when one fails."""
+    """Run the section's commands in the folder. Raises RuntimeError with the end of their output when one fails."""
     (folder / "experiments").symlink_to(ROOT / "experiments")
     done = subprocess.run(
         ["sh", "-ec", script],
@@ -77,7 +78,7 @@ def train(folder: Path, script: str) -> None:
         text=True,
     )
     if done.returncode:
-        raise RuntimeError("README's commands failed:\n" + "\n".join(done.stdout.splitlines()[-20:]))
+        raise RuntimeError("the commands of docs/mlflow.md failed:\n" + "\n".join(done.stdout.splitlines()[-20:]))
 
 
 @contextlib.contextmanager
@@ -114,32 +115,34 @@ def _answers(url: str) -> bool:
 
 
 def build(folder: Path) -> None:
-    """Make the pictures of `docs/` anew, by way of a scratch folder. Raises RuntimeError when README does not hold."""
-    text = section((ROOT / "README.md").read_text())
+    """Make the pictures of `docs/` anew, by way of a scratch folder. Raises RuntimeError where the page is wrong."""
+    text = section(PAGE.read_text())
     started = time.monotonic()
 
-    def told(what: str) -> None:
+    def say(what: str) -> None:
         print(f"{time.monotonic() - started:4.0f} s  {what}", flush=True)
 
     if not (folder / "mlflow.db").exists():
-        told("running README's commands: two trainings and a sweep")
+        say("running the commands of docs/mlflow.md: two trainings and a sweep")
         train(folder, commands(text))
-    told("starting mlflow ui")
+    say("starting mlflow ui")
     shots = folder / "shots"
     shots.mkdir(exist_ok=True)
     with server(folder) as url:
-        told("taking the pictures")
+        say("taking the pictures")
         met = photograph(url, shots)
     if stale := labels(text) - met:
-        raise RuntimeError(f"README's section {TITLE!r} names what was not met in MLflow: {', '.join(sorted(stale))}")
+        raise RuntimeError(
+            f"docs/mlflow.md, section {TITLE!r}, names what was not met in MLflow: {', '.join(sorted(stale))}"
+        )
     for name in SHOTS:
         shutil.copyfile(shots / f"mlflow-{name}.png", DOCS / f"mlflow-{name}.png")
-    told(f"wrote {', '.join(f'docs/mlflow-{name}.png' for name in SHOTS)}")
+    say(f"wrote {', '.join(f'docs/mlflow-{name}.png' for name in SHOTS)}")
 
 
 def main() -> int:
-    """Build; the exit code is 2 where something has to be installed first, 1 where README or MLflow does not hold."""
-    parser = argparse.ArgumentParser(description="take README's screenshots of MLflow")
+    """Build; the exit code is 2 where something has to be installed first, 1 where the page or MLflow does not hold."""
+    parser = argparse.ArgumentParser(description="take the screenshots of docs/mlflow.md")
     parser.add_argument("--keep", type=Path, help="scratch folder that stays; what it holds is not trained again")
     keep = parser.parse_args().keep
     if lacking := missing():

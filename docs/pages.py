@@ -1,4 +1,4 @@
-"""MLflow's pages as README's section "Compare in MLflow" walks through them, and the pictures taken on the way."""
+"""MLflow's pages as docs/mlflow.md walks through them ("Compare in MLflow"), and the pictures taken on the way."""
 
 import io
 import re
@@ -20,7 +20,7 @@ WIDTH, HEIGHT, PATIENCE, LARGEST = 1240, 1500, 60_000, 120_000
 
 
 class Guide:
-    """Walks through MLflow as README tells, notes every label that it met, and takes the pictures."""
+    """Walks through MLflow as docs/mlflow.md says, notes every label that it met, and takes the pictures."""
 
     def __init__(self, page: "Page", folder: Path) -> None:
         self.page, self.folder = page, folder
@@ -193,8 +193,8 @@ def photograph(url: str, folder: Path) -> set[str]:
         except Error as error:
             page.screenshot(path=folder / "failed.png")
             reason = str(error).splitlines()[0]
-            told = f"MLflow does not do what README says: to {guide.last} failed ({reason}); see {folder}/failed.png"
-            raise RuntimeError(told) from error
+            message = f"docs/mlflow.md does not hold: to {guide.last} failed ({reason}); see {folder}/failed.png"
+            raise RuntimeError(message) from error
         finally:
             chromium.close()
     return guide.met

@@ -15,8 +15,10 @@ import dataclasses
 import json
 import logging
 import os
+import pickle
 import shutil
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,7 @@ import torch
 from na_ray.body.body import Body
 from na_ray.capture.rig import Rig
 from na_ray.config import Experiment, StageName
-from na_ray.config.files import from_json, is_of_0_1, to_json
+from na_ray.config.files import from_json, is_of_0_1, read_json, to_json
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
 
@@ -121,13 +123,17 @@ def _existing(folder: Path, name: str) -> Path:
 
 def load_experiment(folder: Path) -> Experiment:
     """The knobs that a checkpoint was trained with."""
-    return from_json(json.loads(_existing(folder, "experiment.json").read_text()))
+    return from_json(read_json(_existing(folder, "experiment.json"), "train", "texture", "stages"))
 
 
 def load_rig(folder: Path) -> Rig:
     """The body that a checkpoint was trained on."""
-    with np.load(_existing(folder, "body.npz")) as arrays:
-        return Rig(**{f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files})
+    path = _existing(folder, "body.npz")
+    try:
+        with np.load(path) as arrays:
+            return Rig(**{f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files})
+    except (zipfile.BadZipFile, EOFError, ValueError, TypeError, OSError) as error:
+        raise _damaged(path, error) from None
 
 
 def load_avatar(folder: str | Path, device: torch.device | str = "cpu") -> TrainedAvatar:
@@ -172,17 +178,49 @@ def weights_file(folder: Path, stage: StageName) -> Path:
 def load_weights(folder: Path, stage: StageName = "nerf") -> dict[str, Any]:
     """The state dict of the stage's model."""
     file = weights_file(folder, stage)
-    return torch.load(_existing(folder, file.name), map_location="cpu", weights_only=True)
+    return _load_tensors(_existing(folder, file.name))
 
 
 def load_training(folder: Path) -> dict[str, Any]:
     """`step` and what else the stage's training needs to go on from a checkpoint."""
-    return torch.load(_existing(folder, "training.pt"), map_location="cpu", weights_only=True)
+    return _load_tensors(_existing(folder, "training.pt"))
+
+
+def _load_tensors(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return UserError(f"{path} is damaged ({reason}): take another checkpoint, or copy it again")
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with the files of a checkpoint, in one line; None: it is whole.
+
+    Opens every file, and reads no tensor: archives that were cut short lack the directory at their end.
+    """
+    try:
+        read_json(folder / "experiment.json", "train")
+        read_json(folder / "metrics.json", "step")
+        if not any(weights_file(folder, stage).is_file() for stage in WEIGHTS):
+            return f"{folder} holds no weights: take another checkpoint, or copy it again"
+        for path in sorted({*folder.glob("*.pt"), folder / "body.npz"}):
+            with zipfile.ZipFile(path):
+                continue
+    except zipfile.BadZipFile as error:
+        return str(_damaged(path, error))
+    except (UserError, OSError) as error:
+        return str(error)
+    return None
 
 
 def validation(folder: Path) -> dict[str, float]:
     """The validation's scores of a checkpoint, `validation/psnr` and so on; empty where it was not validated."""
-    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics = read_json(folder / "metrics.json", "step")
     return {name: value for name, value in metrics.items() if name.startswith("validation/")}
 
 
@@ -193,17 +231,33 @@ class Checkpoints:
         self.root, self.keep_last = root, keep_last
 
     def all(self) -> list[Path]:
-        """Complete checkpoints, oldest first."""
+        """Complete checkpoints, oldest first: those that lack nothing, and whose files are whole."""
+        return [folder for folder in self._written() if damage(folder) is None]
+
+    def _written(self) -> list[Path]:
         found = self.root.glob("step_*/metrics.json")
         return sorted((f.parent for f in found), key=lambda f: int(f.name.removeprefix("step_")))
 
+    def set_aside(self) -> list[str]:
+        """Rename the damaged ones to `damaged_step_NNNNNN`, so that their steps can be saved again. Returns a line
+        for each that says what is wrong with it."""
+        told = []
+        for folder in self._written():
+            wrong = damage(folder)
+            if wrong is not None:
+                aside = folder.with_name(f"damaged_{folder.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                os.replace(folder, aside)
+                told.append(f"{wrong}; it was renamed to {aside.name}")
+        return told
+
     def latest(self) -> Path | None:
         """The checkpoint to go on from."""
-        return self.all()[-1] if self.all() else None
+        return next((folder for folder in reversed(self._written()) if damage(folder) is None), None)
 
     def best(self) -> Path | None:
         """The validated checkpoint with the highest PSNR, else the latest."""
-        scores = {f: json.loads((f / "metrics.json").read_text()).get("validation/psnr") for f in self.all()}
+        scores = {f: read_json(f / "metrics.json").get("validation/psnr") for f in self.all()}
         scored = {f: s for f, s in scores.items() if s is not None}
         return max(scored, key=lambda f: scored[f]) if scored else self.latest()
 

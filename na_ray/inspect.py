@@ -25,7 +25,7 @@ class Inspection:
     notes: list[str]
     """What was understood in spite of an irregularity."""
     defects: list[str]
-    """What must be mended before training, one line each; empty for a sound capture."""
+    """What must be fixed before training, one line each; empty for a sound capture."""
     pictures: list[Path]
     """Sheets that were written."""
 

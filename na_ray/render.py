@@ -4,7 +4,7 @@ A film is a folder a view with one PNG a frame, and an mp4 beside each folder. E
 pose, texture and camera that it shows, so that a render that was interrupted goes on without mixing two films.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,15 +23,12 @@ from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import TrainedAvatar
-from na_ray.config.values import UserError
+from na_ray.config.values import Progress, UserError
 from na_ray.models.nerf.frame import NerfFrame
 from na_ray.pictures import picture, png
 
 View = Literal["color", "depth", "normals", "mesh"]
 """What a picture shows."""
-
-Progress = Callable[[int, int], None]
-"""Called with (frames done, frames in all)."""
 
 
 def texture_map(actor: TrainedAvatar, texture: np.ndarray) -> Float[Tensor, "3 h w"]:

@@ -155,6 +155,20 @@ def test_no_class_has_the_name_of_another() -> None:
     assert not twice, f"two classes share a name: {twice}"
 
 
+def test_no_alias_has_the_name_of_another_or_of_a_class() -> None:
+    places = collections.defaultdict(set)
+    for path in MODULES:
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].add(name_of(path))
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                places[node.targets[0].id].add(name_of(path))
+    twice = {name: sorted(found) for name, found in places.items() if len(found) > 1}
+    # Constants, all in capitals, are each module's own.
+    aliases = {name: found for name, found in twice.items() if name[0].isupper() and not name.isupper()}
+    assert not aliases, f"two things share a name: {aliases}"
+
+
 def test_nobody_reads_an_attribute_with_a_default() -> None:
     for path in SOURCES:
         for node in ast.walk(tree_of(path)):

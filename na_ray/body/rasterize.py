@@ -12,7 +12,7 @@ from na_ray.body.body import PosedBody
 from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
 
-View = tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"], Float[Tensor, "h w"]]
+Drawing = tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"], Float[Tensor, "h w"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ def textured_mesh(
     surface: Surface,
     supersample: int = 2,
     background: float = 1.0,
-) -> View:
+) -> Drawing:
     """(color in [0, 1], depth in m, coverage in [0, 1]) of the posed body with a texture map of (3, H, W) or (H, W, 3).
 
     The texture's values are in [0, 1], its first row is v = 1. Depth is the distance along the pixel's rays, the mean
@@ -86,7 +86,7 @@ def sample_texture(texture: Float[Tensor, "3 h w"], uv: Float[Tensor, "n 2"]) ->
     return grid_sample(texture[None], grid, padding_mode="border", align_corners=False)[0, :, 0].T
 
 
-def _resolve(hits: Hits, colors: Float[Tensor, "n 3"], camera: Camera, supersample: int, background: float) -> View:
+def _resolve(hits: Hits, colors: Float[Tensor, "n 3"], camera: Camera, supersample: int, background: float) -> Drawing:
     """Mean of each pixel's rays: (color, depth, coverage)."""
     count = colors.new_zeros(camera.height * camera.width)
     count.index_add_(0, hits.pixel, torch.ones_like(hits.depth))

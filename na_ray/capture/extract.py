@@ -1,4 +1,4 @@
-"""Write the extracted layout (one picture a frame and camera) from the raw one (videos and transform.zip).
+"""Write the extracted layout (one picture per frame and camera) from the raw one (videos and transform.zip).
 
 Frame f of the videos is named f in every folder of the output, whatever the range. Every file is written aside and
 renamed, so what is there is complete, and a run that was cut short continues where it stopped.
@@ -9,7 +9,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,15 +30,13 @@ from na_ray.capture.layout import (
 )
 from na_ray.capture.storage import basename, is_url, join, parent, read_bytes
 from na_ray.capture.storage.archive import leaving_members
-from na_ray.config.values import UserError
+from na_ray.config.values import Progress, UserError
 
 # Says what a folder was extracted from: only its own extraction may continue in it.
 MARK = ".extracted.json"
 OURS = ("transform", "rgb", "tex", "normal", *INTRINSICS, *WORLD_TO_CAMERA, *CAMERA_TO_WORLD)
 # Pictures encoded side by side; decoding waits for them, which bounds the memory.
 ENCODERS = 4
-
-Progress = Callable[[int, int], None]
 
 
 def extract(

@@ -9,6 +9,12 @@ from PIL import Image, UnidentifiedImageError
 from na_ray.capture.storage import BinaryFile, open_binary, read_bytes
 from na_ray.config.values import StorageError, UserError
 
+Map = UInt8[np.ndarray, "h w 3"]
+"""A texture map or a normal map; its first row is v = 1."""
+
+Size = tuple[int, int]
+"""(height, width), pixels."""
+
 
 def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:
     """A PNG or JPEG as (h, w, 3) RGB, or (h, w, 4) with alpha. Raises UserError when it is damaged or none."""

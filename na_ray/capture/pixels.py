@@ -52,7 +52,7 @@ def near_body(vertices: np.ndarray, camera: Camera, radius: float) -> tuple[np.n
     ray meets a sphere of that radius in front of the camera lies in a marked tile; some others do too.
     """
     pixels, depth = camera.project(vertices)
-    if depth.min() <= 2 * radius:  # the camera is in the crowd: a disc no longer bounds the sphere's picture
+    if depth.min() <= 2 * radius:  # a camera among the spheres: a disc no longer bounds a sphere's picture
         return np.ones((1, 1), bool), max(camera.height, camera.width)
     x, y = pixels.T
     # A sphere's outline is an ellipse, longest away from the image center: bound it through the slant of the ray.

@@ -154,7 +154,7 @@ def _numbers(text: str) -> Float[np.ndarray, "n"] | None:
 
 
 def read_weights(path: str) -> Float32[np.ndarray, "v j"]:
-    """Skinning weights: one line a vertex, one column a joint. Raises UserError with the line."""
+    """Skinning weights: one line per vertex, one column per joint. Raises UserError with the line."""
     return read_matrix(path).astype(np.float32)
 
 
@@ -247,7 +247,7 @@ def read_rig(canonical: str, uvmapping: str, weights: str, tpose: str) -> Rig:
     skinning = read_weights(weights)
     if len(skinning) != len(vertices):
         found = f"{len(skinning)} rows, but {canonical} has {len(vertices)} vertices"
-        raise UserError(f"{weights}: {found}; expected one row a vertex: copy the file of this mesh")
+        raise UserError(f"{weights}: {found}; expected one row per vertex: copy the file of this mesh")
     rest = read_tpose(tpose)
     if len(rest) != skinning.shape[1]:
         found = f"joints_RT has {len(rest)} joints, but {weights} has {skinning.shape[1]} columns"

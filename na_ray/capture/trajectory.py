@@ -133,7 +133,7 @@ def recorded(split: Split, cameras: Sequence[int] | None = None) -> list[Camera]
 
 
 def along(choice: str, split: Split, frames: Sequence[int]) -> list[Camera]:
-    """A camera a frame: `orbit`, `spiral`, a recorded camera (`3`), a path through several (`0,4,8`), or a JSON file.
+    """One camera per frame: `orbit`, `spiral`, a recorded one (`3`), a path through several (`0,4,8`), or a JSON file.
 
     Raises UserError for a choice that is none of these, a file with another number of cameras, or any but a file for a
     motion that was not filmed.

@@ -1,181 +1,77 @@
-"""The command line: na-ray synth, inspect, extract, import, prepare, predict-textures, render, evaluate."""
+"""The command line `na-ray`: the first word names a command, and only what that command needs is imported."""
 
+import importlib
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
 
-import tyro
-from tyro.conf import Positional, arg
-
-from na_ray.capture.dataset import Capture
-from na_ray.cli.predict import PredictTextures, Prepare
-from na_ray.cli.render import Evaluate, Render
-from na_ray.cli.train import ProgressBar, guarded
-from na_ray.config import Experiment, override
-from na_ray.config.values import UserError
+from na_ray import __version__
 
 
 @dataclass(frozen=True)
-class Synth:
-    """Make an actor from nothing: a complete capture in the published layout."""
+class Command:
+    """Where a command is, and what it does in one line."""
 
-    out: Positional[Path]
-    """Folder to write the capture to."""
-    frames: int = 32
-    """Frames of the training motion."""
-    test_frames: int = 8
-    """Frames of the held-out motion."""
-    cameras: int = 8
-    """Cameras around the actor."""
-    resolution: int = 256
-    """Side of the images, pixels."""
-    texture_size: int = 256
-    """Side of the texture and normal maps, texels."""
-    seed: int = 0
-    """The same seed makes the same files."""
-    overwrite: bool = False
-    """Replace a capture that is there."""
-
-    def run(self) -> int:
-        """Write it."""
-        from na_ray.synthetic.write import write_capture
-
-        with ProgressBar("frames") as progress:
-            write_capture(**vars(self), progress=progress)
-        print(f"wrote {self.out}: look at it with na-ray inspect {self.out}")
-        return 0
+    module: str
+    """Module of `na_ray.cli` that holds it."""
+    name: str
+    """Its class there: its fields are the options, and `run` returns the exit code."""
+    summary: str
+    """The first line of what `--help` says."""
 
 
-@dataclass(frozen=True)
-class Inspect:
-    """Say what a capture holds and everything that is wrong with it; exit code 2 if something is."""
-
-    path: Positional[str]
-    """Folder or URL of the capture."""
-    out: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Folder for a contact sheet, and an overlay of the posed mesh on real frames."""
-    overwrite: bool = False
-    """Replace pictures that are there."""
-
-    def run(self) -> int:
-        """Print the findings."""
-        from na_ray.inspect import inspect
-
-        found = inspect(self.path, self.out, overwrite=self.overwrite)
-        print(found.text())
-        return 2 if found.defects else 0
-
-
-@dataclass(frozen=True)
-class Extract:
-    """Write frames of a raw split as pictures, in the extracted layout. Frame f of the videos is named f."""
-
-    source: Annotated[Path, arg(name="input", aliases=["-i"])]
-    """A split of a capture, as CAPTURE/training."""
-    out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder to write to, as CAPTURE/training_images. What is complete there is kept."""
-    frames: Annotated[str | None, arg(aliases=["-f"])] = None
-    """START,END: END is exclusive. All frames if not given."""
-    cameras: Annotated[str | None, arg(aliases=["-c"])] = None
-    """FIRST,LAST: LAST is exclusive. All cameras if not given."""
-    overwrite: bool = False
-    """Replace pictures that are there."""
-
-    def run(self) -> int:
-        """Extract."""
-        from na_ray.capture.extract import extract
-
-        start, stop = _pair(self.frames, "--frames") or (0, None)
-        between = _pair(self.cameras, "--cameras")
-        cameras = range(*between) if between else None
-        with ProgressBar("pictures") as progress:
-            where = extract(self.source, self.out, start, stop, cameras, self.overwrite, progress)
-        print(f"wrote {where}")
-        return 0
-
-
-@dataclass(frozen=True)
-class Import:
-    """Turn a checkpoint of the original implementation, nerf or texture predictor, into one of ours."""
-
-    checkpoint: Positional[Path]
-    """The original's file: nerf_checkpoint.pt, or vid2vid's epoch_N_iteration_N_checkpoint.pt."""
-    capture: str
-    """The capture it was trained on: its body is compared with the NeRF's file, and goes with the predictor."""
-    out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder to write the checkpoint to."""
-    resolution: tuple[int, int] | None = None
-    """Texture predictor: HEIGHT WIDTH of its maps. Needed where they are no squares."""
-
-    def run(self) -> int:
-        """Import, strictly."""
-        from na_ray.original.renderer import read_file
-        from na_ray.original.texture_predictor import is_predictor
-
-        capture = Capture.open(self.capture)
-        contents = read_file(str(self.checkpoint))
-        save = self._save_predictor if is_predictor(contents) else self._save_nerf
-        notes, num_updates = save(contents, capture)
-        lines = [*(f"note   {note}" for note in notes), f"wrote {self.out}, trained for {num_updates} steps"]
-        print("\n".join(lines))
-        return 0
-
-    def _save_nerf(self, contents: Any, capture: Capture) -> tuple[tuple[str, ...], int]:
-        from na_ray import checkpoint
-        from na_ray.body.body import Body
-        from na_ray.models.nerf.renderer import Nerf
-        from na_ray.original.renderer import from_contents
-
-        found = from_contents(contents, str(self.checkpoint), capture.rig)
-        nerf = Nerf(found.nerf, Body.from_rig(found.rig))
-        nerf.load_state_dict(found.state)
-        config = Experiment(name=self.out.name, capture=capture.path, nerf=found.nerf, optim=found.optim)
-        config = override(config, found.settings)
-        training = None if found.adam is None else {"optimizer": found.adam}
-        checkpoint.save(self.out, "nerf", nerf.state_dict(), found.rig, config, found.num_updates, training)
-        return found.notes, found.num_updates
-
-    def _save_predictor(self, contents: Any, capture: Capture) -> tuple[tuple[str, ...], int]:
-        from na_ray import checkpoint
-        from na_ray.original.texture_predictor import from_contents
-
-        found = from_contents(contents, str(self.checkpoint), self.resolution)
-        config = Experiment(name=self.out.name, capture=capture.path, vid2vid=found.vid2vid, texture=found.texture)
-        notes = found.notes
-        if len(set(found.vid2vid.resolution)) == 1:
-            config = override(config, {"stages": ("texture",)})
-        else:
-            notes = (*notes, "its maps are no squares: it predicts, but the texture stage cannot train it")
-        weights, rig = found.weights, capture.rig
-        checkpoint.save(self.out, "texture", weights, rig, config, found.num_updates, found.training)
-        return notes, found.num_updates
-
-
-def _pair(text: str | None, option: str) -> tuple[int, int] | None:
-    """Read START,END."""
-    if text is None:
-        return None
-    first, comma, last = text.partition(",")
-    if not (comma and first.isdigit() and last.isdigit()):
-        raise UserError(f"{option} is {text!r}: expected START,END as 20,25 (the end is exclusive)")
-    return int(first), int(last)
-
-
-COMMANDS: dict[str, Callable[..., Any]] = {
-    "synth": Synth,
-    "inspect": Inspect,
-    "extract": Extract,
-    "import": Import,
-    "prepare": Prepare,
-    "predict-textures": PredictTextures,
-    "render": Render,
-    "evaluate": Evaluate,
+COMMANDS = {
+    "synth": Command("data", "Synth", "Make an actor from nothing: a complete capture in the published layout."),
+    "inspect": Command("data", "Inspect", "Say what a capture holds, and everything that is wrong with it."),
+    "extract": Command("data", "Extract", "Write frames of a raw split as pictures, in the extracted layout."),
+    "prepare": Command("predict", "Prepare", "Make what a capture lacks: prepare normals."),
+    "train": Command("train", "TrainCommand", "Train a recipe: na-ray train lan --capture PATH --name anna."),
+    "sweep": Command("train", "SweepCommand", "Train a recipe with many settings of some knobs, and compare them."),
+    "predict-textures": Command("predict", "PredictTextures", "Predict the texture maps of any motion."),
+    "render": Command("render", "Render", "Film an actor: the poses and texture maps of any capture, any camera."),
+    "evaluate": Command("render", "Evaluate", "Score an actor against photographs, beside the textured mesh."),
+    "import": Command("original", "Import", "Turn a checkpoint of the original implementation into one of ours."),
 }
+"""What `na-ray` can do, in the order of a project."""
+
+
+def overview() -> str:
+    """What `na-ray --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    head = (
+        "usage: na-ray COMMAND [OPTIONS]\n\nAnimatable people from multi-view video (Neural Actor), on Ray and MLflow."
+    )
+    tail = """
+na-ray COMMAND --help lists a command's options. With any of them, --traceback shows where in the program a mistake was
+found. na-ray --version says which one this is."""
+    return "\n".join([head, "", *lines, tail])
 
 
 def main() -> None:
-    """Run `na-ray`. A user's mistake is told in one line a defect, with exit code 2."""
-    command = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="na-ray", description=__doc__)
-    sys.exit(guarded(command.run))
+    """Run `na-ray`. A user's mistake is printed, one line per defect, with exit code 2."""
+    words = [word for word in sys.argv[1:] if word != "--traceback"]  # which every command has
+    word, arguments = (words[:1] or [""])[0], words[1:]
+    if word in ("", "-h", "--help"):
+        print(overview())
+        sys.exit(0 if word else 2)
+    if word == "--version":
+        print(f"na-ray {__version__}")
+        sys.exit(0)
+    if word not in COMMANDS:
+        print(f"error: na-ray has no command {word!r}; it has: {', '.join(COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(run(word, arguments, show_traceback=len(words) < len(sys.argv) - 1))
+
+
+def run(word: str, arguments: list[str], show_traceback: bool = False) -> int:
+    """Run one command and return its exit code."""
+    # tyro takes longer to import than the overview may take.
+    import tyro
+
+    from na_ray.cli.train import guarded, run_recipe
+
+    if word in ("train", "sweep"):
+        return guarded(lambda: run_recipe(word, arguments), show_traceback)
+    command = COMMANDS[word]
+    kind = getattr(importlib.import_module(f"na_ray.cli.{command.module}"), command.name)
+    return guarded(lambda: tyro.cli(kind, prog=f"na-ray {word}", args=arguments).run(), show_traceback)

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg, subcommand
 
-from na_ray.capture.dataset import Capture
 from na_ray.cli.render import chosen_device, fetch
 from na_ray.cli.train import ProgressBar
 from na_ray.config import parse_indices
@@ -20,8 +19,8 @@ class Normals:
     capture: Positional[str]
     """Folder or URL of a capture, or of one split of it. Poses and body are enough: images need not be there."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder for normal/NNNNNN.png or normal.avi; with several splits, for a folder a split that holds them: the
-    capture itself, for maps that are found in it. Pictures that are there are kept."""
+    """Folder for normal/NNNNNN.png or normal.avi; with several splits, for one folder per split that holds them: the
+    capture itself, for maps that are found in it. Existing pictures are kept."""
     split: tuple[str, ...] = ()
     """Motions. All of the capture if not given."""
     frames: str = "all"
@@ -33,10 +32,11 @@ class Normals:
     fps: float = 25.0
     """Frames a second of an .avi."""
     overwrite: bool = False
-    """Replace maps that are there."""
+    """Replace existing maps."""
 
     def run(self) -> int:
         """Draw them."""
+        from na_ray.capture.dataset import Capture
         from na_ray.motion.normals import write_normals
 
         capture = Capture.open(self.capture)
@@ -66,7 +66,7 @@ class Prepare:
 
 @dataclass(frozen=True)
 class PredictTextures:
-    """Predict the texture maps of any motion, to dress an actor in: na-ray render --textures."""
+    """Predict the texture maps of any motion: na-ray render --textures draws an actor with them."""
 
     predictor: Positional[str]
     """A checkpoint's folder of the texture stage, or an MLflow URI as models:/lan-texture/1."""
@@ -92,7 +92,7 @@ class PredictTextures:
     workers: int = 0
     """Motions predicted at a time, each on a worker of Ray's. 0: one after the other, without Ray."""
     overwrite: bool = False
-    """Replace maps that are there."""
+    """Replace existing maps."""
 
     def run(self) -> int:
         """Predict."""

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.textures import Textures
-from na_ray.capture.trajectory import along
 from na_ray.cli.train import ProgressBar
 from na_ray.config import parse_indices
 
-if TYPE_CHECKING:
-    from na_ray.checkpoint import TrainedAvatar  # torch takes seconds to import: --help need not wait
+if TYPE_CHECKING:  # torch and what reads videos take seconds to import: --help need not wait
+    from na_ray.capture.dataset import Split
+    from na_ray.capture.textures import Textures
+    from na_ray.checkpoint import TrainedAvatar
 
 
 @dataclass(frozen=True)
@@ -25,13 +24,13 @@ class Render:
     capture: str
     """Capture that the poses and texture maps come from."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder for the frames and films. Frames that are there are kept."""
+    """Folder for the frames and films. Existing frames are kept."""
     split: str = "testing"
     """The motion."""
     frames: str = "all"
     """Frames of it: `0..40`, `3,7` or `all`."""
     textures: str | None = None
-    """Texture maps to dress the actor in, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
+    """Texture maps to draw the actor with, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
     The split's own if not given."""
     camera: str = "orbit"
     """orbit, spiral, the position of a recorded camera (`3`), several to move between (`0,4,8`), or a JSON file."""
@@ -48,10 +47,12 @@ class Render:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
     overwrite: bool = False
-    """Replace frames that are there."""
+    """Replace existing frames."""
 
     def run(self) -> int:
         """Render."""
+        from na_ray.capture.dataset import Capture
+        from na_ray.capture.trajectory import along
         from na_ray.render import Motion, render_sequence
 
         split = Capture.open(self.capture).split(self.split)
@@ -92,7 +93,7 @@ class Evaluate:
     frames: str = "all"
     """Frames of it: `0..40`, `3,7` or `all`."""
     textures: str | None = None
-    """Texture maps to dress the actor in, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
+    """Texture maps to draw the actor with, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
     The split's own if not given."""
     cameras: str = "all"
     """Cameras: `0..11` (the end is exclusive), `0,3,7` or `all`."""
@@ -103,10 +104,11 @@ class Evaluate:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
     overwrite: bool = False
-    """Replace a score file that is there."""
+    """Replace an existing score file."""
 
     def run(self) -> int:
         """Score."""
+        from na_ray.capture.dataset import Capture
         from na_ray.evaluation.evaluate import evaluate
 
         if self.out is not None and self.out.exists() and not self.overwrite:
@@ -137,8 +139,10 @@ class Evaluate:
         return 0
 
 
-def _textures(path: str | None, split: Split, frames: list[int]) -> Textures | None:
+def _textures(path: str | None, split: "Split", frames: list[int]) -> "Textures | None":
     """The texture maps that `--textures` names."""
+    from na_ray.capture.textures import Textures
+
     return None if path is None else Textures.open(path, split, frames)
 
 

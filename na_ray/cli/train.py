@@ -1,28 +1,36 @@
-"""The command line of an experiment, `python experiments/NAME.py [train|sweep] [--KNOB VALUE ...]`, and what commands
-share.
+"""The commands that train, `na-ray train|sweep RECIPE` and `python experiments/NAME.py [train|sweep]`, and what all
+commands share.
 """
 
+import argparse
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 from tqdm import tqdm
+from tyro.conf import FlagCreatePairsOff
 
 from na_ray.config import Experiment
-from na_ray.config.values import MISTAKES
+from na_ray.config.values import MISTAKES, UserError
 from na_ray.run.sweep.config import SweepConfig
 from na_ray.run.train.disk import FULL
 
 
 @dataclass(frozen=True)
 class TrainCommand:
-    """Train the experiment's stages. (`sweep` as the first word searches over knobs: `sweep --help`.)"""
+    """Train the experiment's stages. (`sweep` instead of `train` searches over knobs: `sweep --help`.)"""
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
+    config: Path | None = None
+    """YAML file of knobs, nested or with dotted names. It overrides the recipe, and other options override it."""
+    print_config: FlagCreatePairsOff[bool] = False
+    """Print every knob as YAML, ready for --config, and end."""
     resume: Literal["never", "auto"] = "never"
-    """auto: go on with the run of this name, if there is one, from its latest checkpoint."""
+    """auto: continue the run of this name, if there is one, from its latest checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -34,30 +42,61 @@ class SweepCommand:
     """
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
-    config: Annotated[SweepConfig, tyro.conf.arg(name="")] = field(default_factory=SweepConfig)
+    settings: Annotated[SweepConfig, tyro.conf.arg(name="")] = field(default_factory=SweepConfig)
     space: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """A knob to vary, as often as wanted: NAME=32,64,96 (values), NAME=1e-5..1e-3 or NAME=1e-5..1e-3:log (ranges)."""
+    config: Path | None = None
+    """YAML file of knobs, nested or with dotted names. It overrides the recipe, and other options override it."""
+    print_config: FlagCreatePairsOff[bool] = False
+    """Print every knob as YAML, ready for --config, and end."""
     resume: Literal["never", "auto"] = "never"
-    """auto: go on with the sweep of this name, if there is one: what has ended is not repeated."""
+    """auto: continue the sweep of this name, if there is one: what has ended is not repeated."""
 
 
-def guarded(action: Callable[[], int]) -> int:
-    """Run a command and return its exit code: 2, and one line a defect, for a user's mistake."""
+TRACEBACK = "--traceback"
+"""With any command: show where in the program a mistake was found."""
+
+
+def take_traceback(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without `--traceback`, which every command has, and whether it was there."""
+    return [argument for argument in arguments if argument != TRACEBACK], TRACEBACK in arguments
+
+
+def guarded(action: Callable[[], int], show_traceback: bool = False) -> int:
+    """Run a command and return its exit code: 2, and one line per defect, for a user's mistake; 1, with the traceback
+    and the place of Ray's logs, for what is none.
+
+    `show_traceback`: of a user's mistake, too.
+    """
     try:
         return action()
     except MISTAKES as error:
+        if show_traceback:
+            traceback.print_exc()
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        print(
-            f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again", file=sys.stderr
-        )
         return 2
     except KeyboardInterrupt:
         print("stopped; what is complete is kept, and a training goes on with --resume auto", file=sys.stderr)
         return 130
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            full = f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again"
+            print(full, file=sys.stderr)
+            return 2
+        traceback.print_exc()
+        _tell_of_logs()
+        return 1
+
+
+def _tell_of_logs() -> None:
+    """Say where Ray's logs lie, if this process has joined a cluster."""
+    if "na_ray.run.cluster.connection" not in sys.modules:  # Ray takes seconds to import
+        return
+    from na_ray.run.cluster.connection import log_folder
+
+    folder = log_folder()
+    if folder is not None:
+        print(f"Ray's logs are in {folder} on each machine: its workers' errors are there", file=sys.stderr)
 
 
 class ProgressBar:
@@ -81,16 +120,78 @@ class ProgressBar:
         self.bar.close()
 
 
-def main(experiment: Experiment, resume: Literal["never", "auto"] = "never") -> None:
-    """Run an experiment from the command line; without a command, it trains. `resume` is the default of `--resume`."""
-    command, arguments = "train", sys.argv[1:]
+Resume = Literal["never", "auto"]
+Before = Callable[[Experiment], object]
+
+
+def main(experiment: Experiment, resume: Resume = "never", before: Before | None = None) -> None:
+    """Run an experiment's script; without a command, it trains.
+
+    `resume` is the default of `--resume`. `before` is called with the experiment once the command line is understood.
+    """
+    command, (arguments, shown) = "train", take_traceback(sys.argv[1:])
     if arguments[:1] in (["train"], ["sweep"]):
         command, arguments = arguments[0], arguments[1:]
+    prog = f"{Path(sys.argv[0]).name} {command}"
+    sys.exit(guarded(lambda: _run(command, experiment, arguments, prog, resume, before), shown))
+
+
+def run_recipe(command: str, arguments: list[str]) -> int:
+    """`na-ray train|sweep RECIPE ...`, given what stands behind the command. Returns the exit code."""
+    from na_ray.recipes import RECIPES
+
+    word, names = (arguments[:1] or [""])[0], ", ".join(RECIPES)
+    if word in ("-h", "--help"):
+        print(f"usage: na-ray {command} RECIPE [--config FILE.yaml] [--KNOB VALUE ...]\n\nrecipes: {names}")
+        print(f"na-ray {command} {next(iter(RECIPES))} --help lists every knob; --print-config, what a recipe holds.")
+        return 0
+    if word.startswith("-") or not word:
+        raise UserError(f"na-ray {command} expects a recipe first: one of {names}")
+    if word not in RECIPES:
+        raise UserError(f"there is no recipe {word!r}; there are: {names}")
+    return _run(command, RECIPES[word], arguments[1:], f"na-ray {command} {word}")
+
+
+def _run(
+    command: str,
+    experiment: Experiment,
+    arguments: list[str],
+    prog: str,
+    resume: Resume = "never",
+    before: Before | None = None,
+) -> int:
+    """Train or sweep: what a file of knobs changes, then what the other arguments change."""
+    file = _config_file(arguments)
+    if file is not None:
+        from na_ray.config.yaml_file import changed_by
+
+        experiment = changed_by(file, experiment)
+    found = parsed(command, experiment, arguments, prog, resume)
+    if found.print_config:
+        from na_ray.config.yaml_file import to_yaml
+
+        print(to_yaml(found.experiment), end="")
+        return 0
+    if before is not None:
+        before(found.experiment)
+    return _sweep(found) if isinstance(found, SweepCommand) else _train(found)
+
+
+def parsed(
+    command: str, experiment: Experiment, arguments: list[str], prog: str, resume: Resume = "never"
+) -> TrainCommand | SweepCommand:
+    """The arguments of `train` or `sweep`, over the experiment's knobs."""
     if command == "sweep":
         default = SweepCommand(experiment, resume=resume)
-        sys.exit(guarded(lambda: _sweep(tyro.cli(SweepCommand, args=arguments, default=default))))
-    train = TrainCommand(experiment, resume)
-    sys.exit(guarded(lambda: _train(tyro.cli(TrainCommand, args=arguments, default=train))))
+        return tyro.cli(SweepCommand, prog=prog, args=arguments, default=default)
+    return tyro.cli(TrainCommand, prog=prog, args=arguments, default=TrainCommand(experiment, resume=resume))
+
+
+def _config_file(arguments: list[str]) -> Path | None:
+    """What `--config` names: it is read before the other options, whose defaults it changes."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", type=Path, nargs="?")  # without a value: tyro says so, in the words of all options
+    return parser.parse_known_args(arguments)[0].config
 
 
 def _sweep(command: SweepCommand) -> int:
@@ -99,7 +200,7 @@ def _sweep(command: SweepCommand) -> int:
     from na_ray.run.tracking.runs import where_to_look
 
     space = parse_space(command.space, command.experiment) if command.space else DEFAULT
-    sweep(command.experiment, space, command.config, resume=command.resume == "auto")
+    sweep(command.experiment, space, command.settings, resume=command.resume == "auto")
     print(f"compare trials:  {where_to_look()}")
     return 0
 

@@ -168,7 +168,7 @@ class TrainConfig:
     global_batch: int | None = None
     """Frames in one optimiser step over all workers (a multiple of them). None: one a worker."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train. auto: a GPU a worker when there is one."""
+    """Where to train. auto: one GPU per worker when there is one."""
     cpus_per_worker: float = 1.0
     """CPUs that Ray reserves for each worker."""
     precision: Literal["float32", "bfloat16"] = "float32"

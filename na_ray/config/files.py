@@ -1,9 +1,11 @@
 """`experiment.json`: an experiment as checkpoints and runs keep it, and what earlier versions wrote."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from na_ray.config.experiment import Experiment
-from na_ray.config.values import from_dict, to_dict
+from na_ray.config.values import UserError, from_dict, to_dict
 
 VERSION = 2
 """What the form of the file is counted by. Version 1, of na_ray 0.1, does not name itself."""
@@ -19,6 +21,18 @@ SINCE_0_1 = {"nerf.mesh_prior": "soft", "data.pixel_jitter": False}
 def is_of_0_1(values: dict[str, Any]) -> bool:
     """Whether na_ray 0.1 wrote this `experiment.json`."""
     return values.get("version", 1) < VERSION
+
+
+def read_json(path: Path, *keys: str) -> Any:
+    """What a JSON file holds. Raises UserError, one line, for a file that is torn or lacks one of the `keys`."""
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:  # no JSON, or no text at all
+        raise UserError(f"{path} is damaged ({error}): put a copy in its place, or remove it") from None
+    missing = [key for key in keys if not isinstance(found, dict) or key not in found]
+    if missing:
+        raise UserError(f"{path} lacks {missing[0]!r}: put a copy in its place, or remove it")
+    return found
 
 
 def to_json(experiment: Experiment) -> dict[str, Any]:
@@ -37,8 +51,10 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     if values.pop("version", 1) >= VERSION:
         return values
     train, texture = dict(values["train"]), dict(values["texture"])
-    train["global_batch"] = train.pop("frames_per_step")
-    texture["global_batch"] = texture.pop("windows_per_step")
+    # Where 0.1 left a batch open, it followed the workers: a frame, or four windows, for each.
+    workers = max(1, train["num_workers"])
+    train["global_batch"] = train.pop("frames_per_step") or workers
+    texture["global_batch"] = texture.pop("windows_per_step") or 4 * workers
     values["nerf"] = dict(values.pop("renderer"))
     values["data"] = values["data"] | {"background": values["nerf"].pop("background")}
     for knob, meaning in SINCE_0_1.items():

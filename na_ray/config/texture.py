@@ -91,7 +91,7 @@ class TextureConfig:
     double_every: int | None = None
     """Steps after which the window doubles. None: an epoch (as many windows as the training split has frames)."""
     max_scale: float = 1.2
-    """Augmentation: the maps are enlarged by up to this factor and cropped, one draw a window. 1: none."""
+    """Augmentation: the maps are enlarged by up to this factor and cropped, one draw per window. 1: none."""
     global_batch: int | None = None
     """Windows in one step over all workers (a multiple of them). None: four a worker."""
     epochs: int = 80

@@ -5,11 +5,15 @@ import difflib
 import re
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Literal
+
+Progress = Callable[[int, int], object]
+"""What long work calls with (pieces done, pieces in all)."""
 
 
 class UserError(ValueError):
-    """What the user can mend: the message is one line a defect, and says what is wrong, where, and what to do.
+    """What the user can fix: the message is one line per defect, and says what is wrong, where, and what to do.
 
     A class of its own, so that a ValueError of torch, numpy or na_ray itself is never shown as the user's mistake.
     """
@@ -28,7 +32,7 @@ MISTAKES = (
     PermissionError,
     StorageError,
 )
-"""What a user can mend: commands tell these in one line a defect, without a traceback."""
+"""What a user can fix: commands print these, one line per defect, without a traceback."""
 
 
 def parse_indices(spec: str, count: int | None = None) -> list[int]:
@@ -58,9 +62,15 @@ def check_selection(spec: str) -> None:
 
 
 def check(config: object, name: str, rule: bool, expected: str) -> None:
-    """Refuse a value out of range, naming the field, the value and the rule."""
+    """Refuse a value out of range, naming the knob as the user types it, the value and the rule."""
     if not rule:
-        raise UserError(f"{type(config).__name__}.{name} is {getattr(config, name)!r}: it must be {expected}")
+        raise UserError(f"{knob(type(config), name)} is {getattr(config, name)!r}: it must be {expected}")
+
+
+def knob(cls: type, name: str) -> str:
+    """The dotted name of a field: `data.frames` of `DataConfig`, `name` of `Experiment`."""
+    section = cls.__name__.removesuffix("Config")
+    return name if section == cls.__name__ else f"{section.lower()}.{name}"
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -80,8 +90,8 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 def _unknown(cls: type, name: str, names: list[str]) -> UserError:
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return UserError(f"{cls.__name__} has no field {name!r}{hint} It has: {', '.join(names)}")
+    hint = f"; did you mean {knob(cls, near[0])!r}?" if near else "."
+    return UserError(f"there is no knob {knob(cls, name)!r}{hint} There are: {', '.join(knob(cls, n) for n in names)}")
 
 
 def _coerce(kind: Any, value: Any) -> Any:
@@ -110,6 +120,20 @@ def _fits(kind: Any, value: Any) -> bool:
     return isinstance(value, kind) and not (kind in (int, float) and isinstance(value, bool))
 
 
+_SPELLED = {float: "a number", int: "a whole number", str: "a text", bool: "true or false", type(None): "none"}
+
+
+def _spelled(kind: Any) -> str:
+    """A declared type, as a user says it: `a whole number or none`, `two numbers`."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin is tuple:
+        inner = _spelled(args[0])
+        return f"a list, each {inner}" if args[-1] is Ellipsis else f"a list of {len(args)}, each {inner}"
+    return " or ".join(map(_spelled, args)) if args else _SPELLED[kind]
+
+
 def from_dict(cls: type, values: dict[str, Any]) -> Any:
     """Build `cls` from what `to_dict` gave. Raises UserError for unknown names and values of a wrong type."""
     kinds = typing.get_type_hints(cls)
@@ -120,12 +144,12 @@ def from_dict(cls: type, values: dict[str, Any]) -> Any:
             raise _unknown(cls, name, names)
         if dataclasses.is_dataclass(kinds[name]):
             if not isinstance(value, dict):
-                raise UserError(f"{cls.__name__}.{name} is {value!r}: expected its fields by name")
+                raise UserError(f"{knob(cls, name)} is {value!r}: expected its fields by name")
             arguments[name] = from_dict(typing.cast(type, kinds[name]), value)
             continue
         arguments[name] = _coerce(kinds[name], value)
         if not _fits(kinds[name], arguments[name]):
-            raise UserError(f"{cls.__name__}.{name} is {value!r}: expected {kinds[name]}")
+            raise UserError(f"{knob(cls, name)} is {value!r}: expected {_spelled(kinds[name])}")
     return cls(**arguments)
 
 

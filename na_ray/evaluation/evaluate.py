@@ -90,7 +90,7 @@ def evaluate(
         raise UserError(f"{source.files.folder}: the cameras' images differ in size: give a resolution to score at")
     images: list[ImageScore] = []
     for i, frame in enumerate(frames):
-        scene = _Scene(actor, source.pose(frame), (textures or source).texture(frame), baseline, supersample)
+        scene = _PosedActor(actor, source.pose(frame), (textures or source).texture(frame), baseline, supersample)
         for j, (number, view) in enumerate(zip(cameras, views, strict=True)):
             images += judge.scores(frame, number, view, scene.seen(view), scene.posed)
             if progress:
@@ -117,7 +117,7 @@ def _fit(camera: Camera, resolution: tuple[int, int] | None, parity: bool) -> Ca
     return camera.resized(*resolution, parity=parity)
 
 
-class _Scene:
+class _PosedActor:
     """An actor at one frame: posed and encoded once for all cameras."""
 
     def __init__(self, actor: TrainedAvatar, pose: Pose, texture: np.ndarray, baseline: bool, supersample: int) -> None:

@@ -13,21 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import resized
+from na_ray.capture.image import Map, resized
 from na_ray.capture.rig import Pose
 from na_ray.checkpoint import write_json
 from na_ray.config.values import UserError
 from na_ray.evaluation.fid import Gaussian, PictureMoments, frechet_distance
 from na_ray.evaluation.image_metrics import SSIM_WINDOW, ssim_map
 from na_ray.models.pretrained.inception import FEATURES, Inception, load_inception
-
-Map = UInt8[np.ndarray, "h w 3"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ class TextureScores:
     """What a reader must know: scores that are missing, and why."""
 
     def table(self) -> str:
-        """As text, a line a method."""
+        """As text, one line per method."""
         height, width = self.resolution
         lines = [
             f"{self.split}: {self.frames} frames, {width}x{height} texels, within the charts",
@@ -183,7 +181,7 @@ class _Jury:
 
 
 def _inception(body: Body) -> tuple[Inception | None, list[str]]:
-    """The network of FID; where there is none, what to tell of it."""
+    """The network of FID; where there is none, the reason why it is missing."""
     try:
         return load_inception().to(body.vertices.device), []
     except FileNotFoundError as missing:

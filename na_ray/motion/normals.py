@@ -4,29 +4,22 @@ They are published as `normal_*.avi` or `normal/NNNNNN.png`: world normals as n 
 512 x 512 texels, white where no face is (`Atlas.normal_map`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
-
-import numpy as np
-from jaxtyping import UInt8
 
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.capture import video
 from na_ray.capture.dataset import Split
+from na_ray.capture.image import Map
 from na_ray.capture.rig import Pose
 from na_ray.capture.video import VideoWriter
-from na_ray.config.values import UserError
+from na_ray.config.values import Progress, UserError
 from na_ray.pictures import png
-
-Map = UInt8[np.ndarray, "h w 3"]
 
 Format = Literal["png", "avi"]
 """A folder of pictures, lossless; or a video in motion JPEG, as published."""
-
-Progress = Callable[[int, int], None]
-"""Called with (frames done, frames in all)."""
 
 SIZE = 512
 """Side of the published maps, texels."""
@@ -59,7 +52,7 @@ def write_normals(
     """Draw the normal maps of a split's `frames` (positions; None: all) as `out/normal/NNNNNN.png`, the frame's number,
     or as `out/normal.avi`. Returns the folder or the video.
 
-    Poses and body are all that is read. Pictures that are there, or the video, are kept unless `overwrite`; those that
+    Poses and body are all that is read. Existing pictures, or the video, are kept unless `overwrite`; those that
     show something else raise FileExistsError. Raises UserError for a video of frames that do not start at the first:
     a video's frame i belongs to position i.
     """

@@ -18,16 +18,14 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.capture import video
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import resized
+from na_ray.capture.image import Map, resized
 from na_ray.capture.storage import listing
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Predictor
 from na_ray.config import parse_indices
-from na_ray.config.values import UserError
-from na_ray.motion.normals import SIZE, Format, Progress, check_frames, draw_normals, keep_video
+from na_ray.config.values import Progress, UserError
+from na_ray.motion.normals import SIZE, Format, check_frames, draw_normals, keep_video
 from na_ray.pictures import png
-
-Map = UInt8[np.ndarray, "h w 3"]
 
 AnyMap = UInt8[np.ndarray, "*shape"]
 """Of any size: it is looked at before it is used."""
@@ -161,7 +159,7 @@ def predict_sequence(
     """Predict the texture maps of a motion as `out/tex/NNNNNN.png`, the frame's number, or as `out/tex.avi`.
 
     A prediction that was interrupted goes on where it stopped, with the same result bit for bit (on the same device
-    with as many threads). Frames that are there are kept unless `request.overwrite`; those of another prediction raise
+    with as many threads). Existing frames are kept unless `request.overwrite`; those of another prediction raise
     FileExistsError. Returns the folder or the video.
     """
     request = request or Request()
@@ -239,7 +237,7 @@ class _Store:
     def is_kept(self, index: int, mark: str) -> bool:
         """Whether a frame is there. Raises FileExistsError when it is another prediction's."""
         if self.film is not None and self.film.is_file():
-            return True  # its mark tells, at the end
+            return True  # its mark is compared at the end
         return png.is_kept(self.files[index], mark, "is of another predictor, motion or first frame")
 
     def write(self, index: int, texture: Map, mark: str) -> None:

@@ -54,7 +54,7 @@ def is_predictor(contents: Mapping[str, Any]) -> bool:
 def import_predictor(path: str, resolution: tuple[int, int] | None = None) -> ImportedPredictor:
     """Read a checkpoint of the original's texture predictor.
 
-    `resolution` (height, width) of the maps is needed where they are no squares: the file tells their area alone.
+    `resolution` (height, width) of the maps is needed where they are no squares: the file gives their area alone.
     Raises UserError (FileNotFoundError) with one line: not such a file, a tensor that is missing, unknown or of
     another shape or type, sizes that no network of ours has.
     """

@@ -28,7 +28,7 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 
 def contact_sheet(capture: Capture, frames: int = 4, cameras: int = 12) -> np.ndarray:
-    """Some frames of every split: a row a frame, its cameras, its texture and normal map; (h, w, 3) uint8."""
+    """Some frames of every split: one row per frame, its cameras, its texture and normal map; (h, w, 3) uint8."""
     rows = []
     for name in capture.splits:
         split = capture.split(name)
@@ -44,7 +44,7 @@ def contact_sheet(capture: Capture, frames: int = 4, cameras: int = 12) -> np.nd
 
 
 def overlay(capture: Capture, frames: int = 4, cameras: int = 6) -> np.ndarray:
-    """The posed mesh over photographs: a row a frame, the same part of the photograph beside it; (h, w, 3) uint8."""
+    """The posed mesh over photographs: one row per frame, the photograph alone beside it; (h, w, 3) uint8."""
     rows = []
     for name in capture.splits:
         split = capture.split(name)

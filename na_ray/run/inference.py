@@ -1,7 +1,7 @@
 """Several motions predicted side by side on Ray's workers: each is a task, since its frames depend on each other."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,10 +14,8 @@ from na_ray.capture.dataset import Capture
 from na_ray.capture.storage import basename, is_url
 from na_ray.checkpoint import Predictor
 from na_ray.config import Experiment, override
-from na_ray.config.values import MISTAKES, UserError
+from na_ray.config.values import MISTAKES, Progress, UserError
 from na_ray.motion.predict import Request, predict_sequence
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def motions(captures: Sequence[str], splits: Sequence[str], out: Path) -> list[M
     """One motion goes straight into `out`; of several, each into a folder named by its capture and split, as far as
     these differ.
 
-    Raises UserError or FileNotFoundError, a line a defect, where a capture or split does not exist or two motions
+    Raises UserError or FileNotFoundError, one line per defect, where a capture or split does not exist or two motions
     would share a folder.
     """
     places = [c if is_url(c) else str(Path(c).resolve()) for c in captures]
@@ -62,7 +60,7 @@ def predict_motions(
     `workers` of them at a time, each on a worker of Ray's with a CPU or, by `device`, a GPU to itself; 0: one after the
     other in this process, where `predictor` is. A task whose worker dies goes on elsewhere where it stopped: captures
     and outputs must be visible to all nodes. `progress` counts frames where `workers` is 0, else motions. Raises
-    UserError, a line a defect, for the motions that could not be predicted, after the others are done.
+    UserError, one line per defect, for the motions that could not be predicted, after the others are done.
     """
     if workers == 0:
         results = (_attempt(predictor, task, request, progress) for task in tasks)

@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from na_ray.capture.rig import Pose, Rig
 from na_ray.synthetic.drape import LAG_SECONDS, drape
-from na_ray.synthetic.motion import ROUTINE_SECONDS, WALK_SECONDS, Moment, Motion, frame_times, routine, walk
+from na_ray.synthetic.motion import ROUTINE_SECONDS, WALK_SECONDS, Moment, MotionCurve, frame_times, routine, walk
 from na_ray.synthetic.skeleton import NAMES, REST, forward_kinematics, skin, tpose_rotvecs
 from na_ray.synthetic.style import Style
 from na_ray.synthetic.template import build_template
@@ -24,7 +24,7 @@ class Frame:
     """A moment earlier: loose parts trail behind."""
 
 
-class Actor:
+class SyntheticActor:
     """A person made from a seed."""
 
     def __init__(self, seed: int) -> None:
@@ -35,7 +35,7 @@ class Actor:
     def clip(self, split: str, count: int) -> list[Frame]:
         """`count` frames of the walk (`training`) or of the routine (`testing`)."""
         style = self.style
-        motion: Motion
+        motion: MotionCurve
         if split == "training":
             motion, seconds = walk(style.walk_phase, style.heading, style.turn), WALK_SECONDS
         else:

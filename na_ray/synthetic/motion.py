@@ -53,7 +53,7 @@ class Moment:
         return points @ self.rotation.T + self.translation
 
 
-Motion = Callable[[float], Moment]
+MotionCurve = Callable[[float], Moment]
 
 
 def _moment(angles: Angles, heading: Float[ndarray, "3 3"], place: tuple[float, float, float]) -> Moment:
@@ -76,7 +76,7 @@ def _about(x: float, y: float, z: float) -> Float[ndarray, "3 3"]:
     return Rotation.from_euler("zxy", (z, x, y), degrees=True).as_matrix()
 
 
-def walk(phase: float, heading: float, turn: float) -> Motion:
+def walk(phase: float, heading: float, turn: float) -> MotionCurve:
     """A walk on a circle; `phase` (radians) and `heading` (degrees) are those at time 0, `turn` is 1 or -1."""
 
     def at(t: float) -> Moment:
@@ -158,7 +158,7 @@ ROUTINE: tuple[tuple[float, tuple[float, float, float], Angles], ...] = (
 )  # fmt: skip
 
 
-def routine(heading: float, mirror: float) -> Motion:
+def routine(heading: float, mirror: float) -> MotionCurve:
     """The routine, to and fro; `heading` in degrees, `mirror` -1 swaps left and right."""
     times = np.array([time for time, _, _ in ROUTINE])
     table = np.zeros((len(ROUTINE), len(NAMES), 3))

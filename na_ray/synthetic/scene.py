@@ -6,7 +6,7 @@ from numpy import ndarray
 from scipy.ndimage import binary_dilation
 
 from na_ray.capture.camera import Camera
-from na_ray.synthetic.shading import Stage, Studio
+from na_ray.synthetic.shading import LitScene, Studio
 
 # Cameras stand on a ring at these heights in turn (m), at about this distance from the middle (m).
 HEIGHTS = (1.15, 1.75, 0.75, 2.35)
@@ -69,7 +69,9 @@ def _fit(
     return Camera(name, K, pose, resolution, resolution)
 
 
-def film(studio: Studio, stage: Stage, camera: Camera, rays_per_pixel: int = RAYS_PER_PIXEL) -> UInt8[ndarray, "h w 4"]:
+def film(
+    studio: Studio, stage: LitScene, camera: Camera, rays_per_pixel: int = RAYS_PER_PIXEL
+) -> UInt8[ndarray, "h w 4"]:
     """RGB over white and the coverage of the figure: means of `rays_per_pixel` rays a pixel, in display values."""
     rows, columns = np.nonzero(_touched(stage, camera))
     offsets = _scattered(rays_per_pixel)
@@ -92,7 +94,7 @@ def _scattered(count: int) -> Float[ndarray, "n 2"]:
     return places - places.mean(0)
 
 
-def _touched(stage: Stage, camera: Camera) -> Bool[ndarray, "h w"]:
+def _touched(stage: LitScene, camera: Camera) -> Bool[ndarray, "h w"]:
     """Pixels that the figure may reach: those of its vertices, grown by how far a face reaches from its corners."""
     pixels, depth = camera.project(stage.vertices)
     places = np.round(pixels).astype(int)

@@ -61,7 +61,7 @@ def to_display(linear: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
 
 
 @dataclass(frozen=True)
-class Stage:
+class LitScene:
     """The draped figure at one frame, ready to be filmed."""
 
     vertices: Float[ndarray, "v 3"]
@@ -83,11 +83,11 @@ class Studio:
         share = 1.0 / (distance + 0.005)
         self._share = share / share.sum(1, keepdims=True)
 
-    def light(self, vertices: Float[ndarray, "v 3"]) -> Stage:
+    def light(self, vertices: Float[ndarray, "v 3"]) -> LitScene:
         """Take up a new pose (world vertices)."""
         self.surface.refit(torch.from_numpy(vertices))
         normals = vertex_normals(vertices, self.wardrobe.faces)
-        return Stage(vertices, normals, self._ambient(vertices, normals))
+        return LitScene(vertices, normals, self._ambient(vertices, normals))
 
     def _hits(self, origins: Float[ndarray, "n 3"], directions: Float[ndarray, "n 3"]) -> tuple[ndarray, ndarray]:
         """Faces and barycentrics."""
@@ -111,7 +111,7 @@ class Studio:
 
     def see(
         self,
-        stage: Stage,
+        stage: LitScene,
         origins: Float[ndarray, "n 3"],
         directions: Float[ndarray, "n 3"],
         jitter: Float[ndarray, "n 2"],

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -17,8 +17,8 @@ from na_ray.body.unwrap import unwrap
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.video import VideoWriter
-from na_ray.config.values import UserError
-from na_ray.synthetic.actor import Actor, Frame
+from na_ray.config.values import Progress, UserError
+from na_ray.synthetic.actor import Frame, SyntheticActor
 from na_ray.synthetic.motion import FRAME_RATE
 from na_ray.synthetic.scene import film, ring
 from na_ray.synthetic.shading import Studio
@@ -26,8 +26,6 @@ from na_ray.synthetic.skeleton import tpose_rotvecs
 
 NORMAL_VIDEO = "normal_modifysmpluv0.1_smooth3e-2.avi"
 TEXTURE_VIDEO = "tex_modifysmpluv0.1_smooth3e-2.avi"
-
-Progress = Callable[[int, int], object]
 
 
 def write_capture(
@@ -96,7 +94,7 @@ def _write(
     seed: int,
     progress: Progress | None,
 ) -> None:
-    actor = Actor(seed)
+    actor = SyntheticActor(seed)
     clips = {split: actor.clip(split, count) for split, count in counts.items()}
     outline = np.concatenate([actor.outline(frame) for clip in clips.values() for frame in clip])
     cameras = ring(num_cameras, resolution, outline, seed)
@@ -120,7 +118,7 @@ def _write(
 
 def _film_clip(
     folder: str,
-    actor: Actor,
+    actor: SyntheticActor,
     studio: Studio,
     atlas: Atlas,
     cameras: Sequence[Camera],
@@ -146,7 +144,7 @@ def _film_clip(
             yield
 
 
-def _write_rig(root: str, rig: Rig, actor: Actor) -> None:
+def _write_rig(root: str, rig: Rig, actor: SyntheticActor) -> None:
     vertices = "".join(f"v {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in rig.vertices)
     faces = "".join(f"f {a} {b} {c}\n" for a, b, c in rig.faces + 1)
     _write_text(root, "canonical.obj", vertices + faces)
@@ -171,7 +169,7 @@ def _write_cameras(root: str, cameras: Sequence[Camera]) -> None:
 
 
 def _write_transforms(path: str, poses: Sequence[Pose]) -> None:
-    """One JSON a frame; `motion` holds the joints of the last three frames, the first ones repeated."""
+    """One JSON per frame; `motion` holds the joints of the last three frames, the first ones repeated."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for i, pose in enumerate(poses):
             assert pose.pose is not None

@@ -25,8 +25,10 @@ def test_a_lost_machine_costs_no_more_than_the_steps_behind_a_checkpoint(
         scene.wait_for_steps(47)
         inject(scene)
         outcome = scene.finish()
-    print(f"{fault}: {outcome.standstill:.0f} s without a new step, {outcome.redone} steps done twice; {outcome.told}")
+    print(
+        f"{fault}: {outcome.standstill:.0f} s without a new step, {outcome.redone} steps done twice; {outcome.messages}"
+    )
     assert outcome.finished and outcome.missing == outcome.doubled == 0
     assert 0 < outcome.redone < 20 + 5  # checkpoints are 20 steps apart; some steps pass while processes are killed
-    assert ("a machine will be taken" in outcome.told) == (fault == "notice")
-    assert ("with 1 worker" in outcome.told) == (fault == "elastic")
+    assert ("a machine will be taken" in outcome.messages) == (fault == "notice")
+    assert ("with 1 worker" in outcome.messages) == (fault == "elastic")

@@ -1,6 +1,6 @@
 import numpy as np
 
-from na_ray.synthetic.actor import Actor
+from na_ray.synthetic.actor import SyntheticActor
 from na_ray.synthetic.drape import LAG_SECONDS, drape, wrinkles
 from na_ray.synthetic.motion import Moment, frame_times, routine, walk
 from na_ray.synthetic.skeleton import NAMES, REST, index
@@ -43,7 +43,7 @@ def test_frame_times_cover_a_short_clip_and_keep_the_rate_of_a_long_one():
 
 
 def test_soles_touch_the_ground_and_the_splits_differ():
-    actor = Actor(3)
+    actor = SyntheticActor(3)
     for split in ("training", "testing"):
         for frame in actor.clip(split, 3):
             assert abs(actor._posed(frame.moment)[:, 1].min()) < 1e-9

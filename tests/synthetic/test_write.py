@@ -12,7 +12,7 @@ from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface, project_to_faces
 from na_ray.capture.checks.defects import find_defects
 from na_ray.capture.dataset import Capture
-from na_ray.synthetic.actor import Actor
+from na_ray.synthetic.actor import SyntheticActor
 from na_ray.synthetic.scene import film
 from na_ray.synthetic.shading import Studio
 from na_ray.synthetic.skeleton import forward_kinematics
@@ -50,7 +50,7 @@ def test_files_hold_one_motion_in_every_field(written):
         frames = [json.loads(archive.read(name)) for name in sorted(archive.namelist())]
     for frame in frames:
         transforms = np.array(frame["joints_RT"]).transpose(2, 0, 1)
-        stature = Actor(SMALL["seed"]).style.stature
+        stature = SyntheticActor(SMALL["seed"]).style.stature
         expected = forward_kinematics(np.array(frame["pose"]).reshape(24, 3))
         expected[:, :3, 3] *= stature
         np.testing.assert_allclose(transforms, expected, atol=1e-6)
@@ -60,7 +60,7 @@ def test_files_hold_one_motion_in_every_field(written):
 
 
 def test_images_show_a_person_on_white_where_the_template_is(written):
-    capture, actor = Capture.open(str(written[0])), Actor(SMALL["seed"])
+    capture, actor = Capture.open(str(written[0])), SyntheticActor(SMALL["seed"])
     body, studio = Body.from_rig(capture.rig, dtype=torch.float64), Studio(actor.wardrobe, actor.style)
     surface = Surface(body.faces, len(body.vertices))
     overlaps = []
@@ -92,7 +92,7 @@ def test_maps_belong_to_the_frame(written):
 
 
 def test_cloth_lies_off_the_template_but_in_the_shell():
-    actor = Actor(1)
+    actor = SyntheticActor(1)
     body = Body.from_rig(actor.rig(), dtype=torch.float64)
     surface = Surface(body.faces, len(body.vertices))
     frame = actor.clip("training", 8)[5]

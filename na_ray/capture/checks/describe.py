@@ -4,11 +4,9 @@ from dataclasses import dataclass
 
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import image_resolution
+from na_ray.capture.image import Size, image_resolution
 from na_ray.capture.layout import Series
 from na_ray.capture.storage import join, size
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

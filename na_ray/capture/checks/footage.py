@@ -7,7 +7,7 @@ from na_ray.capture import video
 from na_ray.capture.checks import numbers
 from na_ray.capture.checks.report import Report
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import check_image, read_image
+from na_ray.capture.image import Size, check_image, read_image
 from na_ray.capture.layout import IMAGES, Series, SplitFiles, by_number, find_map_videos, find_sources
 from na_ray.capture.rig import Pose, parse_json
 from na_ray.capture.storage import basename, is_url, join, listing
@@ -15,8 +15,6 @@ from na_ray.capture.storage.archive import leaving_members
 
 # Pictures behind a URL cost a request each: so many frames of them are looked at.
 REMOTE_FRAMES = 32
-
-Size = tuple[int, int]
 
 
 def examine_transforms(report: Report, files: SplitFiles, num_joints: int | None) -> list[Pose]:
@@ -123,13 +121,13 @@ def _examine_maps(report: Report, files: SplitFiles, thorough: bool) -> None:
 
 
 def _examine_series(report: Report, files: SplitFiles, series: Series, thorough: bool) -> None:
-    """One picture a frame, all of one size."""
+    """One picture per frame, all of one size."""
     there = set(by_number(series.folder, listing(series.folder), IMAGES))
     sizes: dict[str, Size] = {}
     for number in files.frames:
         path = series.path(number)
         if number not in there:
-            report.defects.append(f"{path}: missing; expected one picture a frame: extract it again")
+            report.defects.append(f"{path}: missing; expected one picture per frame: extract it again")
     for number in _looked_at(files, [n for n in files.frames if n in there]):
         size = _examine_picture(report, series.path(number), thorough)
         if size is not None:
@@ -161,7 +159,9 @@ def _examine_folders(report: Report, files: SplitFiles, thorough: bool) -> dict[
             continue
         for name in sources.values():
             if name not in there:
-                report.defects.append(f"{join(folder, name)}: missing; expected one picture a camera: extract it again")
+                report.defects.append(
+                    f"{join(folder, name)}: missing; expected one picture per camera: extract it again"
+                )
                 continue
             size = _examine_picture(report, join(folder, name), thorough)
             if size is not None:

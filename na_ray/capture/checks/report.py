@@ -18,7 +18,7 @@ class Report:
     """What was found, in the order of the files."""
 
     defects: list[str] = field(default_factory=list)
-    """What must be mended before training, a line each."""
+    """What must be fixed before training, a line each."""
     notes: list[str] = field(default_factory=list)
     """What was understood in spite of an irregularity, a line each."""
 

@@ -1,4 +1,4 @@
-"""What keeps the texture predictor from training on a split: a line a defect, found before the first step.
+"""What keeps the texture predictor from training on a split: one line per defect, found before the first step.
 
 `na_ray.capture.checks.defects` has examined every file of the capture by then (missing pictures, truncated videos,
 counts and sizes that differ). Here is what the capture may lack and this stage needs.

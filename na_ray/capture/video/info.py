@@ -65,7 +65,7 @@ class PacketPlace(NamedTuple):
     is_key: bool
     """Whether decoding may start here."""
     position: int | None
-    """Byte at which it begins (in AVI's index: its chunk's head, 8 bytes before); None where nobody tells."""
+    """Byte at which it begins (in AVI's index: its chunk's head, 8 bytes before); None where the file does not say."""
     size: int
     """Bytes."""
 
@@ -87,7 +87,7 @@ class VideoIndex:
     dts: tuple[int, ...]
     """Their decoding timestamps."""
     places: Int64[np.ndarray, "n 2"]
-    """First byte and end of each packet, in the order of decoding; -1 where nobody tells."""
+    """First byte and end of each packet, in the order of decoding; -1 where the file does not say."""
 
     @staticmethod
     def of(packets: Sequence[PacketPlace], declared_frames: int, complete: bool, codec: str) -> "VideoIndex":

@@ -89,7 +89,7 @@ def flow_losses(
     flow_warp  mean |warped - image|
     flow_mask  mean(mask c) + mean((1 - mask)(1 - c)) with c = clamp(1 - sum_rgb |warped - image|, 0, 1), which is 1
                where the warp is right. `parity`: it has a gradient into c, which where the mask rejects the warp makes
-               the warp worse, three times as strongly as flow_warp mends it; by default c is a constant.
+               the warp worse, three times as strongly as flow_warp corrects it; by default c is a constant.
     """
     if generated.flow is None or generated.mask is None or generated.warped is None:
         return {}

@@ -109,7 +109,7 @@ class LaplacianPyramid(nn.Module):
 
 
 def load_perceptual(config: TextureConfig) -> tuple[nn.Module, str]:
-    """The perceptual loss that a configuration asks for (image, target -> scalar), and what to tell the user of it.
+    """The perceptual loss that a configuration asks for (image, target -> scalar), and its name for the user.
 
     Raises FileNotFoundError or UserError with one line for weights that are absent, unreadable or do not match.
     """

@@ -21,6 +21,14 @@ ENVIRONMENT = {
 }
 
 
+_sessions: list[str] = []
+
+
+def log_folder() -> str | None:
+    """Where Ray keeps the logs of the cluster that this process joined; None where it joined none."""
+    return os.path.join(_sessions[-1], "logs") if _sessions else None
+
+
 def connect(experiment: Experiment, at_once: int = 1) -> None:
     """Join the cluster that is there (RAY_ADDRESS, or one started on this machine), else start one here.
 
@@ -32,9 +40,10 @@ def connect(experiment: Experiment, at_once: int = 1) -> None:
     # Workers speak through the run's record; their own output stays in Ray's log files.
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     try:
-        ray.init(address="auto", **options)
+        context = ray.init(address="auto", **options)
     except ConnectionError:
         # Logical CPUs: the workers' share beside one for each decoder; the machine's cores are shared by all.
         needed = experiment.train.num_workers * experiment.train.cpus_per_worker
-        ray.init(num_cpus=int(at_once * needed) + max(2 * at_once, os.cpu_count() or 1), **options)
+        context = ray.init(num_cpus=int(at_once * needed) + max(2 * at_once, os.cpu_count() or 1), **options)
+    _sessions.append(str(context.address_info["session_dir"]))
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import ray.train
 import ray.train.collective
 
-# Seconds between two questions: each is a meeting of all workers, some milliseconds long.
+# Seconds between two questions to Ray: all workers wait for each other then, for some milliseconds.
 PERIOD = 5.0
 # A second checkpoint is written when so many seconds are left: what is done behind it is done twice.
 LAST = 30.0
@@ -27,17 +27,17 @@ def time_left() -> float | None:
 
 
 class PreemptionWatch:
-    """When a checkpoint is due out of turn. Its answers are the same on all workers: they meet to write it."""
+    """When a checkpoint is due beside the regular ones: at the same steps on all workers, which write it together."""
 
     def __init__(self, ask: Callable[[], float | None]) -> None:
         self.ask, self.every, self.left = ask, 1, float("inf")
 
-    def pace(self, steps_per_second: float) -> None:
+    def set_speed(self, steps_per_second: float) -> None:
         """How fast training is, as all workers have agreed on it."""
         self.every = max(1, int(PERIOD * steps_per_second))
 
     def due(self, step: int) -> bool:
-        """Whether to write a checkpoint at this step: at the first word of a notice, and shortly before its end."""
+        """Whether to write a checkpoint now: when the machine's end is first announced, and shortly before it."""
         if step % self.every:
             return False
         left = self.ask()

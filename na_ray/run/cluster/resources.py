@@ -47,8 +47,8 @@ def largest(cluster: dict[str, Any]) -> dict[str, float]:
     return totals
 
 
-def told() -> str:
-    """What the cluster has free just now, for a user who waits."""
+def free_resources() -> str:
+    """What the cluster has free just now, as text for a user who waits."""
     if not ray.is_initialized():
         return ""
     everything, free = ray.cluster_resources(), ray.available_resources()

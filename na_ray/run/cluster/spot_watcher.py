@@ -1,4 +1,5 @@
-"""Watch for AWS's notice that it takes this spot machine back, and tell Ray, which tells the training (`notice.py`).
+"""Watch for AWS's announcement that it takes this spot machine back, and pass it on to Ray, which training asks
+(`notice.py`).
 
     python -m na_ray.run.cluster.spot_watcher [--once]
 
@@ -37,16 +38,16 @@ def notice() -> datetime.datetime | None:
     """When AWS takes this machine (UTC), if it has said so. Raises OSError where there is no metadata service."""
     token = _ask("PUT", "api/token", {"X-aws-ec2-metadata-token-ttl-seconds": "60"})
     try:
-        told = json.loads(_ask("GET", "meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token}))
+        action = json.loads(_ask("GET", "meta-data/spot/instance-action", {"X-aws-ec2-metadata-token": token}))
     except urllib.error.HTTPError as error:
         if error.code == 404:
             return None
         raise
-    return datetime.datetime.fromisoformat(told["time"].replace("Z", "+00:00"))
+    return datetime.datetime.fromisoformat(action["time"].replace("Z", "+00:00"))
 
 
 def drain(deadline: datetime.datetime) -> None:
-    """Tell Ray that this node will be taken at `deadline`: no new work comes to it, and training saves."""
+    """Mark this node in Ray as taken at `deadline`: no new work comes to it, and training saves."""
     ray.init(address="auto", logging_level="error", log_to_driver=False)
     context = ray.get_runtime_context()
     address, node = context.gcs_address, context.get_node_id()
@@ -64,12 +65,15 @@ def drain(deadline: datetime.datetime) -> None:
 
 
 def main() -> int:
-    """Look until there is a notice; with `--once`, look once. Exit code 1 where there is no metadata service."""
+    """Ask until the machine's end is announced; `--once`: ask once. Exit code 1 where there is no metadata service."""
     while True:
         try:
             deadline = notice()
         except OSError as error:
-            print(f"{endpoint()} does not answer ({error}): no notice of a spot machine's end can be had", flush=True)
+            print(
+                f"{endpoint()} does not answer ({error}): the end of a spot machine cannot be known in advance",
+                flush=True,
+            )
             if "--once" in sys.argv:
                 return 1
             deadline = None

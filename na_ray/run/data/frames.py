@@ -1,9 +1,9 @@
 """Video shards to training batches: the order, the decoding, and Ray Data around them.
 
-The order is one endless sequence of *windows* that depends on the seed alone. A window is a few shards whose frames
-are mixed. An optimiser step takes one row (a frame, some of its views) from each of L *slots*; slot l is fed by the
-windows l, l + L, l + 2L, ... Workers share the slots among them. So which rows make up step s depends on (seed, L, s)
-and not on the number of workers, and a resumed run continues at its step without reading what came before.
+The order is one endless sequence of *shuffle groups* that depends on the seed alone. A shuffle group is a few shards
+whose frames are mixed. An optimiser step takes one row (a frame, some of its views) from each of L *batch slots*; slot
+l is fed by the groups l, l + L, l + 2L, ... Workers share the slots among them. So which rows make up step s depends on
+(seed, L, s) and not on the number of workers, and a resumed run continues at its step without reading what came before.
 """
 
 import functools
@@ -56,7 +56,7 @@ class FrameDataset:
         views = parse_indices(data.train_views, len(split.cameras))
         frames = parse_indices(data.frames, split.num_frames)
         if frames != list(range(frames[0], frames[-1] + 1)):
-            raise UserError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
+            raise UserError(f"data.frames is {data.frames!r}: training frames must be one range, as '10..200'")
         return FrameDataset(split, capture.rig, experiment, tuple(views), tuple(frames))
 
     @property
@@ -97,8 +97,8 @@ class FrameDataset:
                 shards.append(Shard(max(start, first), stop, tuple(int(i) for i in group), epoch))
         return [shards[i] for i in rng.permutation(len(shards))]
 
-    def windows(self) -> Iterator[tuple[Shard, ...]]:
-        """The endless sequence of windows: `shuffle_shards` shards each, epochs joined end to end."""
+    def shuffle_groups(self) -> Iterator[tuple[Shard, ...]]:
+        """The endless sequence of shuffle groups: `shuffle_shards` shards each, epochs joined end to end."""
         size = self.experiment.data.shuffle_shards
         pending: list[Shard] = []
         epoch = 0
@@ -123,35 +123,35 @@ class FrameDataset:
         return self.experiment.data.shard_frames * self.row_bytes()
 
     def room(self, num_slots: int) -> tuple[int, int]:
-        """Bytes of the windows that a worker with so many slots holds, and what `data.memory_mb` leaves for decoding.
+        """Bytes of a worker's shuffle groups, one a batch slot, and what `data.memory_mb` leaves to decode.
 
         Raises UserError when that is less than two shards.
         """
         data = self.experiment.data
         shard = self.shard_bytes()
-        windows = num_slots * data.shuffle_shards * shard
-        left = data.memory_mb * 2**20 - windows
+        groups = num_slots * data.shuffle_shards * shard
+        left = data.memory_mb * 2**20 - groups
         if left < 2 * shard:
             raise UserError(
-                f"DataConfig.memory_mb is {data.memory_mb}: {num_slots} windows of {data.shuffle_shards} shards take "
-                f"{windows / 2**20:.0f} MB and decoding {2 * shard / 2**20:.0f} MB; raise it or lower data.shard_frames"
+                f"data.memory_mb is {data.memory_mb}: {num_slots} shuffle groups of {data.shuffle_shards} shards take "
+                f"{groups / 2**20:.0f} MB and decoding {2 * shard / 2**20:.0f} MB; raise it or lower data.shard_frames"
             )
-        return windows, left
+        return groups, left
 
 
 @dataclass(frozen=True)
 class FrameSampler:
-    """The windows of some slots from a step on, as one flat list of shards for Ray Data to read."""
+    """The shuffle groups of some batch slots from a step on, for a `StepLoader` to read."""
 
     dataset: FrameDataset
     slots: tuple[int, ...]
     num_slots: int
     first_step: int
 
-    def windows(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
-        """(slot, window number, rows to drop at its start, shards), in the order in which the slots need them."""
+    def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Shard, ...]]]:
+        """(batch slot, number of the group, rows to drop at its start, shards), in the order of need."""
         consumed = dict.fromkeys(self.slots, 0)
-        for number, shards in enumerate(self.dataset.windows()):
+        for number, shards in enumerate(self.dataset.shuffle_groups()):
             slot = number % self.num_slots
             if slot not in consumed:
                 continue
@@ -204,7 +204,7 @@ def _cameras(dataset: FrameDataset) -> tuple[Camera, ...]:
 
 
 def decode_shard(dataset: FrameDataset, shard: Shard) -> Iterator[Row]:
-    """Decode a shard and yield a row a frame: the pose, the texture map and the drawn rays with their colors.
+    """Decode a shard and yield one row per frame: the pose, the texture map and the drawn rays with their colors.
 
     Rows hold `frame`, `views` (v,), `joints_RT` (J, 4, 4), `rotation`, `translation`, `joints`, `texture` (h, w, 3) of
     0..255 and, for r drawn rays a view, `origins` and `directions` (v, r, 3) in m, `colors` (v, r, 3), float32.

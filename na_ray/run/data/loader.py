@@ -25,7 +25,7 @@ SEGMENT = 1024
 # Most shards, and bytes of them, that a task decodes: its cost beside decoding (15 ms here) is shared by them.
 TASK_SHARDS = 16
 TASK_BYTES = 32 * 2**20
-# Windows in a row without a readable shard: then nothing is left to train on.
+# Shuffle groups in a row without a readable shard: then nothing is left to train on.
 MOST_BARREN = 16
 
 
@@ -51,7 +51,7 @@ class ShardDataset(Protocol):
         """Most bytes that the rows of a shard take."""
 
     def room(self, num_slots: int) -> tuple[int, int]:
-        """Bytes that so many slots hold, and those left for decoding. Raises UserError when they are too few."""
+        """Bytes that so many batch slots hold, and those left for decoding. Raises UserError when they are too few."""
 
 
 @runtime_checkable
@@ -64,10 +64,10 @@ class Sampler(Protocol):
 
     @property
     def slots(self) -> tuple[int, ...]:
-        """The slots of this loader: a step takes a row from each."""
+        """The batch slots of this loader: a step takes a row from each."""
 
-    def windows(self) -> Iterator[tuple[int, int, int, tuple[Any, ...]]]:
-        """(slot, window number, rows to drop at its start, shards), endlessly, as the slots need them."""
+    def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Any, ...]]]:
+        """(batch slot, number of the group, rows to drop at its start, shards), endlessly, as the slots need them."""
 
 
 # What a decoding process works on: the dataset remembers cameras, poses and pixels from shard to shard.
@@ -90,7 +90,7 @@ class Shipped:
 
 
 class StepLoader:
-    """A list of rows a step, one a slot of `order`, endlessly, from the order's first step on.
+    """A list of rows a step, one for each batch slot of `order`, endlessly, from the order's first step on.
 
     `distributed` decodes on Ray's CPU workers; otherwise a thread of this process does.
     """
@@ -103,29 +103,31 @@ class StepLoader:
 
     def __iter__(self) -> Iterator[list[Row]]:
         queues: dict[int, deque[Row]] = {slot: deque() for slot in self.order.slots}
-        windows = self._windows()
+        groups = self._decoded_groups()
         while True:
             while not all(queues.values()):
-                slot, decoded = next(windows)
+                slot, decoded = next(groups)
                 queues[slot].extend(decoded)
             yield [queues[slot].popleft() for slot in self.order.slots]
 
-    def _windows(self) -> Iterator[tuple[int, list[Row]]]:
-        """(slot, its rows in mixed order) of every window."""
+    def _decoded_groups(self) -> Iterator[tuple[int, list[Row]]]:
+        """(batch slot, its rows in mixed order) of every shuffle group."""
         dataset = self.order.dataset
-        pending, barren = self.order.windows(), 0
+        pending, barren = self.order.shuffle_groups(), 0
         while True:
             segment = list(itertools.islice(pending, max(1, SEGMENT // dataset.experiment.data.shuffle_shards)))
-            reading = [shard for *_, window in segment for shard in window]
+            reading = [shard for *_, group in segment for shard in group]
             decoded = _distributed(dataset, reading, self.room) if self.distributed else _threaded(dataset, reading)
-            for slot, number, drop, window in segment:
-                shards = [next(decoded) for _ in window]
+            for slot, number, drop, group in segment:
+                shards = [next(decoded) for _ in group]
                 mixed = [row for rows in shards for row in rows]
                 self.skipped += sum(not rows for rows in shards)
                 self.skipped += sum(int(row["skipped"]) for row in mixed if "skipped" in row)
                 barren = 0 if mixed else barren + 1
                 if barren > MOST_BARREN:
-                    raise UserError(f"{dataset.where}: no shard of {barren} windows could be read: see na-ray inspect")
+                    raise UserError(
+                        f"{dataset.where}: no shard of {barren} shuffle groups could be read: see na-ray inspect"
+                    )
                 rng = np.random.default_rng([dataset.experiment.train.seed, 1, number])
                 yield slot, [mixed[i] for i in rng.permutation(len(mixed))[drop:]]
 
@@ -167,7 +169,7 @@ def _decode_blocks(batch: dict[str, np.ndarray], shipped: Shipped) -> Iterator[d
     except (*MISTAKES, OSError) as error:
         yield {"mistake": np.array([str(error)]), "away": np.array([isinstance(error, StorageError)])}
         return
-    # Windows become longer at some steps: rows of one shape make a block.
+    # Windows of frames become longer at some steps: rows of one shape make a block.
     for _, alike in itertools.groupby(rows, key=lambda row: [value.shape for value in row.values()]):
         held = list(alike)
         yield {name: np.stack([row[name] for row in held]) for name in held[0]}

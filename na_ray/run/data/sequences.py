@@ -1,8 +1,8 @@
 """Windows of the texture predictor's training: their schedule, their endless order, and their decoding.
 
-A window is T consecutive frames of normal and texture maps. A step takes one from each of L *slots*, which the workers
-share. Which frames it holds and how they are cropped is a function of (seed, step, slot) alone, and T of the step: so
-neither the number of workers nor a resumed run changes what is trained on.
+A window is T consecutive frames of normal and texture maps. A step takes one for each of L *batch slots*, which the
+workers share. Which frames it holds and how they are cropped is a function of (seed, step, batch slot) alone, and T of
+the step: so neither the number of workers nor a resumed run changes what is trained on.
 """
 
 import math
@@ -32,14 +32,14 @@ _STREAM = 3
 
 @dataclass(frozen=True)
 class Clip:
-    """The window of one slot at one step."""
+    """The window of frames of one batch slot at one step."""
 
     step: int
     slot: int
 
 
 @dataclass(frozen=True)
-class Crop:
+class MapCrop:
     """One draw of the augmentation, for all maps of a window: the smaller side becomes `side`, then `scale` times that,
     of which a square of `side` is kept."""
 
@@ -82,14 +82,14 @@ class SequenceDataset:
     def make(capture: Capture, experiment: Experiment) -> "SequenceDataset":
         """Read the selections of `experiment.data`.
 
-        Raises UserError, a line a defect, where the stage cannot be trained on the training split.
+        Raises UserError, one line per defect, where the stage cannot be trained on the training split.
         """
         data = experiment.data
         split = capture.split(data.train_split)
         chosen = parse_indices(data.frames, split.num_frames)
         frames = range(chosen[0], chosen[-1] + 1)
         if chosen != list(frames):
-            raise UserError(f"DataConfig.frames is {data.frames!r}: training frames must be one range, as '10..200'")
+            raise UserError(f"data.frames is {data.frames!r}: training frames must be one range, as '10..200'")
         report = examine_training(split, frames, experiment.texture)
         if report.defects:
             raise UserError("\n".join(report.defects))
@@ -106,7 +106,7 @@ class SequenceDataset:
         return self.experiment.vid2vid.resolution[0]
 
     def room(self, num_slots: int) -> tuple[int, int]:
-        """Bytes of the windows that a worker with so many slots holds, and what `data.memory_mb` leaves for decoding.
+        """Bytes of a worker's windows, one for each of its batch slots, and what `data.memory_mb` leaves to decode.
 
         Raises UserError when that is less than two windows.
         """
@@ -115,7 +115,7 @@ class SequenceDataset:
         left = memory * 2**20 - num_slots * window
         if left < 2 * window:
             raise UserError(
-                f"DataConfig.memory_mb is {memory}: {num_slots} windows of {self.longest()} frames at {self.side} px "
+                f"data.memory_mb is {memory}: {num_slots} windows of {self.longest()} frames at {self.side} px "
                 f"take {num_slots * window / 2**20:.0f} MB and decoding {2 * window / 2**20:.0f} MB; raise it or lower "
                 "texture.max_window"
             )
@@ -131,7 +131,7 @@ class SequenceDataset:
         return self.longest() * self.side**2 * pixel + 4096
 
     def decode(self, clip: Clip) -> list[Row]:
-        """The window of a slot and step, as one row at the training size.
+        """The window of a batch slot and step, as one row at the training size.
 
         `labels` and `images` (T, h, w, 3) uint8 are normal and texture maps, `frames` (T,) their positions, `skipped`
         the draws that could not be read; for flow from files, `flows` (T, 2, h, w) in pixels and `confidences`
@@ -155,16 +155,16 @@ class SequenceDataset:
             if path is not None:
                 video.prefetch(path, frames.start, frames.stop)
 
-    def draw(self, clip: Clip, attempt: int = 0) -> tuple[range, Crop]:
+    def draw(self, clip: Clip, attempt: int = 0) -> tuple[range, MapCrop]:
         """The frames of a window, its start drawn uniformly, and its augmentation (parity/vid2vid 4.7)."""
         texture = self.experiment.texture
         length = window_length(self, clip.step)
         rng = np.random.default_rng([self.experiment.train.seed, _STREAM, clip.step, clip.slot, attempt])
         start = self.frames.start + int(rng.integers(len(self.frames) - length + 1))
         scale, top, left = rng.uniform(1, texture.max_scale), rng.uniform(), rng.uniform()
-        return range(start, start + length), Crop(self.side, float(scale), float(top), float(left))
+        return range(start, start + length), MapCrop(self.side, float(scale), float(top), float(left))
 
-    def _read(self, frames: range, crop: Crop) -> Row:
+    def _read(self, frames: range, crop: MapCrop) -> Row:
         shape = (len(frames), crop.side, crop.side)
         row = {"frames": np.array(frames)} | {name: np.empty((*shape, 3), np.uint8) for name in ("labels", "images")}
         with_flow = self.experiment.texture.flow_target == "file"
@@ -185,7 +185,7 @@ class SequenceDataset:
                 row["flows"][t], row["confidences"][t] = flow[:2], flow[2]
         return row
 
-    def _flow(self, frame: int, crop: Crop, enlarged: tuple[int, int]) -> Float32[np.ndarray, "3 h w"]:
+    def _flow(self, frame: int, crop: MapCrop, enlarged: tuple[int, int]) -> Float32[np.ndarray, "3 h w"]:
         """Flow and confidence of a frame, resized: a vector grows as its map does."""
         values = read_flow(join(self.experiment.texture.flow_folder, flow_name(self.split.frames[frame])))
         resized = np.stack([crop.cut(Image.fromarray(channel), enlarged) for channel in values])
@@ -196,15 +196,16 @@ class SequenceDataset:
 
 @dataclass(frozen=True)
 class SequenceSampler:
-    """The windows of some slots from a step on, endlessly, for a `StepLoader` to read."""
+    """The windows of some batch slots from a step on, endlessly, for a `StepLoader` to read."""
 
     dataset: SequenceDataset
     slots: tuple[int, ...]
     num_slots: int
     first_step: int
 
-    def windows(self) -> Iterator[tuple[int, int, int, tuple[Clip, ...]]]:
-        """(slot, window number, rows to drop, its one clip), in the order in which the slots need them."""
+    def shuffle_groups(self) -> Iterator[tuple[int, int, int, tuple[Clip, ...]]]:
+        """(batch slot, number of the group, rows to drop, its one clip), in the order of need: a shuffle group is one
+        window of frames here."""
         step = self.first_step
         while True:
             for slot in self.slots:

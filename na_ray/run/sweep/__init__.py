@@ -1,1 +1,1 @@
-"""The parts of a sweep: what it varies, what became of its trials, who goes on, what MLflow and the user are told."""
+"""The parts of a sweep: search space, state, schedulers, runner, and its report to MLflow and to the user."""

@@ -1,4 +1,4 @@
-"""Carry the trials' records to MLflow from the driver: a child run a trial, one writer for all of them."""
+"""Carry the trials' records to MLflow from the driver: one child run per trial, one writer for all of them."""
 
 import contextlib
 import sys
@@ -20,19 +20,19 @@ STATUS: dict[TrialState, str] = {"finished": "FINISHED", "stopped": "FINISHED", 
 
 
 class Line:
-    """Tells of a trial's validations in plain lines."""
+    """Prints a trial's validations in plain lines."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def show(self, line: dict[str, Any]) -> None:
-        """Tell of one line of the record."""
+        """Print one line of the record, if it holds a validation or a note."""
         if SCORE in line["metrics"]:
             say(f"trial {self.name} step {line['step']}: validation PSNR {line['metrics'][SCORE]:.2f} dB")
         self.tell(line.get("note"))
 
     def tell(self, text: str | None) -> None:
-        """Tell of something else, if there is something."""
+        """Print a message, if there is one."""
         if text:
             say(f"trial {self.name}: {text}")
 
@@ -48,7 +48,7 @@ class SweepFollower:
     def __init__(self, sweep_state: SweepState, parent: Tracker) -> None:
         self.sweep_state, self.parent = sweep_state, parent
         self.followers: dict[int, Follower] = {}
-        self.told: dict[int, tuple[TrialState, int]] = {}
+        self.last_state: dict[int, tuple[TrialState, int]] = {}
         self.away = False
 
     def look(self) -> bool:
@@ -68,9 +68,9 @@ class SweepFollower:
             follower.look()
             if follower.waiting:
                 return False
-            if self.told.get(trial.number) != state:
+            if self.last_state.get(trial.number) != state:
                 self._mark(trial, follower.tracker)
-                self.told[trial.number] = state
+                self.last_state[trial.number] = state
         except (MlflowException, OSError) as error:
             if not self.away:
                 say(f"MLflow does not answer ({str(error).splitlines()[0][:200]}): the sweep goes on")

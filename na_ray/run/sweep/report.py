@@ -1,4 +1,4 @@
-"""What comes of a sweep: the table of trials, the parallel coordinates, and the best actor, in the parent's run."""
+"""The results of a sweep: the table of trials, the parallel coordinates, and the best actor, in the parent's run."""
 
 import csv
 import html
@@ -10,17 +10,18 @@ from typing import Any
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
+from na_ray.config.files import read_json
 from na_ray.run.sweep.search_space import Space, is_log
 from na_ray.run.sweep.state import SCORE, SweepState, Trial
 from na_ray.run.tracking.registry import log_actor
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.train.stages import STAGES
 
-Row = dict[str, Any]
+TableRow = dict[str, Any]
 
 
-def rows(sweep_state: SweepState) -> list[Row]:
-    """A row a trial, best first: trial, state, validation/psnr (dB), steps, seconds, knobs, error."""
+def rows(sweep_state: SweepState) -> list[TableRow]:
+    """One row per trial, best first: trial, state, validation/psnr (dB), steps, seconds, knobs, error."""
     return [
         {
             "trial": trial.name,
@@ -40,7 +41,7 @@ def _state(trial: Trial) -> str:
     return "unfinished" if trial.state in ("waiting", "resting", "running") else trial.state
 
 
-def _cells(row: Row, space: Space) -> list[str]:
+def _cells(row: TableRow, space: Space) -> list[str]:
     score = "" if row[SCORE] is None else f"{row[SCORE]:.2f}"
     knobs = [_short(row["knobs"][name]) for name in space]
     return [row["trial"], row["state"], score, str(row["steps"]), f"{row['seconds']:.0f}", *knobs, row["error"]]
@@ -54,7 +55,7 @@ def _heads(space: Space) -> list[str]:
     return ["trial", "state", "PSNR/dB", "steps", "seconds", *space, "error"]
 
 
-def text_table(table: list[Row], space: Space) -> str:
+def text_table(table: list[TableRow], space: Space) -> str:
     """The table for a terminal."""
     lines = [_heads(space), *(_cells(row, space) for row in table)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]) - 1)]
@@ -64,7 +65,7 @@ def text_table(table: list[Row], space: Space) -> str:
     )
 
 
-def write_report(folder: Path, table: list[Row], space: Space) -> None:
+def write_report(folder: Path, table: list[TableRow], space: Space) -> None:
     """Write table.json, table.csv, table.md and parallel_coordinates.html."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "table.json", table)
@@ -82,8 +83,8 @@ def write_report(folder: Path, table: list[Row], space: Space) -> None:
     (folder / "parallel_coordinates.html").write_text(parallel_coordinates(table, space))
 
 
-def parallel_coordinates(table: list[Row], space: Space) -> str:
-    """A page with an axis a knob and one for the score, a line a trial: the better, the darker. Needs no script."""
+def parallel_coordinates(table: list[TableRow], space: Space) -> str:
+    """A page with one axis per knob and one for the score, one line per trial: the better, the darker. No script."""
     width, height, gap, top = 220 * (len(space) + 1), 420, 220, 50
     scored = [row for row in table if row[SCORE] is not None and math.isfinite(row[SCORE])]
     axes = [_axis([row["knobs"][name] for row in scored], is_log(space[name])) for name in space]
@@ -133,7 +134,7 @@ def _axis(values: list[Any], log: bool) -> tuple[dict[str, float], list[tuple[fl
 def close(sweep_state: SweepState, space: Space, parent: Tracker) -> str:
     """Write the report, register the best actor, score and film it; all of it into the parent's run.
 
-    Returns what to tell the user: the table, the best trial's knobs, and how to open it.
+    Returns a summary for the user: the table, the best trial's knobs, and how to open it.
     """
     table = rows(sweep_state)
     write_report(sweep_state.root / "report", table, space)
@@ -141,18 +142,18 @@ def close(sweep_state: SweepState, space: Space, parent: Tracker) -> str:
     best = sweep_state.best()
     if best is None:
         return f"\n{text_table(table, space)}\nno trial was validated: there is no best one"
-    told = [_close_best(sweep_state, best, parent), f"\n{text_table(table, space)}\n"]
+    summary = [_close_best(sweep_state, best, parent), f"\n{text_table(table, space)}\n"]
     score, knobs = sweep_state.score(best), " ".join(f"{name}={_short(best.knobs[name])}" for name in space)
     assert score is not None
     parent.scores({SCORE: score}, sweep_state.steps(best))
     parent.client.set_tag(parent.parent, "best", f"trial {best.name}: {knobs}")
     checkpoint = sweep_state.run(best).checkpoints.best()
-    told += [
+    summary += [
         f"best      trial {best.name}, validation PSNR {score:.2f} dB: {knobs}",
         f"open      {checkpoint}, or models:/{_model(sweep_state)}/latest in MLflow",
         "train     " + " ".join(f"--{name.replace('_', '-')} {_argument(best.knobs[name])}" for name in space),
     ]
-    return "\n".join(told)
+    return "\n".join(summary)
 
 
 def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
@@ -161,14 +162,16 @@ def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
     assert checkpoint is not None
     path = sweep_state.root / "closed.json"
     place = str(checkpoint.relative_to(sweep_state.root))
-    closed = json.loads(path.read_text()) if path.exists() else {}
+    closed = read_json(path, "checkpoint", "told") if path.exists() else {}
     if closed.get("checkpoint") == place:
         return str(closed["told"])
     parts = STAGES[sweep_state.stage]
     log_actor(parent, checkpoint, parts.served, _model(sweep_state))
-    told = parts.close(checkpoint, Capture.open(sweep_state.experiment.capture), sweep_state.run(best).folder, parent)
-    write_json(path, {"checkpoint": place, "told": told})
-    return told
+    summary = parts.close(
+        checkpoint, Capture.open(sweep_state.experiment.capture), sweep_state.run(best).folder, parent
+    )
+    write_json(path, {"checkpoint": place, "told": summary})
+    return summary
 
 
 def _model(sweep_state: SweepState) -> str:

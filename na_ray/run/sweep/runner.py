@@ -1,6 +1,5 @@
-"""Ray Tune and the sweep_state: what is started next, what is stopped, what became of it."""
+"""Between Ray Tune and the sweep's state: which trial starts next, which stops, and what became of each."""
 
-import json
 import logging
 import time
 import uuid
@@ -12,6 +11,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from na_ray.checkpoint import write_json
+from na_ray.config.files import read_json
 from na_ray.run.sweep.config import Budget
 from na_ray.run.sweep.forwarder import say
 from na_ray.run.sweep.schedulers import Scheduler
@@ -19,7 +19,7 @@ from na_ray.run.sweep.search_space import Knobs
 from na_ray.run.sweep.state import ENDED, SCORE, SweepState, Trial, TrialState
 from na_ray.run.sweep.trial import Share, make_trainable
 
-# Seconds between two notes of the wall time spent: what a kill forgets of it.
+# Seconds between two writes of the wall time spent: a kill loses no more of it.
 NOTE = 2.0
 
 
@@ -48,7 +48,7 @@ class SweepRunner:
     def __post_init__(self) -> None:
         path = self.sweep_state.root / "spent.json"
         if path.exists():
-            self.earlier = float(json.loads(path.read_text())["wall_seconds"])
+            self.earlier = float(read_json(path, "wall_seconds")["wall_seconds"])
 
     @property
     def wall(self) -> float:
@@ -80,7 +80,7 @@ class SweepRunner:
             return self.sweep_state.add(self.propose(len(self.sweep_state.trials), self._told()))
         if busy:
             return None
-        self.scheduler.turn()
+        self.scheduler.next_generation()
         return next((t for t in self.sweep_state.trials if t.state == "waiting"), None)
 
     def _told(self) -> list[tuple[Knobs, float]]:
@@ -90,7 +90,7 @@ class SweepRunner:
         return [(knobs, score) for knobs, score in scored if score is not None]
 
     def of(self, trial: Any) -> Trial:
-        """The sweep_state's trial behind one of Ray Tune's."""
+        """The sweep's own trial behind one of Ray Tune's."""
         return self.sweep_state.trials[self.active[trial.trial_id]]
 
 
@@ -112,15 +112,15 @@ class Proposals(Searcher):
         return {"trial": str(self.runner.sweep_state.folder(trial)), "stage": self.runner.sweep_state.stage}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """The sweep_state knows already."""
+        """Nothing to do: the sweep's state has it already."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Ray Tune wants a file; what matters is on the sweep_state."""
+        """Ray Tune asks for a file. Nothing to write: what matters is in the sweep's state."""
         with open(checkpoint_path, "w") as file:
             file.write("{}")
 
     def restore(self, checkpoint_path: str) -> None:
-        """The sweep_state is read when the sweep starts."""
+        """Nothing to read: the sweep's state was read when the sweep started."""
 
 
 class TuneScheduler(FIFOScheduler):
@@ -143,7 +143,7 @@ class TuneScheduler(FIFOScheduler):
 
 
 class Bookkeeper(tune.Callback):
-    """Writes to the sweep_state what becomes of the trials."""
+    """Writes to the sweep's state what becomes of the trials."""
 
     def __init__(self, runner: SweepRunner) -> None:
         self.runner = runner
@@ -187,7 +187,7 @@ class OutOfBudget(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Ray Tune asks all the time."""
+        """Whether to end all trials; Ray Tune asks after every event."""
         return self.runner.is_spent()
 
 
@@ -196,7 +196,7 @@ def run(runner: SweepRunner, share: Share) -> None:
     if runner.is_over() or runner.is_spent():
         return
     sweep_state = runner.sweep_state
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # errors are told by the bookkeeper, a line each
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial has its own line
     tuner = tune.Tuner(
         make_trainable(share),
         tune_config=tune.TuneConfig(

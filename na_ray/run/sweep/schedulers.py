@@ -1,9 +1,8 @@
-"""Who goes on, who stops: successive halving, and population-based training.
+"""Which trials go on and which stop: successive halving, and population-based training.
 
-A scheduler's state is a function of the sweep_state: after a restart it decides as if nothing had happened.
+A scheduler's state follows from the sweep's state on disk: after a restart it decides as if nothing had happened.
 """
 
-import json
 import math
 import os
 import shutil
@@ -15,6 +14,7 @@ from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 from ray.tune.search.sample import Categorical, Domain
 
 from na_ray.checkpoint import write_json
+from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.run.sweep.config import SchedulerName
 from na_ray.run.sweep.search_space import Knobs, Space
@@ -46,7 +46,7 @@ class Scheduler(Protocol):
     def decide(self, trial: Trial, step: int, score: float) -> TrialState | None:
         """What becomes of a trial that has just been validated; None: it goes on."""
 
-    def turn(self) -> None:
+    def next_generation(self) -> None:
         """Called when no trial runs or waits: may set trials to waiting again."""
 
 
@@ -57,8 +57,8 @@ class TrainAll:
         """Nothing is stopped."""
         return None
 
-    def turn(self) -> None:
-        """Nobody is set going again."""
+    def next_generation(self) -> None:
+        """Nothing to do: no trial rests."""
 
 
 class Asha:
@@ -69,14 +69,14 @@ class Asha:
 
     FACTOR = 3
 
-    def __init__(self, sweep_state: SweepState, pace: Schedule) -> None:
-        self.steps = pace.steps
+    def __init__(self, sweep_state: SweepState, schedule: Schedule) -> None:
+        self.steps = schedule.steps
         self.halving = AsyncHyperBandScheduler(
             time_attr="step",
             metric=SCORE,
             mode="max",
-            max_t=pace.steps,
-            grace_period=min(pace.validate_every, pace.steps),
+            max_t=schedule.steps,
+            grace_period=min(schedule.validate_every, schedule.steps),
             reduction_factor=self.FACTOR,
             stop_last_trials=False,
         )
@@ -95,8 +95,8 @@ class Asha:
         decision = self.halving.on_trial_result(None, named, {"step": step, SCORE: score})
         return "stopped" if decision == TrialScheduler.STOP and step < self.steps else None
 
-    def turn(self) -> None:
-        """Nobody is set going again."""
+    def next_generation(self) -> None:
+        """Nothing to do: no trial rests."""
 
 
 class Population:
@@ -110,18 +110,18 @@ class Population:
     RESAMPLE = 0.25
     FACTORS = (0.8, 1.2)
 
-    def __init__(self, sweep_state: SweepState, pace: Schedule, space: Space, seed: int) -> None:
-        self.sweep_state, self.pace, self.space, self.seed = sweep_state, pace, space, seed
+    def __init__(self, sweep_state: SweepState, schedule: Schedule, space: Space, seed: int) -> None:
+        self.sweep_state, self.schedule, self.space, self.seed = sweep_state, schedule, space, seed
 
     def boundary(self, trial: Trial) -> int:
         """The step at which the trial's present generation ends."""
-        return (trial.generation + 1) * self.pace.validate_every
+        return (trial.generation + 1) * self.schedule.validate_every
 
     def decide(self, trial: Trial, step: int, score: float) -> TrialState | None:
         """Rest at the end of a generation."""
-        return "resting" if self.boundary(trial) <= step < self.pace.steps else None
+        return "resting" if self.boundary(trial) <= step < self.schedule.steps else None
 
-    def turn(self) -> None:
+    def next_generation(self) -> None:
         """Begin the next generation. What is decided is written first, so that a kill half way changes nothing."""
         resting = [t for t in self.sweep_state.trials if t.state == "resting"]
         if not resting:
@@ -132,7 +132,7 @@ class Population:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             write_json(path, self._decide(members, generation))
-        decided = json.loads(path.read_text())
+        decided = read_json(path)
         by_name = {t.name: t for t in self.sweep_state.trials}
         for trial in sorted(members, key=lambda t: t.name not in decided):  # donors keep their checkpoints until then
             changes: dict[str, Any] = {"state": "waiting", "generation": generation + 1}
@@ -142,8 +142,8 @@ class Population:
             self.sweep_state.change(trial, **changes)
 
     def _decide(self, members: list[Trial], generation: int) -> dict[str, Any]:
-        """For each that gives up: whom it copies, and its new knobs."""
-        step = (generation + 1) * self.pace.validate_every
+        """For each trial in the worse quarter: which trial it copies, and its new knobs."""
+        step = (generation + 1) * self.schedule.validate_every
         ranked = sorted(members, key=lambda t: (-self._score_at(t, step), t.number))
         count = math.ceil(len(ranked) * self.QUANTILE) if len(ranked) > 1 else 0
         decided = {}
@@ -164,7 +164,7 @@ class Population:
         aside = checkpoints.root / f".{source.name}.{donor.name}"
         shutil.rmtree(aside, ignore_errors=True)
         shutil.copytree(source, aside, copy_function=_link)
-        for own in checkpoints.all():
+        for own in checkpoints.root.glob("step_*"):  # damaged ones too
             shutil.rmtree(own)
         os.replace(aside, checkpoints.folder(step))
         changed = ", ".join(f"{name} {trial.knobs[name]} -> {knobs[name]}" for name in knobs)
@@ -197,25 +197,27 @@ def _perturb(domain: Domain, value: Any, random: np.random.Generator) -> Any:
     return min(round(moved), high - 1) if isinstance(value, int) else moved
 
 
-def make_scheduler(name: SchedulerName, sweep_state: SweepState, pace: Schedule, space: Space, seed: int) -> Scheduler:
+def make_scheduler(
+    name: SchedulerName, sweep_state: SweepState, schedule: Schedule, space: Space, seed: int
+) -> Scheduler:
     """The scheduler of that name. Raises UserError where the space, or the lack of validations, rules it out."""
     every = f"{'train' if sweep_state.stage == 'nerf' else 'texture'}.validate_every"
     if name == "none":
         return TrainAll()
-    if not 0 < pace.validate_every < pace.steps:
+    if not 0 < schedule.validate_every < schedule.steps:
         raise UserError(
-            f"--scheduler {name} judges trials by validations on the way, and {every} is {pace.validate_every} of "
-            f"{pace.steps} steps: lower it, or use --scheduler none"
+            f"--scheduler {name} judges trials by validations on the way, and {every} is {schedule.validate_every} of "
+            f"{schedule.steps} steps: lower it, or use --scheduler none"
         )
     lengths = [k for k in space if k in ("train.steps", every, "texture.epochs", "texture.steps")]
     if lengths:
         raise UserError(f"--scheduler {name} compares trials at equal steps: {lengths[0]} can vary with none only")
     if name == "asha":
-        return Asha(sweep_state, pace)
+        return Asha(sweep_state, schedule)
     others = [knob for knob in space if knob not in SCHEDULES]
     if others:
         raise UserError(
             f"--scheduler pbt changes knobs during training, and {others[0]} cannot: it can vary "
             f"{', '.join(sorted(SCHEDULES))}"
         )
-    return Population(sweep_state, pace, space, seed)
+    return Population(sweep_state, schedule, space, seed)

@@ -26,7 +26,7 @@ DEFAULT: Space = {
     "nerf.samples_per_ray": tune.choice([32, 64, 96]),
     "optim.lr": tune.loguniform(1e-5, 1e-3),
 }
-"""What a sweep varies when it is not told."""
+"""What a sweep varies by default."""
 
 FIXED = {
     "project",
@@ -164,22 +164,24 @@ def grid(space: Space) -> list[Knobs]:
     return [dict(zip(space, combination, strict=True)) for combination in itertools.product(*values)]
 
 
-def propose(space: Space, search: Search, seed: int, total: int, number: int, told: list[tuple[Knobs, float]]) -> Knobs:
-    """The knobs of trial `number` (from 0) of `total`. `told` are the trials that have ended, and their scores."""
+def propose(
+    space: Space, search: Search, seed: int, total: int, number: int, ended: list[tuple[Knobs, float]]
+) -> Knobs:
+    """The knobs of trial `number` (from 0) of `total`. `ended`: the trials that have ended, and their scores."""
     if search == "grid":
         return grid(space)[number]
     if search == "random":
         random = np.random.RandomState(np.random.SeedSequence((seed, number)).generate_state(4))
         return {name: _plain(domain.sample(random_state=random)) for name, domain in space.items()}
-    return _propose_by_optuna(space, seed, total, number, told)
+    return _propose_by_optuna(space, seed, total, number, ended)
 
 
-def _propose_by_optuna(space: Space, seed: int, total: int, number: int, told: list[tuple[Knobs, float]]) -> Knobs:
+def _propose_by_optuna(space: Space, seed: int, total: int, number: int, ended: list[tuple[Knobs, float]]) -> Knobs:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = OptunaSearch.convert_search_space(dict(space))
     sampler = optuna.samplers.TPESampler(seed=seed * 10_007 + number, n_startup_trials=min(10, max(3, total // 4)))
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    for knobs, score in told:
+    for knobs, score in ended:
         study.add_trial(optuna.trial.create_trial(params=knobs, distributions=distributions, value=score))
     return dict(study.ask(fixed_distributions=distributions).params)
 

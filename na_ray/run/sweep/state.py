@@ -1,4 +1,4 @@
-"""The sweep_state of a sweep: what is known of each trial, on disk, so that a killed sweep goes on where it was.
+"""The state of a sweep: what is known of each trial, on disk, so that a killed sweep goes on where it was.
 
 <storage>/<name>-sweep/sweep.json          the space and how it is searched
                        tracking.json       its MLflow run
@@ -8,7 +8,6 @@
 """
 
 import dataclasses
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, StageName, override
-from na_ray.config.files import to_json
+from na_ray.config.files import read_json, to_json
 from na_ray.run.sweep.search_space import Knobs
 from na_ray.run.train.run_folder import RunFolder
 
@@ -60,7 +59,7 @@ class SweepState:
         self.root, self.experiment, self.stage = root, experiment, stage
         self.trials: list[Trial] = []
         for path in sorted(root.glob("trials/*/trial.json")):
-            self.trials.append(Trial(**json.loads(path.read_text())))
+            self.trials.append(Trial(**read_json(path, "number", "knobs")))
         for trial in self.trials:
             if trial.state == "running":  # when the driver was killed
                 trial.attempts[-1][1] = max(trial.attempts[-1][0], self._last_sign(trial))
@@ -110,13 +109,13 @@ class SweepState:
         return [line for line in self.run(trial).record(0)[0] if SCORE in line["metrics"]]
 
     def steps(self, trial: Trial) -> int:
-        """Steps done, as far as the record tells."""
+        """Steps done, by the trial's record."""
         return max((line["step"] for line in self.run(trial).record(0)[0]), default=0)
 
     def score(self, trial: Trial) -> float | None:
         """Validation PSNR (dB) of the trial's best checkpoint; None before the first validation."""
         best = self.run(trial).checkpoints.best()
-        return None if best is None else json.loads((best / "metrics.json").read_text()).get(SCORE)
+        return None if best is None else read_json(best / "metrics.json").get(SCORE)
 
     def ranking(self) -> list[Trial]:
         """Trials by score, best first; those that failed or have none come last."""
@@ -133,7 +132,7 @@ class SweepState:
         return found[0] if found else None
 
     def is_done(self, trial: Trial) -> bool:
-        """Whether the trial's own process said that it trained to the last step."""
+        """Whether the trial's own process recorded that it trained to the last step."""
         return (self.folder(trial) / "done.json").exists()
 
     def seconds(self) -> float:

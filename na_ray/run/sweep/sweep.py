@@ -7,7 +7,6 @@ on. A trial is a Ray Train run nested under Tune, or with `train.num_workers` 0 
 """
 
 import functools
-import json
 import os
 import shutil
 from pathlib import Path
@@ -17,6 +16,7 @@ import ray
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, override
+from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
 from na_ray.run.sweep import report
@@ -48,7 +48,7 @@ def sweep(
     """Search the space for the highest validation PSNR. Returns the folder of the best trial's best checkpoint.
 
     `resume` goes on with the sweep of that name: trials that have ended stay as they are, the others go on from their
-    checkpoints, into the same MLflow runs. Raises UserError or FileExistsError, one line, for what the user can mend.
+    checkpoints, into the same MLflow runs. Raises UserError or FileExistsError, one line, for what the user can fix.
     """
     config = config or SweepConfig()
     check_space(space, experiment, config.search)
@@ -56,12 +56,12 @@ def sweep(
     named = override(experiment, {"name": f"{experiment.name}-sweep", "stages": (stage,)})
     root, settled = open_run(named, resume)
     dataset = preflight(settled, root)[stage]
-    pace = STAGES[stage].pace(dataset)
+    schedule = STAGES[stage].schedule(dataset)
     total = len(grid(space)) if config.search == "grid" else config.trials
     _check_disk(settled, STAGES[stage].estimate(dataset)[2], total, root)
     sweep_state = SweepState(root, override(settled, {"name": experiment.name}), stage)
-    scheduler = make_scheduler(config.scheduler, sweep_state, pace, space, config.seed)
-    terms = _terms(space, config, pace)
+    scheduler = make_scheduler(config.scheduler, sweep_state, schedule, space, config.seed)
+    terms = _terms(space, config, schedule)
     _check_same(root / "sweep.json", terms)
     share = _share(settled, config)
     begin(root, settled)
@@ -84,7 +84,7 @@ def sweep(
 
 
 def _run(runner: SweepRunner, share: Share, space: Space, name: str) -> None:
-    """Run the sweep under its MLflow run, and tell what came of it."""
+    """Run the sweep under its MLflow run, and print its results."""
     sweep_state, status = runner.sweep_state, "FAILED"
     parent = runs.start_parent(sweep_state.experiment, sweep_state.root, name)
     monitor = runs.system_metrics(parent)
@@ -103,21 +103,21 @@ def _run(runner: SweepRunner, share: Share, space: Space, name: str) -> None:
 
 
 def _account(runner: SweepRunner) -> str:
-    told = f"time      {runner.wall:.0f} s, {runner.sweep_state.seconds():.0f} s of all trials together"
+    account = f"time      {runner.wall:.0f} s, {runner.sweep_state.seconds():.0f} s of all trials together"
     if runner.is_over():
-        return told
-    return f"{told}; the budget is used up: --resume auto with a larger --budget goes on"
+        return account
+    return f"{account}; the budget is used up: --resume auto with a larger --budget goes on"
 
 
-def _terms(space: Space, config: SweepConfig, pace: Schedule) -> dict[str, Any]:
+def _terms(space: Space, config: SweepConfig, schedule: Schedule) -> dict[str, Any]:
     """What a resumed sweep must share with its first start."""
     return {
         "space": describe(space),
         "search": config.search,
         "scheduler": config.scheduler,
         "seed": config.seed,
-        "steps": pace.steps,
-        "validate_every": pace.validate_every,
+        "steps": schedule.steps,
+        "validate_every": schedule.validate_every,
     }
 
 
@@ -134,7 +134,7 @@ def _check_disk(experiment: Experiment, checkpoint: int, trials: int, root: Path
 
 
 def _check_same(path: Path, now: dict[str, Any]) -> None:
-    before = json.loads(path.read_text()) if path.exists() else now
+    before = read_json(path, *now) if path.exists() else now
     changed = [f"{k}: {before[k]} -> {now[k]}" for k in now if now[k] != before[k]]
     if changed:
         raise UserError(

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import fcntl
 import io
-import json
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
 from na_ray.config import StageName
-from na_ray.config.files import from_json
+from na_ray.config.files import from_json, read_json
 from na_ray.run.sweep.state import SCORE
 from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, clear_leftovers
@@ -46,7 +45,7 @@ class Share:
 
 
 class TellScores(TuneReportCallback):
-    """Tells Tune of validations alone: the rest of the record has its own way to MLflow."""
+    """Reports validations to Ray Tune. Everything else reaches MLflow through the run's record."""
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """Called by Ray Train's controller when all workers have reported."""
@@ -66,7 +65,7 @@ def trial(config: dict[str, Any]) -> None:
 
 def train_trial(root: Path, stage: StageName) -> None:
     """Train the trial of a folder from its latest checkpoint to its end, or until Tune ends the process."""
-    experiment = from_json(json.loads((root / "experiment.json").read_text()))
+    experiment = from_json(read_json(root / "experiment.json", "train", "texture", "stages"))
     run = RunFolder(root, stage, experiment.train.keep_last)
     with _alone(root), _errors_kept(root):
         clear_leftovers(root)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
-from na_ray.run.tracking.progress import Progress, Shows, Silence
+from na_ray.run.tracking.progress import ProgressDisplay, Shows, Silence
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.train import disk
 from na_ray.run.train.run_folder import RunFolder
@@ -24,7 +24,7 @@ PATIENCE = 300.0
 
 
 class Follower:
-    """Reads the record to its end, again and again, until it is told that training is over."""
+    """Reads the record to its end, again and again, until training is over."""
 
     def __init__(self, run: RunFolder, tracker: Tracker, progress: Shows) -> None:
         self.run, self.tracker, self.progress = run, tracker, progress
@@ -92,7 +92,7 @@ def repeating(look: Callable[[], object]) -> Iterator[None]:
 @contextlib.contextmanager
 def following(run: RunFolder, tracker: Tracker, steps: int) -> Iterator[None]:
     """Follow the record in a thread while the body of the `with` trains for `steps`; deliver the rest at its end."""
-    progress = Progress(steps, run.stage)
+    progress = ProgressDisplay(steps, run.stage)
     follower, silence = Follower(run, tracker, progress), Silence()
 
     def look() -> None:

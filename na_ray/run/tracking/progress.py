@@ -6,28 +6,28 @@ from typing import Any, Protocol, runtime_checkable
 
 from tqdm import tqdm
 
-from na_ray.run.cluster.resources import told
+from na_ray.run.cluster.resources import free_resources
 
 # Seconds between two plain lines where there is no terminal.
 QUIET = 15.0
 
 
-# Seconds without a report after which the user is told what the cluster has free.
+# Seconds without a report after which a line says what the cluster has free.
 SILENCE = 60.0
 
 
 @runtime_checkable
 class Shows(Protocol):
-    """What tells the user of a run's progress."""
+    """Shows a run's progress to the user."""
 
     def show(self, line: dict[str, Any]) -> None:
-        """Tell of one line of the record."""
+        """Show one line of the record."""
 
     def tell(self, text: str | None) -> None:
-        """Tell of something else, if there is something."""
+        """Print a message, if there is one."""
 
 
-class Progress:
+class ProgressDisplay:
     """A bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, total: int, stage: str) -> None:
@@ -36,7 +36,7 @@ class Progress:
         self.bar = tqdm(total=self.total, desc=stage, unit="step", dynamic_ncols=True) if terminal else None
 
     def show(self, line: dict[str, Any]) -> None:
-        """Tell of one line of the record."""
+        """Show one line of the record."""
         step, metrics = line["step"], line["metrics"]
         self.tell(line.get("note"))
         if metrics.get("skipped_shards", 0) > 2 * self.skipped:  # not at each of them
@@ -56,7 +56,7 @@ class Progress:
                 self._write(f"{self.stage} step {step}/{self.total}: {text}, {rate:.2f} steps/s, {_clock(left)} left")
 
     def tell(self, text: str | None) -> None:
-        """Tell of something else, if there is something."""
+        """Print a message, if there is one."""
         if text:
             self._write(f"{self.stage}: {text}")
 
@@ -71,7 +71,7 @@ class Progress:
 
 
 class Silence:
-    """Tells the user, ever more rarely, that nothing has been reported for long, and what the cluster has to offer."""
+    """Says, ever more rarely, that nothing has been reported for long, and what the cluster has free."""
 
     def __init__(self) -> None:
         self.since, self.patience = time.monotonic(), SILENCE
@@ -84,7 +84,7 @@ class Silence:
         if quiet < self.patience:
             return None
         self.patience *= 2
-        return f"nothing new for {_clock(quiet)}: workers start, wait for machines, or take long; {told()}"
+        return f"nothing new for {_clock(quiet)}: workers start, wait for machines, or take long; {free_resources()}"
 
 
 def _clock(seconds: float) -> str:

@@ -21,7 +21,7 @@ from na_ray.render import encode
 
 
 class ActorModel(PythonModel):
-    """Renders one picture a row.
+    """Renders one picture per row.
 
     Columns, arrays or nested lists: `joints_RT` (J, 4, 4), joint first, `rotation` (3, 3), `translation` (3,), `joints`
     (J, 3) as in a capture's transform files, `texture` (H, W, 3) of 0..255, `K` (3, 3), `T_world_camera` (4, 4), and

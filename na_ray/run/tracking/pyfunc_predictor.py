@@ -37,7 +37,7 @@ class PredictorModel(PythonModel):
         """Predict the rows one after the other."""
         assert self.predictor is not None, "load_context comes first"
         if "normals" not in model_input:
-            raise UserError("column 'normals' is missing; expected normal maps (H, W, 3) of 0..255, a row a frame")
+            raise UserError("column 'normals' is missing; expected normal maps (H, W, 3) of 0..255, one row per frame")
         return list(predict_maps(self.predictor, (np.asarray(row, np.uint8) for row in model_input["normals"])))
 
 

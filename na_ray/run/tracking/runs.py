@@ -1,7 +1,6 @@
-"""MLflow: a parent run a training, a child run a stage, written by one process, the driver."""
+"""MLflow: a parent run per training, one child run per stage, written by one process, the driver."""
 
 import contextlib
-import json
 import logging
 import os
 import sqlite3
@@ -23,6 +22,7 @@ from requests import RequestException
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
+from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 
 # The server's limit on one request.
@@ -50,7 +50,7 @@ def connect(uri: str | None = None) -> MlflowClient:
     if uri.startswith("http"):
         _check_server(uri)
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # MLflow would try seven times, for minutes, in which nothing is shown: `follow.py` tries for as long as it takes.
+    # MLflow would try seven times, for minutes, in which nothing is shown; `forwarder.py` tries as long as it takes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):
@@ -192,7 +192,7 @@ def _recorded(client: MlflowClient, record: Path) -> dict[str, str]:
     """The run ids of an earlier start, if they are in this store."""
     if not record.exists():
         return {}
-    ids = json.loads(record.read_text())
+    ids = read_json(record, "uri")
     if ids.pop("uri") != tracking_uri():
         return {}
     return ids

@@ -4,25 +4,31 @@ from na_ray import checkpoint
 from na_ray.run.cluster.notice import PreemptionWatch
 from na_ray.run.train import disk
 from na_ray.run.train.context import TrainContext, Trainer
-from na_ray.run.train.run_folder import RunFolder
 
 
-def restore(trainer: Trainer, run: RunFolder) -> int:
-    """Load the latest checkpoint, if there is one. Returns the number of steps done."""
+def restore(trainer: Trainer, context: TrainContext) -> int:
+    """Load the latest whole checkpoint, if there is one. Returns the number of steps done.
+
+    Damaged ones are renamed, and the run's record says so: their steps are done and saved again.
+    """
+    run, step = context.run, 0
     latest = run.checkpoints.latest()
-    if latest is None:
-        return 0
-    training = checkpoint.load_training(latest)
-    trainer.load(checkpoint.load_weights(latest, run.stage), training)
-    return int(training["step"])
+    damaged = run.checkpoints.set_aside() if context.worker.rank == 0 else []
+    if latest is not None:
+        training = checkpoint.load_training(latest)
+        trainer.load(checkpoint.load_weights(latest, run.stage), training)
+        step = int(training["step"])
+    for line in damaged:
+        run.note(step, line if step else f"{line}; no whole checkpoint is left: training begins anew")
+    return step
 
 
 def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: PreemptionWatch) -> None:
     """Validate and write a checkpoint when it is time. Every worker comes here at the same steps."""
-    pace, run, worker = trainer.pace, context.run, context.worker
-    validating = step == pace.steps or (pace.validate_every > 0 and step % pace.validate_every == 0)
+    schedule, run, worker = trainer.schedule, context.run, context.worker
+    validating = step == schedule.steps or (schedule.validate_every > 0 and step % schedule.validate_every == 0)
     warned = notice.due(step)
-    if not (validating or warned or step % pace.checkpoint_every == 0):
+    if not (validating or warned or step % schedule.checkpoint_every == 0):
         return
     if worker.rank == 0:
         if warned:
@@ -40,5 +46,5 @@ def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: Pr
             lambda: checkpoint.save(folder, run.stage, weights, rig, experiment, step, training, scores), run.folder
         )
         run.checkpoints.prune()
-    if validating:  # told when it is saved: who hears of a score may stop the training, and find its checkpoint
+    if validating:  # reported once it is saved: a scheduler may stop the training at this score and open its checkpoint
         worker.report({"step": step} | scores)

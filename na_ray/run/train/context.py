@@ -16,14 +16,14 @@ from na_ray.run.train.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Worker:
-    """Which worker this is, where it computes, and whom it tells."""
+    """Which worker this is, where it computes, and to whom it reports."""
 
     rank: int
     world: int
     device: torch.device
     report: Callable[[dict[str, float]], None]
-    """Told of validations, by every worker at the same steps: Ray Train's report holds them all until its controller
-    looks at them next (`RAY_TRAIN_HEALTH_CHECK_INTERVAL_S`). The run's record is for what happens more often."""
+    """Called with each validation, by every worker at the same steps: Ray Train's report holds all of them until its
+    controller looks next (`RAY_TRAIN_HEALTH_CHECK_INTERVAL_S`). The run's record is for what happens more often."""
     time_left: Callable[[], float | None] = lambda: None
     """Seconds until a machine is taken, if one will be; asked by every worker at the same steps."""
 
@@ -60,7 +60,7 @@ class TrainContext:
 class Trainer(Protocol):
     """A stage's model, optimizers and losses, as the loop drives them."""
 
-    pace: Schedule
+    schedule: Schedule
     unit: str
     """What a step's work is counted in: `rays` or `frames`."""
     remedy: str

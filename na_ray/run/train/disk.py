@@ -55,13 +55,13 @@ def append(path: Path, line: bytes) -> None:
 
 
 class DiskMonitor:
-    """Tells the user, once each time, that the disk has no room for another checkpoint. The driver looks."""
+    """Warns the user, once each time, that the disk has no room for another checkpoint. The driver asks it."""
 
     def __init__(self, folder: Path, checkpoints: Path) -> None:
         self.folder, self.checkpoints, self.low = folder, checkpoints, False
 
     def look(self) -> str | None:
-        """A line to show, when there is something new to tell."""
+        """A line to show, when something has changed."""
         need, free = checkpoint_bytes(self.checkpoints), shutil.disk_usage(self.folder).free
         was, self.low = self.low, free < need
         if self.low and not was:

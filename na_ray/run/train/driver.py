@@ -19,8 +19,8 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
     """Train the stages of an experiment. Returns the folder of the best checkpoint of the last stage.
 
     `resume` goes on with the run of that name in `experiment.storage`, if there is one: from its latest checkpoint,
-    into the same MLflow run. Raises UserError, FileExistsError or FileNotFoundError, one line a defect, for what the
-    user can mend.
+    into the same MLflow run. Raises UserError, FileExistsError or FileNotFoundError, one line per defect, for what the
+    user can fix.
     """
     root, experiment = open_run(experiment, resume)
     datasets = preflight(experiment, root)
@@ -29,12 +29,12 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
     for stage in experiment.stages:
         run = RunFolder(root, stage, experiment.train.keep_last)
         run.folder.mkdir(parents=True, exist_ok=True)
-        steps = STAGES[stage].pace(datasets[stage]).steps
-        told = run.closed(steps)
-        if told is None:
-            told = _train_stage(experiment, datasets[stage], run, steps)
-            run.close(steps, told)
-        print(told, flush=True)
+        steps = STAGES[stage].schedule(datasets[stage]).steps
+        summary = run.closed(steps)
+        if summary is None:
+            summary = _train_stage(experiment, datasets[stage], run, steps)
+            run.close(steps, summary)
+        print(summary, flush=True)
         found = run.checkpoints.best()
         assert found is not None, "training ends with a checkpoint"
         best = found
@@ -42,7 +42,7 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
 
 
 def _train_stage(experiment: Experiment, dataset: AnyDataset, run: RunFolder, steps: int) -> str:
-    """Train a stage to its end, log its model, score and film it. Returns what to tell the user."""
+    """Train a stage to its end, log its model, score and film it. Returns a summary for the user."""
     parts = STAGES[run.stage]
     tracker = runs.start(experiment, run.root, run.stage)
     monitor = runs.system_metrics(tracker)
@@ -58,10 +58,10 @@ def _train_stage(experiment: Experiment, dataset: AnyDataset, run: RunFolder, st
         assert best is not None, "training ends with a checkpoint"
         with runs.needed("training is done, and --resume auto scores, films and registers what it left"):
             log_actor(tracker, best, parts.served, experiment.name + parts.suffix)
-            told = parts.close(best, Capture.open(experiment.capture), run.folder, tracker)
+            summary = parts.close(best, Capture.open(experiment.capture), run.folder, tracker)
             tracker.log_summary(validation(best))
         status = "FINISHED"
-        return told
+        return summary
     except KeyboardInterrupt:
         status = "KILLED"
         raise

@@ -66,30 +66,30 @@ def train_stage(trainer: Trainer, context: TrainContext, open_loader: Callable[[
     `open_loader(step)` gives the worker's rows from a step on.
     """
     keep_freed_memory()
-    step = restore(trainer, context.run)
+    step = restore(trainer, context)
     if step and context.worker.rank == 0:
         world = context.worker.world
         context.run.note(step, f"going on from step {step}, with {world} worker{'s' if world > 1 else ''}")
     loader, notice = open_loader(step), PreemptionWatch(context.worker.time_left)
     rows = iter(loader)
     meter = Meter()
-    while step < trainer.pace.steps:
+    while step < trainer.schedule.steps:
         losses, work = trainer.step(meter.wait(rows), step)
         step += 1
         meter.add(losses, work)
-        if step % context.experiment.train.log_every == 0 or step == trainer.pace.steps:
+        if step % context.experiment.train.log_every == 0 or step == trainer.schedule.steps:
             worker = context.worker
             metrics = trainer.describe(worker.mean(meter.means()), step) | meter.rates(trainer.unit, worker.world)
             skipped = float(worker.world * loader.skipped)  # of all workers, when it is averaged over them
-            told = report(context, step, metrics | {"skipped_shards": skipped}, trainer.remedy)
-            notice.pace(told["steps_per_second"])
+            means = report(context, step, metrics | {"skipped_shards": skipped}, trainer.remedy)
+            notice.set_speed(means["steps_per_second"])
             meter = Meter()
         with meter.paused():
             look_and_save(trainer, context, step, notice)
 
 
 def report(context: TrainContext, step: int, metrics: dict[str, float], remedy: str) -> dict[str, float]:
-    """Tell of the steps since the last report. Returns the mean over the workers: all come here at the same steps."""
+    """Record the steps since the last report. Returns means over the workers: all call this at the same steps."""
     worker = context.worker
     metrics = worker.mean(metrics)
     if not np.isfinite(metrics["loss"]):

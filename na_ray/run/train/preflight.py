@@ -27,8 +27,8 @@ def preflight(experiment: Experiment, root: Path) -> dict[StageName, AnyDataset]
     datasets = {stage: STAGES[stage].make_dataset(capture, experiment) for stage in experiment.stages}
     lines, operations, need = [f"capture   {experiment.capture}"], 0.0, 0
     for stage, dataset in datasets.items():
-        told, multiply_adds, checkpoint = STAGES[stage].estimate(dataset)
-        lines += told
+        about, multiply_adds, checkpoint = STAGES[stage].estimate(dataset)
+        lines += about
         operations += multiply_adds
         need += (experiment.train.keep_last + 2) * checkpoint
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free

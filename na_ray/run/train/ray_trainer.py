@@ -74,7 +74,7 @@ def _worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = ray.train.torch.get_device()
-    if device.type == "cpu":  # Ray sets one thread a CPU reserved; the other cores are used, but one that decodes
+    if device.type == "cpu":  # Ray sets one thread per CPU reserved; the other cores are used, but one that decodes
         torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // context.get_local_world_size()))
     run = RunFolder(Path(config["root"]), config["stage"], experiment.train.keep_last)
     dataset = STAGES[run.stage].make_dataset(Capture.open(experiment.capture), experiment)

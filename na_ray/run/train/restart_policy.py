@@ -1,4 +1,4 @@
-"""When workers fail: which failures end the run, and how the user hears of them."""
+"""When workers fail: which failures end the run, and with which message."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from na_ray.config.values import MISTAKES, StorageError, UserError
 
 
 class RestartPolicy(UserCallback):
-    """Lets Ray start the workers again as long as that leads anywhere: Ray's controller calls it at each failure.
+    """Lets Ray start the workers again as long as training gets further: Ray's controller calls it at each failure.
 
     It ends the run for a user's mistake, which another try would only repeat, and at the failure number `limit` + 1
     without a new checkpoint in between. Storage that is away is tried again; machines that were taken with a notice do
@@ -36,8 +36,11 @@ class RestartPolicy(UserCallback):
             for cause in causes:
                 if isinstance(cause, StorageError):
                     raise StorageError(last_line(cause))
-            told = "; ".join(sorted({last_line(failure) for failure in worker_exceptions.values()}))
-            raise RuntimeError(f"the workers failed {self.failures} times without a new checkpoint: {told[:2000]}")
+            messages = "; ".join(sorted({last_line(failure) for failure in worker_exceptions.values()}))
+            trace = str(next(iter(worker_exceptions.values())))[-8000:]  # Ray puts the worker's traceback there
+            raise RuntimeError(
+                f"the workers failed {self.failures} times without a new checkpoint: {messages[:2000]}\n{trace}"
+            )
 
 
 def last_line(error: BaseException) -> str:
@@ -46,7 +49,7 @@ def last_line(error: BaseException) -> str:
 
 
 def mistake_in(error: TrainingFailedError) -> UserError | None:
-    """The user's mistake that ended a training, told as any other; None: something else did."""
+    """The user's mistake that ended a training, to be raised as any other; None: something else ended it."""
     causes: list[Any] = []
     if isinstance(error, ControllerError):
         causes = [error.controller_failure, error.controller_failure.__cause__]

@@ -2,10 +2,10 @@
 
 <storage>/<name>/experiment.json      the knobs it was started with
                  tracking.json        its MLflow runs
-                 <stage>/metrics.jsonl     a line a report: step, time, metrics, pictures
+                 <stage>/metrics.jsonl     one line per report: step, time, metrics, pictures
                          checkpoints/step_NNNNNN/
                          validation/step_NNNNNN/*.png
-                         closed.json       when the stage is finished: its steps, and the scores as they were told
+                         closed.json       when the stage is finished: its steps, and the summary that was printed
                  texture/predicted/<split>/tex/*.png     texture maps of the held-out motion
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 from na_ray.capture.storage import is_url
 from na_ray.checkpoint import Checkpoints, write_json
 from na_ray.config import Experiment, StageName, flatten, override
-from na_ray.config.files import SINCE_0_1, from_json, to_json
+from na_ray.config.files import SINCE_0_1, from_json, read_json, to_json
 from na_ray.config.values import UserError
 from na_ray.run.data.sequences import num_windows
 from na_ray.run.train import disk
@@ -82,14 +82,14 @@ class RunFolder:
         return Checkpoints(self.folder / "checkpoints", self.keep_last)
 
     def closed(self, steps: int) -> str | None:
-        """What was told at the end of the stage, if it has been trained for that many steps; else None."""
+        """The summary printed at the end of the stage, if it has been trained for that many steps; else None."""
         path = self.folder / "closed.json"
-        found = json.loads(path.read_text()) if path.exists() else {}
+        found = read_json(path, "steps", "told") if path.exists() else {}
         return found["told"] if found.get("steps") == steps else None
 
-    def close(self, steps: int, told: str) -> None:
+    def close(self, steps: int, summary: str) -> None:
         """The stage is trained, scored and filmed: a resumed run leaves it alone."""
-        write_json(self.folder / "closed.json", {"steps": steps, "told": told})
+        write_json(self.folder / "closed.json", {"steps": steps, "told": summary})
 
     def append(self, step: int, metrics: dict[str, float], pictures: str | None = None) -> None:
         """Add a line to the record of metrics: one write, so that a reader never sees half a line for long.
@@ -99,7 +99,7 @@ class RunFolder:
         self._add({"step": step, "metrics": metrics} | ({"pictures": pictures} if pictures else {}))
 
     def note(self, step: int, text: str) -> None:
-        """Add a line that tells the user of something and has no metrics."""
+        """Add a line that holds a message for the user, and no metrics."""
         self._add({"step": step, "metrics": {}, "note": text})
 
     def _add(self, line: dict[str, Any]) -> None:
@@ -114,7 +114,14 @@ class RunFolder:
         with open(path, "rb") as record:
             record.seek(offset)
             complete, newline, _ = record.read().rpartition(b"\n")
-        return [json.loads(line) for line in complete.split(b"\n") if line], offset + len(complete) + len(newline)
+        return [_line(path, line) for line in complete.split(b"\n") if line], offset + len(complete) + len(newline)
+
+
+def _line(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        return json.loads(line)
+    except ValueError:
+        raise UserError(f"{path} is damaged: remove the line that begins with {line[:60]!r}") from None
 
 
 def predicted_folder(root: Path, split: str) -> Path:
@@ -142,7 +149,7 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     if not resume:
         raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
     upgrade_run(root)
-    started = from_json(json.loads(settled.read_text()))
+    started = from_json(read_json(settled, "train", "texture", "stages"))
     experiment = override(experiment, _kept(started, experiment))
     if experiment.train.global_batch is None:
         experiment = override(experiment, {"train.global_batch": started.train.global_batch})

@@ -1,4 +1,4 @@
-"""The two stages, side by side: the parts that the driver and the workers need of each."""
+"""The stages, side by side: what the driver and the workers need of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,17 +25,19 @@ class Stage:
     """What a stage is made of. The functions take the dataset that `make_dataset` of the same stage gave."""
 
     make_dataset: Callable[[Capture, Experiment], Any]
-    """What to read. Raises UserError, a line a defect, for what the stage cannot train on."""
+    """What to read. Raises UserError, one line per defect, for what the stage cannot train on."""
     estimate: Callable[[Any], tuple[list[str], float, int]]
     """Lines for the preflight, multiply-adds of the whole training, bytes of a checkpoint."""
-    pace: Callable[[Any], Schedule]
+    schedule: Callable[[Any], Schedule]
     trainer: Callable[[TrainContext, Any], Trainer]
     order: Callable[[Any, tuple[int, ...], int, int], Any]
-    """(dataset, slots of a worker, slots in all, first step) to what a `StepLoader` reads."""
+    """(dataset, batch slots of a worker, batch slots in all, first step) to what a `StepLoader` reads."""
     slots: Callable[[Experiment], int | None]
-    """Rows of one step over all workers."""
+    """Batch slots: rows of one step over all workers."""
     close: Callable[[Path, Capture, Path, Tracker], str]
-    """Score and film the best checkpoint; returns what to tell the user."""
+    """Score and film the best checkpoint; returns a summary for the user."""
+    lighter: str
+    """Knobs to lower where a step does not fit a device's memory."""
     served: str
     """File of the MLflow model."""
     suffix: str
@@ -46,22 +48,26 @@ STAGES: dict[StageName, Stage] = {
     "texture": Stage(
         make_dataset=SequenceDataset.make,
         estimate=texture_stage.estimate,
-        pace=texture_stage.pace,
+        schedule=texture_stage.schedule,
         trainer=texture_stage.TextureTrainer,
         order=SequenceSampler,
         slots=num_windows,
         close=texture_report.close,
+        lighter="texture.global_batch, texture.max_window or vid2vid.resolution, or set "
+        "vid2vid.activation_checkpointing",
         served=pyfunc_predictor.__file__,
         suffix="-texture",
     ),
     "nerf": Stage(
         make_dataset=FrameDataset.make,
         estimate=nerf_stage.estimate,
-        pace=lambda dataset: nerf_stage.pace(dataset.experiment),
+        schedule=lambda dataset: nerf_stage.schedule(dataset.experiment),
         trainer=nerf_stage.NerfTrainer,
         order=FrameSampler,
         slots=lambda experiment: experiment.train.global_batch,
         close=nerf_report.close,
+        lighter="data.rays_per_view, data.views_per_frame, nerf.samples_per_ray, nerf.samples_per_chunk or "
+        "train.validation_size, or set train.precision bfloat16",
         served=pyfunc_avatar.__file__,
         suffix="",
     ),

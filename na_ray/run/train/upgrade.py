@@ -4,12 +4,11 @@ Only names change: the folder of the `renderer` stage, knobs, and the keys of `t
 are: `na_ray.checkpoint` reads both.
 """
 
-import json
 import os
 from pathlib import Path
 
 from na_ray.checkpoint import write_json
-from na_ray.config.files import STAGES_0_1, VERSION, from_json, to_json, upgraded_knob
+from na_ray.config.files import STAGES_0_1, VERSION, from_json, read_json, to_json, upgraded_knob
 
 
 def upgrade_run(root: Path) -> bool:
@@ -17,7 +16,7 @@ def upgrade_run(root: Path) -> bool:
     settled = root / "experiment.json"
     if not settled.exists():
         return False
-    values = json.loads(settled.read_text())
+    values = read_json(settled, "train", "texture", "stages")
     if values.get("version", 1) >= VERSION:
         return False
     for old, new in STAGES_0_1.items():
@@ -25,15 +24,15 @@ def upgrade_run(root: Path) -> bool:
             os.rename(root / old, root / new)
     tracking = root / "tracking.json"
     if tracking.exists():
-        ids = json.loads(tracking.read_text())
+        ids = read_json(tracking, "uri")
         write_json(tracking, {STAGES_0_1.get(name, name): value for name, value in ids.items()})
     for path in root.glob("trials/*/trial.json"):
-        trial = json.loads(path.read_text())
+        trial = read_json(path, "knobs")
         write_json(path, trial | {"knobs": {upgraded_knob(name): value for name, value in trial["knobs"].items()}})
         upgrade_run(path.parent)
     terms = root / "sweep.json"
     if terms.exists():
-        found = json.loads(terms.read_text())
+        found = read_json(terms, "space")
         write_json(terms, found | {"space": {upgraded_knob(name): value for name, value in found["space"].items()}})
     # Last: a crash before it leaves a run that is upgraded once more.
     write_json(settled, to_json(from_json(values)))

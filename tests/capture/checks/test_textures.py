@@ -162,7 +162,7 @@ KNOBS: dict[str, tuple[dict[str, object], str]] = {
     "a split that does not exist": ({"data.train_split": "walk"}, "no split 'walk'; it has: training"),
     "too little memory": (
         {"data.memory_mb": 1, "vid2vid.resolution": (256, 256)},
-        "DataConfig.memory_mb is 1: 4 windows of 6 frames at 256 px take 9 MB and decoding 5 MB; raise it or lower",
+        "data.memory_mb is 1: 4 windows of 6 frames at 256 px take 9 MB and decoding 5 MB; raise it or lower",
     ),
 }
 

@@ -17,7 +17,7 @@ from na_ray.run.data.frames import Row
 from na_ray.run.data.loader import StepLoader
 from na_ray.run.data.sequences import (
     Clip,
-    Crop,
+    MapCrop,
     SequenceDataset,
     SequenceSampler,
     epoch_steps,
@@ -159,7 +159,7 @@ def test_an_epoch_has_as_many_windows_as_frames(dataset: SequenceDataset) -> Non
     assert num_steps(dataclasses.replace(dataset, experiment=override(dataset.experiment, {"texture.steps": 7}))) == 7
 
 
-def seen_from(crop: Crop, size: int) -> np.ndarray:
+def seen_from(crop: MapCrop, size: int) -> np.ndarray:
     """The source coordinate (pixels of a map of that size) at each column of the result, from the crop's definition."""
     enlarged, _ = crop.enlarged(size, size)
     offset = round(crop.left * (enlarged - crop.side))
@@ -286,7 +286,7 @@ def test_windows_in_flight_stay_within_the_bound(captures: dict[str, Path]) -> N
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 3 * 16 * 64 * 64 * 6 < peak < 2 * 2**20
-    with pytest.raises(ValueError, match=r"DataConfig.memory_mb is 2: 4 windows of 16 frames at 64 px take 2 MB"):
+    with pytest.raises(ValueError, match=r"data.memory_mb is 2: 4 windows of 16 frames at 64 px take 2 MB"):
         StepLoader(SequenceSampler(dataset, (0, 1, 2, 3), 4, 0), distributed=False)
 
 

@@ -2,12 +2,14 @@
 
 import json
 import math
+import zipfile
 from pathlib import Path
 
 import pytest
 from ray import tune
 
 from na_ray.config import Experiment, override
+from na_ray.config.files import to_json
 from na_ray.run.sweep.config import Budget, SweepConfig
 from na_ray.run.sweep.report import parallel_coordinates, rows, write_report
 from na_ray.run.sweep.schedulers import Asha, Population, make_scheduler
@@ -46,12 +48,12 @@ def test_a_space_is_read_from_the_command_line() -> None:
     [
         ("optim.lr", "write NAME=VALUE"),
         ("optim.lr=", "write NAME=VALUE"),
-        ("optim.learning=1", "has no field 'learning'"),
+        ("optim.learning=1", "there is no knob 'optim.learning'"),
         ("optim=1", "is a section"),
         ("optim.lr=1e-3..1e-5", "two growing numbers"),
         ("optim.lr=0..1:log", "two growing numbers"),
         ("optim.lr=1..2:linear", "two growing numbers"),
-        ("optim.lr=0..1", "OptimConfig.lr is 0.0: it must be positive"),
+        ("optim.lr=0..1", "optim.lr is 0.0: it must be positive"),
         ("nerf.samples_per_ray=32,1", "samples_per_ray is 1: it must be at least 2"),
         ("nerf.samples_per_ray=32.5", "samples_per_ray is 32.5: expected"),
         ("train.num_workers=1,2", "cannot vary train.num_workers"),
@@ -126,20 +128,29 @@ def validate(sweep_state: SweepState, trial: Trial, step: int, score: float) -> 
     run.append(step, {SCORE: score})
     folder = run.checkpoints.folder(step)
     folder.mkdir(parents=True)
-    (folder / "nerf.pt").write_text(f"{trial.name} at {step}")
+    for name in ("nerf.pt", "body.npz"):  # whole archives, as those of a checkpoint are
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            archive.writestr("origin", f"{trial.name} at {step}")
+    (folder / "experiment.json").write_text(json.dumps(to_json(sweep_state.experiment)))
     (folder / "metrics.json").write_text(json.dumps({"step": step, SCORE: score}))
 
 
+def origin(folder: Path) -> str:
+    """The trial and step that a checkpoint of `validate` was written by."""
+    with zipfile.ZipFile(folder / "nerf.pt") as archive:
+        return archive.read("origin").decode()
+
+
 def test_asha_stops_the_worse_two_thirds_and_decides_the_same_after_a_restart(tmp_path: Path) -> None:
-    pace = Schedule(steps=90, checkpoint_every=10, validate_every=10)
+    schedule = Schedule(steps=90, checkpoint_every=10, validate_every=10)
     sweep_state = SweepState(tmp_path, Experiment(), "nerf")
-    scheduler = Asha(sweep_state, pace)
+    scheduler = Asha(sweep_state, schedule)
     found = []
     for i, score in enumerate([20.0, 18.0, 22.0, 19.0, 21.9]):
         trial = sweep_state.add({"optim.lr": 1e-4})
         validate(sweep_state, trial, 10, score)
         found.append(scheduler.decide(trial, 10, score))
-        again = Asha(SweepState(tmp_path, Experiment(), "nerf"), pace)
+        again = Asha(SweepState(tmp_path, Experiment(), "nerf"), schedule)
         assert again.halving._brackets[0]._rungs == scheduler.halving._brackets[0]._rungs and i in again.known
     assert found == [None, "stopped", None, "stopped", None]
     assert again.decide(sweep_state.trials[0], 20, 0.0) is None  # 20 is no rung
@@ -161,24 +172,24 @@ def test_a_rule_that_cannot_work_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_population_copies_the_better_and_changes_its_knobs(tmp_path: Path) -> None:
-    pace, space = Schedule(40, 10, 10), {"optim.lr": tune.loguniform(1e-5, 1e-2)}
+    schedule, space = Schedule(40, 10, 10), {"optim.lr": tune.loguniform(1e-5, 1e-2)}
     sweep_state = board_of(tmp_path / "a", [[20.0], [23.0], [21.0], [19.0]])
-    scheduler = Population(sweep_state, pace, space, seed=0)
+    scheduler = Population(sweep_state, schedule, space, seed=0)
     for trial in sweep_state.trials:
         assert scheduler.decide(trial, 10, 20.0) == "resting" and scheduler.decide(trial, 40, 20.0) is None
         sweep_state.end(trial, "resting")
     before = sweep_state.trials[1].knobs["optim.lr"]
-    scheduler.turn()
+    scheduler.next_generation()
     assert [t.state for t in sweep_state.trials] == ["waiting"] * 4 and {t.generation for t in sweep_state.trials} == {
         1
     }
     copied = sweep_state.run(sweep_state.trials[3]).checkpoints.latest()
-    assert copied is not None and (copied / "nerf.pt").read_text() == "001 at 10"
+    assert copied is not None and origin(copied) == "001 at 10"
     assert sweep_state.trials[3].knobs["optim.lr"] != before and sweep_state.score(sweep_state.trials[3]) == 23.0
     kept = json.loads((sweep_state.folder(sweep_state.trials[3]) / "experiment.json").read_text())
     assert kept["optim"]["lr"] == sweep_state.trials[3].knobs["optim.lr"]
     assert "from trial 001" in sweep_state.trials[3].lineage[0]
-    assert (sweep_state.run(sweep_state.trials[1]).checkpoints.folder(10) / "nerf.pt").read_text() == "001 at 10"
+    assert origin(sweep_state.run(sweep_state.trials[1]).checkpoints.folder(10)) == "001 at 10"
     assert all(not sweep_state.trials[i].lineage for i in (0, 1, 2))
     assert (
         scheduler.decide(sweep_state.trials[3], 10, 20.0) is None
@@ -187,13 +198,13 @@ def test_a_population_copies_the_better_and_changes_its_knobs(tmp_path: Path) ->
 
 
 def test_a_turn_that_was_killed_half_way_ends_as_it_would_have(tmp_path: Path) -> None:
-    pace, space = Schedule(40, 10, 10), {"optim.lr": tune.loguniform(1e-5, 1e-2)}
+    schedule, space = Schedule(40, 10, 10), {"optim.lr": tune.loguniform(1e-5, 1e-2)}
     knobs = []
     for name in ("whole", "killed"):
         sweep_state = board_of(tmp_path / name, [[20.0], [23.0], [21.0], [19.0], [18.0]])
         for trial in sweep_state.trials:
             sweep_state.end(trial, "resting")
-        Population(sweep_state, pace, space, seed=5).turn()
+        Population(sweep_state, schedule, space, seed=5).next_generation()
         if name == "killed":  # the decision was written, and one of two had copied
             sweep_state.change(
                 sweep_state.trials[3], state="resting", generation=0, knobs={"optim.lr": 4e-4}, lineage=[]
@@ -201,7 +212,7 @@ def test_a_turn_that_was_killed_half_way_ends_as_it_would_have(tmp_path: Path) -
             sweep_state.change(sweep_state.trials[0], state="resting", generation=0)
             again = SweepState(sweep_state.root, sweep_state.experiment, "nerf")
             validate(again, again.trials[1], 20, 1.0)  # a donor has gone on
-            Population(again, pace, space, seed=5).turn()
+            Population(again, schedule, space, seed=5).next_generation()
             sweep_state = again
         assert {t.generation for t in sweep_state.trials} == {1} and {t.state for t in sweep_state.trials} == {
             "waiting"

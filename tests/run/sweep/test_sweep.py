@@ -217,7 +217,7 @@ def test_what_cannot_run_is_refused_before_anything_starts(
         sweep(tiny, config=SweepConfig(budget="1gpuh"))
     assert not Path(tiny.storage).exists()
     for arguments, told in (
-        (["--space", "optim.learning=1"], "has no field 'learning'"),
+        (["--space", "optim.learning=1"], "there is no knob 'optim.learning'"),
         (["--space", "optim.lr=0.1", "--budget", "9"], "write minutes"),
         (["--search", "grid"], "a grid needs values"),
     ):

@@ -15,7 +15,7 @@ import pytest
 from na_ray.config import Experiment, override
 from na_ray.run.tracking import runs
 from na_ray.run.tracking.forwarder import Follower
-from na_ray.run.tracking.progress import Progress
+from na_ray.run.tracking.progress import ProgressDisplay
 from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
 from tests.moments import until
@@ -29,7 +29,7 @@ def report(run: RunFolder, step: int) -> None:
 def follower(tiny: Experiment, tmp_path: Path) -> tuple[RunFolder, Follower]:
     run = RunFolder(tmp_path / "run", "nerf", 5)
     run.folder.mkdir(parents=True, exist_ok=True)
-    return run, Follower(run, runs.start(tiny, run.root, "nerf"), Progress(10, "nerf"))
+    return run, Follower(run, runs.start(tiny, run.root, "nerf"), ProgressDisplay(10, "nerf"))
 
 
 def logged(watch: Follower) -> list[int]:

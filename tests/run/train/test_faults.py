@@ -225,7 +225,7 @@ def test_a_notice_saves_at_once_and_shortly_before_its_end() -> None:
     notice = PreemptionWatch(lambda: next(answers))
     assert [notice.due(step) for step in range(7)] == [False, True, False, True, False, False, True]
     notice = PreemptionWatch(lambda: 10.0)
-    notice.pace(steps_per_second=2.0)  # five seconds are ten steps
+    notice.set_speed(steps_per_second=2.0)  # five seconds are ten steps
     assert [step for step in range(1, 31) if notice.due(step)] == [10]
 
 

@@ -1,4 +1,4 @@
-"""The NeRF's stage: its model and optimizer, driven by the loop; its order of frames; what the driver must know."""
+"""The NeRF's stage: its model and optimizer as the training loop drives them, and its estimate for the preflight."""
 
 import math
 from typing import Any
@@ -31,8 +31,8 @@ def build(experiment: Experiment, dataset: FrameDataset, device: torch.device) -
     return nerf, body
 
 
-def pace(experiment: Experiment) -> Schedule:
-    """The NeRF's pace."""
+def schedule(experiment: Experiment) -> Schedule:
+    """The NeRF's schedule."""
     train = experiment.train
     return Schedule(train.steps, train.checkpoint_every, train.validate_every)
 
@@ -45,7 +45,7 @@ class NerfTrainer:
 
     def __init__(self, context: TrainContext, dataset: FrameDataset) -> None:
         self.experiment, self.dataset, self.run, self.worker = context.experiment, dataset, context.run, context.worker
-        self.pace = pace(self.experiment)
+        self.schedule = schedule(self.experiment)
         self.nerf, self.body = build(self.experiment, dataset, self.worker.device)
         parity = self.experiment.nerf.parity
         self.optimizer = optim.adam(self.nerf.parameters(), self.experiment.optim, parity=parity)
@@ -60,7 +60,7 @@ class NerfTrainer:
         self.nerf.train()
 
     def step(self, rows: list[Row], step: int) -> tuple[dict[str, Tensor], int]:
-        """One update from a row a slot."""
+        """One update, from a row for each of the worker's batch slots."""
         experiment = self.experiment
         batches = [to_batch(row, self.body, experiment) for row in rows]
         optim.set_learning_rate(self.optimizer, self._learning_rate(step))
@@ -95,7 +95,7 @@ class NerfTrainer:
         return validate(actor, self.dataset.split, step, self.run, self.worker.rank, self.worker.world)
 
     def weights(self) -> dict[str, Any]:
-        """The NeRF's."""
+        """The NeRF's state dict."""
         return self.nerf.state_dict()
 
     def training(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def to_batch(row: dict[str, np.ndarray], body: Body, experiment: Experiment) -> 
 
 
 def noise_source(experiment: Experiment, step: int, slot: int, device: torch.device) -> torch.Generator:
-    """The random numbers of one row of one step: a function of (seed, step, slot), whoever computes it."""
+    """The random numbers of one row of one step: a function of (seed, step, batch slot), whoever computes it."""
     words = np.random.SeedSequence([experiment.train.seed, step, slot]).generate_state(2, np.uint32)
     return torch.Generator(device).manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
 

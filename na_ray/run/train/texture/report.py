@@ -1,4 +1,4 @@
-"""When the texture stage is over: predict the held-out motion, score it beside its baselines, and tell MLflow."""
+"""When the texture stage is over: predict the held-out motion, score it beside its baselines, and log all of it."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -24,7 +24,7 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
     """Predict the texture maps of the held-out motion into the run's folder, score and film them, store scores and film
     in the stage's MLflow run, and return the table.
 
-    The NeRF's stage of the same run dresses the actor in them.
+    The `nerf` stage of the same run draws its actor with these maps.
     """
     predictor = load_predictor(checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
     config = predictor.config
@@ -35,7 +35,7 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
     out = predicted_folder(folder.parent, split.name)
     predict_sequence(predictor, split, out, request)
     textures = Textures.open(out, split, range(split.num_frames))
-    told = [f"predicted texture maps: {out}", f"film: {_film(predictor, split, textures, folder / 'film', request)}"]
+    lines = [f"predicted texture maps: {out}", f"film: {_film(predictor, split, textures, folder / 'film', request)}"]
     tracker.files(folder / "film", "film")
     if split.has_textures and config.report.frames:
         chosen = parse_indices(config.data.frames, training.num_frames)
@@ -44,8 +44,8 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
         scores.save(folder / "report" / "textures.json")
         tracker.files(folder / "report", "report")
         tracker.scores(_flat(scores), int(checkpoint.name.removeprefix("step_")))
-        told = [f"Held-out motion, predicted texture maps\n{scores.table()}", *told]
-    return "\n" + "\n".join(told)
+        lines = [f"Held-out motion, predicted texture maps\n{scores.table()}", *lines]
+    return "\n" + "\n".join(lines)
 
 
 def _film(predictor: Predictor, split: Split, textures: Textures, folder: Path, request: Request) -> Path:

@@ -1,4 +1,4 @@
-"""The texture predictor's stage: its networks and losses, driven by the loop; what the driver must know of it."""
+"""The texture predictor's stage: networks and losses as the training loop drives them, and the preflight's estimate."""
 
 import math
 from collections.abc import Callable
@@ -29,8 +29,8 @@ from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.texture.validation import validate
 
 
-def pace(dataset: SequenceDataset) -> Schedule:
-    """The texture stage's pace."""
+def schedule(dataset: SequenceDataset) -> Schedule:
+    """The texture stage's schedule."""
     texture = dataset.experiment.texture
     return Schedule(num_steps(dataset), texture.checkpoint_every, texture.validate_every)
 
@@ -55,7 +55,7 @@ def mean_texture(dataset: SequenceDataset) -> Float[Tensor, "3 h w"]:
 
 
 class TextureTrainer:
-    """Trains a `Generator` against a `Discriminator` (see `loop.Trainer`). A step is one window a slot."""
+    """Trains a `Generator` against a `Discriminator` (see `context.Trainer`): a window of frames a batch slot."""
 
     unit = "frames"
     remedy = "lower texture.lr_generator and texture.lr_discriminator, or train in float32"
@@ -63,7 +63,7 @@ class TextureTrainer:
     def __init__(self, context: TrainContext, dataset: SequenceDataset) -> None:
         """The same weights on every worker."""
         experiment, device = context.experiment, context.worker.device
-        self.context, self.dataset, self.pace = context, dataset, pace(dataset)
+        self.context, self.dataset, self.schedule = context, dataset, schedule(dataset)
         torch.manual_seed(experiment.train.seed)
         texture = experiment.texture
         self.generator = Generator(experiment.vid2vid)
@@ -93,7 +93,7 @@ class TextureTrainer:
         return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=True)
 
     def step(self, rows: list[Row], step: int) -> tuple[dict[str, Tensor], int]:
-        """One window a row: an update of each side per frame."""
+        """One window per row: an update of each side per frame."""
         labels, images, flows = to_window(rows, self.context.worker.device)
         frames, fakes = iterate(self.networks, labels, images, flows)
         self.average.update(self.generator)
@@ -181,13 +181,13 @@ def estimate(dataset: SequenceDataset) -> tuple[list[str], float, int]:
     experiment = dataset.experiment
     windows, steps = num_windows(experiment), num_steps(dataset)
     dataset.room(-(-windows // max(1, experiment.train.min_workers or experiment.train.num_workers)))
-    perceptual, told = load_perceptual(experiment.texture)
+    perceptual, loss_name = load_perceptual(experiment.texture)
     generator, discriminator, cost = frame_cost(experiment.vid2vid, perceptual)
     frames = windows * sum(window_length(dataset, step) for step in range(steps))
     lines = [
         f"textures  {generator / 1e6:.1f} M + {discriminator / 1e6:.1f} M parameters, {cost / 1e9:.1f} G multiply-adds "
         f"a frame, {steps} steps of {windows} windows of {window_length(dataset, 0)} to {dataset.longest()} frames",
-        f"compared  by {told}",
+        f"compared  by {loss_name}",
     ]
     # The generator, its average and two moments; the discriminator and two moments.
     return lines, float(frames * cost), 4 * (4 * generator + 3 * discriminator)
