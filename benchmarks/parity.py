@@ -185,17 +185,17 @@ def render_arrays(fixture: Fixture, table: Table) -> None:
 
 def _check_picture(fixture: Fixture, table: Table, name: str, found: Any, data: Any, clean: Any) -> None:
     table.check("render", f"{name}_hit", found.hit, data[f"{name}_hit"], 0)
-    values = {"colors": found.colors, "depths": found.depths, "transmittance": found.transmittance}
+    values = {"colors": found.colors, "depths": found.depths, "missed": found.transmittance}
     image = ((found.colors + 1) / 2).clamp(0, 1)
     reference = data[f"{name}_image01"].reshape(-1, 3)
     if fixture.dtype == torch.float64:
-        for key, tolerance in {"colors": 5e-5, "depths": 1e-4, "transmittance": 5e-5}.items():
+        for key, tolerance in {"colors": 5e-5, "depths": 1e-4, "missed": 5e-5}.items():
             table.check("render", f"{name}_{key}", values[key], data[f"{name}_{key}"], tolerance, clean)
         table.check("render", f"{name}_image01", image, reference, 5e-5, clean)
         return
     # Ambiguous samples are flagged for two of the pictures only: of the others, the median is meaningful in float32.
     flagged = f"{name}_sample_ambiguous" in data.files
-    limits = {"colors": (1e-4, 3e-3), "depths": (2e-4, 5e-3), "transmittance": (1e-4, 3e-3)}
+    limits = {"colors": (1e-4, 3e-3), "depths": (2e-4, 5e-3), "missed": (1e-4, 3e-3)}
     for key, (median, most) in limits.items():
         quantiles = {0.5: median} | ({0.99: most} if flagged else {})
         table.quantiles("render", f"{name}_{key}", values[key], data[f"{name}_{key}"], quantiles, clean)

@@ -51,7 +51,7 @@ def _update(
     gradients = {name: p.grad.clone() for name, p in nerf.named_parameters() if p.grad is not None}
     optimizer.step()
     table.check("train_step", f"{key}_free_energy", energy, data[f"{key}_free_energy"], 2e-5)
-    values = {"pred_colors": rendering.colors, "transmittance": rendering.transmittance, "depths": rendering.depths}
+    values = {"pred_colors": rendering.colors, "missed": rendering.transmittance, "depths": rendering.depths}
     for name, value in values.items():
         table.check("train_step", f"{key}_{name}", value, data[f"{key}_{name}"], 5e-5)
     reference = float(data[f"{key}_loss"])

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.test_original import OPTIONS
 
 from na_ray.body.body import Body
 from na_ray.models import optim
@@ -22,9 +21,10 @@ from na_ray.models.nerf.renderer import Nerf
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
 from na_ray.original import names as vid2vid_names
-from na_ray.original import nerf as original
+from na_ray.original import renderer as original
 from na_ray.original import texture_predictor as original_vid2vid
 from tests.models.naive import encode, linear
+from tests.original.test_renderer import OPTIONS
 
 DATA = Path(__file__).parent / "data" / "parity"
 NERF = json.loads((DATA / "original_nerf_keys.json").read_text())

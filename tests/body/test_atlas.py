@@ -8,7 +8,7 @@ from torch import Tensor
 
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body, PosedBody
-from na_ray.body.rasterize import View, sample_texture, textured_mesh
+from na_ray.body.rasterize import Drawing, sample_texture, textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.body.unwrap import back_project, unwrap
 from na_ray.capture.camera import Camera
@@ -120,7 +120,7 @@ def test_a_texture_is_drawn_upright() -> None:
     assert torch.equal(color, again)
 
 
-def gray(posed: PosedBody, view: Camera, supersample: int = 2) -> View:
+def gray(posed: PosedBody, view: Camera, supersample: int = 2) -> Drawing:
     surface = Surface(posed.body.faces, len(posed.vertices))
     return textured_mesh(posed, torch.full((3, 1, 1), 0.5), view, surface, supersample)
 

@@ -14,7 +14,7 @@ ODD = Experiment(
     project="1e-3",
     capture="s3://bucket/it's: a #capture",
     data=DataConfig(train_views="all", validation_views="5", frames="3..9", resolution=None, texture_size=128),
-    nerf=NerfConfig(background=(0.0, -1.0, 0.5), parity=True),
+    nerf=NerfConfig(parity=True),
     optim=OptimConfig(lr=1e-5, betas=(0.5, 0.9), eps=1e-20),
     train=TrainConfig(num_workers=3, global_batch=6, precision="bfloat16"),
 )

@@ -30,7 +30,7 @@ from na_ray.models.nerf.renderer import Nerf
 from na_ray.models.optim import predictor_adam
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
-from na_ray.models.vid2vid.iteration import Players, iterate
+from na_ray.models.vid2vid.iteration import Networks, iterate
 from na_ray.models.vid2vid.perceptual import LaplacianPyramid
 from na_ray.run.train.nerf.step import noise_source, to_batch, train_step
 
@@ -200,7 +200,7 @@ def check_a_step_of_the_nerf(device: str) -> None:
     close("loss in bfloat16", nerf_step(device, "bfloat16")[0], expected, 0.05)
 
 
-def texture_step(device: str) -> tuple[list[dict[str, Tensor]], Tensor, Players]:
+def texture_step(device: str) -> tuple[list[dict[str, Tensor]], Tensor, Networks]:
     """(losses of three frames, the frames, the networks) of a training step."""
     torch.manual_seed(0)
     texture = TextureConfig()
@@ -208,10 +208,10 @@ def texture_step(device: str) -> tuple[list[dict[str, Tensor]], Tensor, Players]
     optimizers = [predictor_adam(network.parameters(), 1e-6, texture) for network in networks]
     generator, discriminator = networks
     assert isinstance(generator, Generator) and isinstance(discriminator, Discriminator)
-    players = Players(generator, discriminator, LaplacianPyramid().to(device), *optimizers, texture)
+    networks = Networks(generator, discriminator, LaplacianPyramid().to(device), *optimizers, texture)
     labels, images = (random(1, 3, 3, *TINY.resolution, seed=seed).tanh().to(device) for seed in (3, 4))
-    record, fakes = iterate(players, labels, images)
-    return record, fakes, players
+    record, fakes = iterate(networks, labels, images)
+    return record, fakes, networks
 
 
 def check_a_step_of_the_texture_predictor(device: str) -> None:

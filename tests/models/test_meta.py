@@ -21,7 +21,7 @@ from na_ray.models.nerf.texture_encoder import TextureEncoder, lookup
 from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
-from na_ray.models.vid2vid.iteration import Flows, Players, iterate
+from na_ray.models.vid2vid.iteration import Flows, Networks, iterate
 from na_ray.models.vid2vid.perceptual import LaplacianPyramid, Vgg19
 from tests.models.vid2vid.tiny import CONFIG
 
@@ -92,10 +92,10 @@ def test_generator_discriminator_and_their_losses(monkeypatch: pytest.MonkeyPatc
     with torch.device("meta"):
         generator, discriminator, perceptual = Generator(CONFIG), Discriminator(CONFIG), LaplacianPyramid()
     optimizers = [torch.optim.SGD(n.parameters(), 1e-4) for n in (generator, discriminator)]  # Adam's is fused: no meta
-    players = Players(generator.train(), discriminator.train(), perceptual, *optimizers, texture)
+    networks = Networks(generator.train(), discriminator.train(), perceptual, *optimizers, texture)
     flows = Flows(made(1, 4, 2, *CONFIG.resolution), made(1, 4, 1, *CONFIG.resolution))
     average = Average(generator, 0.999, 1)
-    record, fakes = iterate(players, made(1, 4, 3, *CONFIG.resolution), made(1, 4, 3, *CONFIG.resolution), flows)
+    record, fakes = iterate(networks, made(1, 4, 3, *CONFIG.resolution), made(1, 4, 3, *CONFIG.resolution), flows)
     average.update(generator)
     assert fakes.is_meta and all(value.is_meta for frame in record for value in frame.values())
     assert {"G/flow_warp", "D/gan_t0", "G/perceptual"} <= set(record[-1])

@@ -8,7 +8,7 @@ import torch
 
 from na_ray import checkpoint
 from na_ray.capture.dataset import Capture
-from na_ray.cli.main import Import
+from na_ray.cli.original import Import
 from na_ray.config import TextureConfig
 from na_ray.models.optim import predictor_adam
 from na_ray.models.vid2vid.average import Average

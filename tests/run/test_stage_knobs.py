@@ -14,7 +14,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override, to_dict
 from na_ray.run.data.frames import FrameDataset, FrameSampler
 from na_ray.run.data.loader import StepLoader
-from na_ray.run.train.loop import TrainContext, Worker
+from na_ray.run.train.context import TrainContext, Worker
 from na_ray.run.train.nerf.stage import NerfTrainer
 from na_ray.run.train.run_folder import RunFolder
 

@@ -13,10 +13,11 @@ from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
 from na_ray.config import NerfConfig, OptimConfig
-from na_ray.evaluation.image_metrics import mask_box, psnr, ssim
+from na_ray.evaluation.image_metrics import psnr, ssim
 from na_ray.models import losses, optim
 from na_ray.models.nerf.mesh_prior import SHARP, SOFT, MeshPrior
 from na_ray.models.nerf.renderer import Nerf
+from na_ray.pictures.box import mask_box
 from tests.models.bodies import bent, blob, rays
 
 CONFIG = NerfConfig(hidden=16, encoder_width=2, samples_per_ray=24, mesh_residual=True)

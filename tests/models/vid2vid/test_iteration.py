@@ -101,10 +101,10 @@ def test_no_gradient_crosses_a_frame():
 def test_the_discriminator_learns_only_in_its_own_update():
     game = networks()
     iterate(game, window(1), window(1, seed=1))
-    kept = {name: p.grad.clone() for name, p in game.judge.named_parameters() if p.grad is not None}
-    assert kept and all(p.requires_grad for p in game.judge.parameters())
+    kept = {name: p.grad.clone() for name, p in game.bare_discriminator.named_parameters() if p.grad is not None}
+    assert kept and all(p.requires_grad for p in game.bare_discriminator.parameters())
     state = game.discriminator_optimizer.state
-    for name, p in game.judge.named_parameters():
+    for name, p in game.bare_discriminator.named_parameters():
         if name in kept:  # beta1 = 0: the first moment is the gradient of the last update
             assert torch.equal(state[p]["exp_avg"], kept[name])
 
@@ -140,7 +140,7 @@ def test_bfloat16_stays_finite_and_the_losses_are_float32():
     for frame in record:
         for name, value in frame.items():
             assert torch.isfinite(value) and value.dtype == torch.float32, name
-    assert all(torch.isfinite(p).all() for p in [*game.generator.parameters(), *game.judge.parameters()])
+    assert all(torch.isfinite(p).all() for p in [*game.generator.parameters(), *game.bare_discriminator.parameters()])
 
 
 def test_a_window_from_a_saved_state_goes_on_bit_exactly():
