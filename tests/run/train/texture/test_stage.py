@@ -61,7 +61,7 @@ def test_training_leaves_a_predictor_scores_pictures_and_a_model(tiny_texture: E
     assert all(np.array_equal(a, b) for a, b in zip(served, expected_maps, strict=True))
 
 
-def test_the_renderer_wears_the_predicted_textures(tiny_texture: Experiment, tmp_path: Path) -> None:
+def test_the_nerf_stage_draws_with_the_predicted_textures(tiny_texture: Experiment, tmp_path: Path) -> None:
     both = override(tiny_texture, {"texture.steps": 2, "train.steps": 2, "report.film_frames": 2})
     train(override(both, {"stages": ("texture",)}))
     best = train(override(both, {"stages": ("texture", "nerf")}), resume=True)
