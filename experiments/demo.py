@@ -74,6 +74,7 @@ DEMO = Experiment(
     train=TrainConfig(
         steps=900,
         num_workers=2,
+        global_batch=2,
         cpus_per_worker=0.5,
         checkpoint_every=150,
         validate_every=450,
@@ -86,5 +87,14 @@ DEMO = Experiment(
 if __name__ == "__main__":
     if not CAPTURE.exists():
         print(f"making a synthetic actor in {CAPTURE}", flush=True)
-        write_capture(CAPTURE, frames=32, test_frames=8, cameras=8, resolution=128, texture_size=256, seed=0)
+        write_capture(
+            CAPTURE,
+            frames=32,
+            test_frames=8,
+            cameras=8,
+            resolution=128,
+            texture_size=256,
+            seed=0,
+            texture_cameras=DEMO.data.train_views,
+        )
     main(DEMO, resume="auto")
