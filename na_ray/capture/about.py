@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from na_ray.capture.storage import join, listing, read_bytes
@@ -44,7 +44,7 @@ def write_about(root: str, tool: str, up: Sequence[float], fps: float, cameras: 
     """Write `capture.json`: lengths are metres, `up` points to the sky in world axes, `cameras` made the maps."""
     values = {
         "version": VERSION,
-        "tool": {"name": tool, "version": version("na-ray")},
+        "tool": {"name": tool, "version": _version()},
         "unit": "metre",
         "up": list(up),
         "fps": fps,
@@ -52,3 +52,10 @@ def write_about(root: str, tool: str, up: Sequence[float], fps: float, cameras: 
     }
     with open(os.path.join(root, NAME), "w", encoding="utf-8", newline="\n") as file:
         file.write(json.dumps(values, indent=1) + "\n")
+
+
+def _version() -> str:
+    try:
+        return version("na-ray")
+    except PackageNotFoundError:  # run from its source, without being installed
+        return "not installed"
