@@ -24,6 +24,7 @@ from na_ray.checkpoint import Actor
 from na_ray.config.values import UserError
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Box, Lpips
+from na_ray.evaluation.protocol import Maps, MeanTexture, Protocol
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
 from na_ray.render import background_of, mesh_view, render_view, texture_map
 
@@ -74,7 +75,7 @@ def evaluate(
     cameras: Sequence[int],
     resolution: tuple[int, int] | None = None,
     baseline: bool = True,
-    textures: Textures | None = None,
+    textures: Textures | MeanTexture | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Scores:
     """Render and score the frames (positions in the split) through the cameras (positions), each with every other.
@@ -97,7 +98,9 @@ def evaluate(
             images += judge.scores(frame, number, view, scene.seen(view), scene.posed)
             if progress:
                 progress(i * len(cameras) + j + 1, len(frames) * len(cameras))
+    maps: Maps = "own" if textures is None else "mean" if isinstance(textures, MeanTexture) else "predicted"
     return Scores(
+        protocol=Protocol.of(actor, capture, source, frames, cameras, maps),
         capture=str(capture.path),
         split=split,
         frames=[source.frames[f] for f in frames],

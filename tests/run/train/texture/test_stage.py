@@ -68,9 +68,9 @@ def test_the_nerf_stage_draws_with_the_predicted_textures(tiny_texture: Experime
     root = tmp_path / "runs" / "tiny"
     assert best.parents[1].name == "nerf"
     assert [line["step"] for line in record(root) if "loss" in line["metrics"]] == [2], "the texture stage ran again"
-    scores = json.loads((root / "nerf" / "report" / "motion_predicted.json").read_text())
+    scores = json.loads((root / "nerf" / "report" / "poses_predicted.json").read_text())
     assert scores["textures"].endswith("texture/predicted/testing/tex")
-    own = json.loads((root / "nerf" / "report" / "motion.json").read_text())
+    own = json.loads((root / "nerf" / "report" / "poses_own.json").read_text())
     assert scores["mean"]["mesh"] != own["mean"]["mesh"]
     assert (root / "nerf" / "film" / "color.mp4").stat().st_size
 
