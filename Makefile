@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP)
-	@test -e $(DEMO) || $(BIN)/na-ray synth $(DEMO) --resolution 128
+	@test -e $(DEMO) || $(BIN)/na-ray synth $(DEMO) --resolution 128 --texture-cameras 0,1,3,4,6,7
 	@$(BIN)/na-ray train demo --resume auto $(ARGS)
 
 lint: $(STAMP)

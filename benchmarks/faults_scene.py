@@ -83,6 +83,7 @@ def experiment(folder: Path, capture: Path, knobs: dict[str, object]) -> Experim
         "nerf.encoder_width": 8,
         "train.steps": 200,
         "train.num_workers": 2,
+        "train.global_batch": 2,
         "train.cpus_per_worker": 2.0,
         "train.device": "cpu",
         "train.log_every": 1,

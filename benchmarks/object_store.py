@@ -203,7 +203,13 @@ def main() -> None:
 
 def measure(server: ObjectServer, options: argparse.Namespace) -> None:
     """Measure and print."""
-    knobs = {"data.resolution": None, "data.train_views": "all", "data.views_per_frame": 2, "data.shuffle_shards": 2}
+    knobs = {
+        "data.resolution": None,
+        "data.train_views": "all",
+        "data.validation_views": "0",
+        "data.views_per_frame": 2,
+        "data.shuffle_shards": 2,
+    }
     experiment = override(Experiment(capture=options.capture), knobs | {"data.shard_frames": 8})
     local, remote = (FrameDataset.make(Capture.open(p), experiment) for p in (options.capture, f"s3://{PLACE}"))
     connect(experiment)  # its workers inherit the endpoint

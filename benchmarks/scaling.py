@@ -24,13 +24,14 @@ from na_ray.models.nerf.field import RadianceField
 from na_ray.models.nerf.texture_encoder import TextureEncoder
 from na_ray.models.vid2vid.perceptual import Vgg19
 from na_ray.run.cluster.notice import LAST
-from na_ray.run.data.sequences import WINDOWS_PER_WORKER
 from na_ray.run.train.texture.stage import frame_cost
 
 OPERATORS: dict[StageName, int] = {"nerf": 917, "texture": 6107}
 """Tensor operators of an update, forward, backward and Adam, views left out: counted on the CPU, whatever the sizes."""
 SECONDS_PER_OPERATOR = 10e-6
 """Assumed: Python and a launch. An update takes no less than this for all its operators."""
+WINDOWS_PER_WORKER = 4
+"""Windows of a step on each GPU, as the original has them (parity/vid2vid 4.6)."""
 TEXTURE_SIDE = 512
 KB_TEXTURE, KB_NORMAL, KB_MEGAPIXEL = 69.0, 75.0, 139.0
 """MJPEG of the rendered human: a texture map and a normal map of 512 x 512; a million pixels of a camera's picture."""

@@ -50,6 +50,7 @@ def experiment(name: str, folder: Path) -> Experiment:
         "nerf.hidden": 16,
         "nerf.encoder_width": 4,
         "train.steps": 10**6,
+        "train.global_batch": 1,
         "train.cpus_per_worker": 0.5,
         "train.device": "cpu",
         "train.checkpoint_every": 10**6,

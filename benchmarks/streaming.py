@@ -130,7 +130,13 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """Measure and print."""
-    knobs = {"data.resolution": None, "data.train_views": "all", "data.views_per_frame": 2, "data.shuffle_shards": 2}
+    knobs = {
+        "data.resolution": None,
+        "data.train_views": "all",
+        "data.validation_views": "0",
+        "data.views_per_frame": 2,
+        "data.shuffle_shards": 2,
+    }
     experiment = override(Experiment(capture=options.capture), knobs | {"data.shard_frames": 8})
     dataset = FrameDataset.make(Capture.open(options.capture), experiment)
     groups = itertools.islice(dataset.shuffle_groups(), options.shards // experiment.data.shuffle_shards)

@@ -5,6 +5,7 @@
       body.npz          the rig: mesh, UV atlas, skinning weights, rest pose
       nerf.pt       the weights; predictor.pt in the texture stage: the averaged generator, as it predicts
       training.pt       what only training needs: optimizer state, step, ... (absent in an imported actor)
+      fingerprint.json  what the capture was that it was trained on (`run.train.fingerprint`; absent where unknown)
       metrics.json      the step and, where it was validated, the scores; written last
 
 Random numbers are functions of (seed, step), so the step is the random state. Folders are written aside and renamed;
@@ -45,6 +46,10 @@ WEIGHTS_0_1 = {"nerf": "renderer.pt"}
 """The same in checkpoints of na_ray 0.1, where it was another."""
 
 
+FINGERPRINT = "fingerprint.json"
+"""The file that tells captures apart."""
+
+
 @dataclass(frozen=True)
 class TrainedAvatar:
     """A trained person: what renders a pose and a texture map."""
@@ -80,6 +85,7 @@ def save(
     step: int = 0,
     training: dict[str, Any] | None = None,
     metrics: dict[str, float] | None = None,
+    fingerprint: dict[str, str] | None = None,
 ) -> None:
     """Write a checkpoint of a stage to `folder`, all of it or nothing. Raises FileExistsError if the folder is there.
 
@@ -96,6 +102,8 @@ def save(
         if training is not None:
             _save_tensors(training | {"step": step}, aside / "training.pt")
         write_json(aside / "experiment.json", to_json(config))
+        if fingerprint is not None:
+            write_json(aside / FINGERPRINT, fingerprint)
         write_json(aside / "metrics.json", {"step": step} | (metrics or {}))
         aside.chmod(0o755)
         os.replace(aside, folder)
@@ -130,7 +138,7 @@ def load_rig(folder: Path) -> Rig:
     """The body that a checkpoint was trained on."""
     path = _existing(folder, "body.npz")
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             return Rig(**{f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files})
     except (zipfile.BadZipFile, EOFError, ValueError, TypeError, OSError) as error:
         raise _damaged(path, error) from None

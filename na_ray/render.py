@@ -16,9 +16,10 @@ from torch import Tensor
 from na_ray.body.body import PosedBody
 from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
+from na_ray.capture import video
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import shrink_texture
+from na_ray.capture.image import shrink_map
 from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
@@ -34,7 +35,7 @@ View = Literal["color", "depth", "normals", "mesh"]
 def texture_map(actor: TrainedAvatar, texture: np.ndarray) -> Float[Tensor, "3 h w"]:
     """A decoded texture map as the actor takes it: [0, 1], on its device; shrunk to `data.texture_size`, but where the
     map as it is stored is wanted."""
-    values = shrink_texture(texture, actor.config.texture_side) / np.float32(255)
+    values = shrink_map(texture, actor.config.texture_side) / np.float32(255)
     return torch.from_numpy(values).permute(2, 0, 1).to(next(actor.model.parameters()))
 
 
@@ -88,13 +89,13 @@ def render_sequence(
     _check(frames, cameras, views)
     names = [*views, "side_by_side"] if side_by_side else [*views]
     weights = png.digest(*actor.model.state_dict().values())
-    fresh = False
+    marks = []
     for i, camera in enumerate(cameras):
         files = [out / name / f"{i:06d}.png" for name in names]
         pose, texture = frames[i]
         mark = png.digest(weights, *_facts(pose, camera), texture, np.array(supersample))
+        marks.append(mark)
         if overwrite or not _are_kept(files, mark):
-            fresh = True
             pictures = render_frame(actor, pose, texture, camera, views, supersample)
             rows = [*pictures, picture.sheet(pictures, len(pictures))] if side_by_side else pictures
             for file, shown in zip(files, rows, strict=True):
@@ -102,7 +103,7 @@ def render_sequence(
         if progress:
             progress(i + 1, len(cameras))
     films = [(out / f"{name}.mp4", out / name) for name in names]
-    return [_film(film, folder, len(cameras), fps, fresh) for film, folder in films]
+    return [_film(film, folder, len(cameras), fps, png.digest(*marks, str(fps))) for film, folder in films]
 
 
 def render_frame(
@@ -183,12 +184,12 @@ def _are_kept(files: Sequence[Path], mark: str) -> bool:
     return len(present) == len(files)
 
 
-def _film(film: Path, folder: Path, count: int, fps: float, fresh: bool) -> Path:
-    """Make the mp4 of a folder's frames, unless it is there and no frame is new."""
-    if fresh or not film.is_file():
-        with VideoWriter(str(film), fps, "h264") as video:
+def _film(film: Path, folder: Path, count: int, fps: float, mark: str) -> Path:
+    """Make the mp4 of a folder's first frames, unless it is there: its mark says of which frames, at which rate."""
+    if not film.is_file() or video.mark_of(str(film)) != mark:
+        with VideoWriter(str(film), fps, "h264", mark=mark) as writer:
             for i in range(count):
                 frame = png.read_png(folder / f"{i:06d}.png")
                 # Players want even sizes.
-                video.write(np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge"))
+                writer.write(np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge"))
     return film

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from na_ray.config import Experiment, flatten, from_dict, to_dict
+from na_ray.config.selection import select
 
 FOLDER = Path(__file__).parents[1] / "experiments"
 
@@ -29,7 +30,8 @@ def test_the_recipe_holds_the_paper_s_values() -> None:
     lan = flatten(value("lan"))
     expected = {
         "data.train_views": "0..11",
-        "data.validation_views": "0,3,7,10",
+        "data.validation_views": "11",
+        "data.fit_views": "0,3,7,10",
         "data.resolution": (1024, 1024),
         "data.rays_per_view": 1024,
         "nerf.samples_per_ray": 64,
@@ -43,8 +45,16 @@ def test_the_recipe_holds_the_paper_s_values() -> None:
         "train.seed": 2,
         "train.checkpoint_every": 500,
         "train.keep_last": 5,
+        "train.global_batch": 8,
     }
     assert {name: lan[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("name", "cameras"), [("lan", 12), ("demo", 8)])
+def test_what_decides_in_a_recipe_is_not_trained_on(name: str, cameras: int) -> None:
+    chosen = select(value(name).data, cameras, 100)
+    assert chosen.validation_views and chosen.trained_validation_views == () and chosen.warning is None
+    assert set(chosen.fit_views) <= set(chosen.train_views)
 
 
 @pytest.mark.parametrize("name", ["lan", "demo"])

@@ -129,6 +129,21 @@ def test_a_film_has_every_view_and_goes_on_where_it_stopped(capture, tmp_path):
     assert (tmp_path / "mesh" / "000002.png").is_file() and video.probe(str(tmp_path / "depth.mp4")).num_frames == 3
 
 
+def test_a_kept_film_is_the_one_that_was_asked_for(capture, tmp_path):
+    actor = make_actor(capture)
+
+    def made(cameras, fps):
+        (path,) = film(actor, capture, tmp_path, cameras=cameras, views=("color",), fps=fps)
+        info = video.probe(str(path))
+        return info.num_frames, info.fps, path.stat().st_mtime_ns
+
+    *first, written = made((0, 1, 2), 25.0)
+    assert first == [3, 25]
+    assert made((0, 1, 2), 25.0)[2] == written, "it is kept where it is the same"
+    assert made((0, 1), 10.0)[:2] == (2, 10)
+    assert made((0, 1), 25.0)[:2] == (2, 25)
+
+
 def test_films_are_not_mixed(capture, tmp_path):
     film(make_actor(capture), capture, tmp_path, views=("color",))
     with pytest.raises(FileExistsError, match=r"000000\.png shows another actor, pose or camera: name another folder"):

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from na_ray.capture import video
+from na_ray.capture.about import texture_cameras
 from na_ray.capture.camera import Camera, read_extrinsics, read_intrinsics
 from na_ray.capture.image import image_resolution, read_image
 from na_ray.capture.layout import (
@@ -57,6 +58,11 @@ class Capture:
     def splits(self) -> tuple[str, ...]:
         """Names of the splits, sorted."""
         return tuple(sorted(self.folders))
+
+    @property
+    def texture_cameras(self) -> tuple[int, ...] | None:
+        """Positions of the cameras whose photographs made the texture maps, as `capture.json` says; None: unknown."""
+        return texture_cameras(self.path)
 
     def split(self, name: str) -> "Split":
         """One split. Raises UserError, naming those that exist, when there is no such split."""

@@ -62,6 +62,25 @@ def resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[n
     return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
+def shrink_map(texture: Map, side: int | None) -> np.ndarray:
+    """A texture map as training and rendering see it: area-averaged until its longer side has `side` texels.
+
+    The proportions stay. float32 in 0..255 where that changes it; None, or a map that is no larger: as it is.
+    """
+    longer = max(texture.shape[:2])
+    if side is None or side >= longer:
+        return texture
+    return resample_area(texture, *map_size(texture.shape[0], texture.shape[1], side))
+
+
+def map_size(height: int, width: int, side: int | None) -> Size:
+    """(height, width) to which `shrink_map` brings a map."""
+    longer = max(height, width)
+    if side is None or side >= longer:
+        return height, width
+    return max(1, round(height * side / longer)), max(1, round(width * side / longer))
+
+
 def resample_area(image: np.ndarray, height: int, width: int) -> Float32[np.ndarray, "h w c"]:
     """Average exactly the area that each of `height` x `width` pixels covers, also for ratios that are no integers.
 

@@ -28,6 +28,9 @@ class Synth:
     """Side of the texture and normal maps, texels."""
     seed: int = 0
     """The same seed makes the same files."""
+    texture_cameras: str = "auto"
+    """Cameras that the texture maps are made from, as 0,1,3: those that training will see, or scores would flatter.
+    auto: all but every sixth, beginning with the fourth, as data.train_views auto."""
     overwrite: bool = False
     """Replace an existing capture."""
 

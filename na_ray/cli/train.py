@@ -22,7 +22,10 @@ from na_ray.run.train.disk import FULL
 
 @dataclass(frozen=True)
 class TrainCommand:
-    """Train the experiment's stages. (`sweep` instead of `train` searches over knobs: `sweep --help`.)"""
+    """Train the experiment's stages. (`sweep` instead of `train` searches over knobs: `sweep --help`.)
+
+    --traceback shows where in the program a mistake was found.
+    """
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]
     config: Path | None = None
@@ -39,6 +42,7 @@ class SweepCommand:
 
     Trials are child runs in MLflow; the sweep's own run holds the table, the parallel coordinates and the best actor.
     Without --space: nerf.samples_per_ray=32,64,96 and optim.lr=1e-5..1e-3:log.
+    --traceback shows where in the program a mistake was found.
     """
 
     experiment: Annotated[Experiment, tyro.conf.arg(name="")]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from na_ray.config.texture import TextureConfig, Vid2vidConfig
-from na_ray.config.values import check, check_selection
+from na_ray.config.values import AUTO, UserError, check, check_selection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,18 +21,22 @@ class DataConfig:
     test_split: str = "testing"
     """Folder of the held-out motion."""
     train_views: str = "0..11"
-    """Cameras to train on: `0..11` (the end is exclusive), `0,3,7` or `all`."""
-    validation_views: str = "0,3,7,10"
-    """Cameras that validation looks through."""
+    """Cameras to train on: `0..11` (the end is exclusive), `0,3,7`, `all`, or `auto`: all but every sixth, beginning
+    with the fourth (of fewer than four cameras: all)."""
+    validation_views: str = "auto"
+    """Cameras whose pictures decide: the best checkpoint, a sweep's ranking. `auto`: those that are not trained on;
+    where there is none, the last tenth of the frames is left out of training, and decides."""
+    fit_views: str = ""
+    """Cameras, trained on, that validation renders as well, as `fit/psnr`: how well training fits what it sees."""
     frames: str = "all"
     """Frames of the training split to train on."""
     resolution: tuple[int, int] | None = (1024, 1024)
     """(height, width) of the training images; larger images are area-averaged down. None: as they are."""
     texture_size: int | None = None
-    """Side of the texture map that the encoder sees, area-averaged down. None: as it is stored. (Colors that
-    `nerf.mesh_residual` starts from are always looked up in the map as it is stored.)"""
+    """Longer side of the texture map that the encoder sees, area-averaged down; its proportions stay. None: as it is
+    stored. (Colors that `nerf.mesh_residual` starts from are always looked up in the map as it is stored.)"""
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """Colour behind the actor, RGB in [-1, 1]."""
+    """Color behind the actor, RGB in [-1, 1]."""
     rays_per_view: int = 1024
     """Rays drawn from each view at each visit, uniformly over the pixels whose rays meet the shell."""
     pixel_jitter: bool = True
@@ -50,8 +54,10 @@ class DataConfig:
     """What to do with a video that turns unreadable during training: stop, or skip the shard and count it."""
 
     def __post_init__(self) -> None:
-        for selection in (self.train_views, self.validation_views, self.frames):
-            check_selection(selection)
+        for name in ("train_views", "validation_views", "fit_views", "frames"):
+            selection = getattr(self, name)
+            if not (name.endswith("n_views") and selection == AUTO) and not (name == "fit_views" and not selection):
+                check_selection(selection)
         for name in ("rays_per_view", "views_per_frame", "shard_frames", "shuffle_shards", "memory_mb"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
         check(self, "resolution", self.resolution is None or min(self.resolution) >= 8, "at least (8, 8), or None")
@@ -165,8 +171,9 @@ class TrainConfig:
     min_workers: int | None = None
     """Fewest workers to go on with while machines are missing; they become more again when machines come. None: always
     `num_workers`."""
-    global_batch: int | None = None
-    """Frames in one optimiser step over all workers (a multiple of them). None: one a worker."""
+    global_batch: int = 8
+    """Frames in one optimiser step of the NeRF, over all workers: the training is the same on any number of them that
+    divides it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train. auto: one GPU per worker when there is one."""
     cpus_per_worker: float = 1.0
@@ -196,11 +203,9 @@ class TrainConfig:
         for name in ("num_workers", "validate_every", "max_failures"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "cpus_per_worker", self.cpus_per_worker > 0, "positive")
-        workers = max(1, self.num_workers)
+        check(self, "global_batch", self.global_batch >= 1, "at least 1")
         fewest = self.min_workers is None or 1 <= self.min_workers <= self.num_workers
         check(self, "min_workers", fewest, f"between 1 and num_workers, which is {self.num_workers}")
-        rule = self.global_batch is None or (self.global_batch >= 1 and self.global_batch % workers == 0)
-        check(self, "global_batch", rule, f"a multiple of the {workers} workers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,11 +268,16 @@ class Experiment:
         check(self.texture, "max_scale", rule, "1 with vid2vid.mean_residual: the mean texture is not cropped")
         rule = "texture" not in self.stages or len(set(self.vid2vid.resolution)) == 1
         check(self.vid2vid, "resolution", rule, "square, as the crops that the texture stage draws")
-        workers = max(1, self.train.num_workers)
-        windows = self.texture.global_batch
-        check(
-            self.texture,
-            "global_batch",
-            not windows or windows % workers == 0,
-            f"a multiple of the {workers} workers",
-        )
+        batches = {"texture": ("texture.global_batch", self.texture.global_batch)}
+        batches["nerf"] = ("train.global_batch", self.train.global_batch)
+        for stage in self.stages:
+            check_workers(self.train.num_workers, *batches[stage])
+
+
+def check_workers(num_workers: int, knob: str, batch: int) -> None:
+    """Refuse a number of workers among whom a step's batch cannot be shared evenly, and name the next that can."""
+    if batch % max(1, num_workers):
+        numbers = [n for n in range(1, batch + 1) if batch % n == 0]
+        more = [n for n in numbers if n > num_workers]
+        which = f"the next number that does is {more[0]}" if more else f"the largest number that does is {numbers[-1]}"
+        raise UserError(f"train.num_workers is {num_workers}: it must divide {knob}, which is {batch}; {which}")

@@ -92,8 +92,8 @@ class TextureConfig:
     """Steps after which the window doubles. None: an epoch (as many windows as the training split has frames)."""
     max_scale: float = 1.2
     """Augmentation: the maps are enlarged by up to this factor and cropped, one draw per window. 1: none."""
-    global_batch: int | None = None
-    """Windows in one step over all workers (a multiple of them). None: four a worker."""
+    global_batch: int = 4
+    """Windows in one step, over all workers: the training is the same on any number of them that divides it."""
     epochs: int = 80
     """Length of the training, when `steps` says nothing."""
     steps: int | None = None
@@ -138,9 +138,9 @@ class TextureConfig:
     """Reproduce the original's numbers, quirks included (docs/original.md)."""
 
     def __post_init__(self) -> None:
-        for name in ("first_window", "max_window", "epochs", "checkpoint_every", "validation_frames"):
+        for name in ("first_window", "max_window", "global_batch", "epochs", "checkpoint_every", "validation_frames"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("double_every", "global_batch", "steps"):
+        for name in ("double_every", "steps"):
             check(self, name, getattr(self, name) is None or getattr(self, name) >= 1, "at least 1, or None")
         for name in ("lr_generator", "lr_discriminator"):
             check(self, name, getattr(self, name) > 0, "positive")

@@ -35,6 +35,10 @@ MISTAKES = (
 """What a user can fix: commands print these, one line per defect, without a traceback."""
 
 
+AUTO = "auto"
+"""A selection that follows from the capture."""
+
+
 def parse_indices(spec: str, count: int | None = None) -> list[int]:
     """Read a selection of views or frames: `"0,3,7,10"`, `"0..11"` (the end is exclusive) or `"all"`.
 

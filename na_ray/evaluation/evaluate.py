@@ -24,6 +24,7 @@ from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import UserError
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Lpips
+from na_ray.evaluation.protocol import Maps, MeanTexture, Protocol
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
 from na_ray.pictures.box import Box, mask_box
 from na_ray.render import background_of, encode, mesh_view
@@ -70,7 +71,7 @@ def evaluate(
     cameras: Sequence[int],
     resolution: tuple[int, int] | None = None,
     baseline: bool = True,
-    textures: Textures | None = None,
+    textures: Textures | MeanTexture | None = None,
     progress: Callable[[int, int], None] | None = None,
     supersample: int = 2,
 ) -> Scores:
@@ -95,7 +96,9 @@ def evaluate(
             images += judge.scores(frame, number, view, scene.seen(view), scene.posed)
             if progress:
                 progress(i * len(cameras) + j + 1, len(frames) * len(cameras))
+    maps: Maps = "own" if textures is None else "mean" if isinstance(textures, MeanTexture) else "predicted"
     return Scores(
+        protocol=Protocol.of(actor, capture, source, frames, cameras, maps),
         capture=str(capture.path),
         split=split,
         frames=[source.frames[f] for f in frames],

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from na_ray.checkpoint import write_json
+from na_ray.evaluation.protocol import Protocol
 
 Method = Literal["nerf", "mesh"]
 """What was scored: the radiance field, or the textured mesh."""
@@ -17,7 +18,7 @@ Crop = Literal["whole", "box"]
 METRICS = ("psnr", "ssim", "lpips")
 """Names of the scores: dB, and two without unit; LPIPS is better when it is lower."""
 
-_TITLES = {"nerf": "radiance field", "mesh": "textured mesh"}
+_TITLES: dict[str, str] = {"nerf": "nerf", "mesh": "textured mesh"}
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ImageScore:
 class Scores:
     """Scores of some frames of a split through some cameras, and what they mean."""
 
+    protocol: Protocol
+    """What part the pictures took in training."""
     capture: str
     split: str
     frames: list[int]
@@ -70,12 +73,10 @@ class Scores:
         return {m: {c: {k: self.mean(m, c, k) for k in METRICS} for c in self.crops} for m in methods}
 
     def table(self) -> str:
-        """The means as text, one line a method."""
+        """A heading, the means, one line a method, and what was seen."""
         height, width = self.resolution
         lines = [
-            f"{self.split}: {len(self.frames)} frames x {len(self.cameras)} cameras ({', '.join(self.cameras)}), "
-            f"{width}x{height} px, {self.rays_per_pixel} rays a pixel, "
-            f"background {tuple(round(b, 3) for b in self.background)}",
+            self.protocol.heading,
             " " * 16 + "".join(f"{crop:^28}" for crop in self.crops),
             " " * 16 + f"{'PSNR dB':>10}{'SSIM':>8}{'LPIPS':>8}  " * len(self.crops),
         ]
@@ -84,11 +85,19 @@ class Scores:
                 f"{_cell(c['psnr'], 2):>10}{_cell(c['ssim'], 4):>8}{_cell(c['lpips'], 4):>8}  " for c in crops.values()
             )
             lines.append(f"{_TITLES[method]:<16}{cells}")
+        seen = (
+            f"seen: {self.split}, {len(self.frames)} frames x {len(self.cameras)} cameras ({', '.join(self.cameras)}), "
+            f"{width}x{height} px, background {tuple(round(b, 3) for b in self.background)}"
+        )
         return "\n".join(
             [
                 *(line.rstrip() for line in lines),
+                seen,
                 *(f"{k}: {v}" for k, v in self.crops.items()),
-                f"texture maps: {self.textures}",
+                f"trained on: {self.protocol.trained_on}",
+                f"chose the checkpoint: {self.protocol.chosen_by}",
+                f"texture maps: {self.textures}; {self.protocol.maps_made_from}",
+                *([self.protocol.warning] if self.protocol.warning else []),
                 *self.notes,
             ]
         )

@@ -94,9 +94,9 @@ def _write_video(
     fps: float,
     progress: Progress | None,
 ) -> Path:
-    mark = png.digest(*(_mark(fixed, split.pose(position)) for position in frames))
+    mark = png.digest(*(_mark(fixed, split.pose(position)) for position in frames), str(fps))
     if path.is_file() and not overwrite:
-        return keep_video(path, mark, "shows other poses, another body or size")
+        return keep_video(path, mark, "shows other poses, another body or size, or has another frame rate")
     with VideoWriter(path, fps, mark=mark) as film:
         for done, normal in enumerate(draw_normals(atlas, split, frames), 1):
             film.write(normal)

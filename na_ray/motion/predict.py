@@ -256,8 +256,9 @@ class _Store:
         self.state.unlink(missing_ok=True)
         if self.film is None:
             return self.folder
+        mark = png.digest(mark, str(fps))
         if self.film.is_file():
-            return keep_video(self.film, mark, "is of another predictor or motion")
+            return keep_video(self.film, mark, "is of another predictor, motion or frame rate")
         with VideoWriter(self.film, fps, mark=mark) as film:
             for file in self.files:
                 film.write(png.read_png(file))

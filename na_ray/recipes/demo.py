@@ -1,4 +1,4 @@
-"""Minutes on two cores: the synthetic actor that `na-ray synth demo/capture --resolution 128` writes, both stages.
+"""Minutes on two cores: the synthetic actor that `make demo` writes, both stages.
 
 Two of its eight cameras and its second motion are held out. Everything lies in one folder (`demo/`).
 """
@@ -66,6 +66,7 @@ DEMO = Experiment(
     train=TrainConfig(
         steps=900,
         num_workers=2,
+        global_batch=2,
         cpus_per_worker=0.5,
         checkpoint_every=150,
         validate_every=450,

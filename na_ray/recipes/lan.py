@@ -8,7 +8,8 @@ LAN = Experiment(
     stages=("texture", "nerf"),
     data=DataConfig(
         train_views="0..11",
-        validation_views="0,3,7,10",
+        validation_views="11",
+        fit_views="0,3,7,10",
         resolution=(1024, 1024),
         rays_per_view=1024,
         views_per_frame=1,
@@ -17,6 +18,7 @@ LAN = Experiment(
     texture=TextureConfig(
         first_window=4,
         max_window=16,
+        global_batch=8,
         epochs=80,
         lr_generator=1e-4,
         lr_discriminator=4e-4,
@@ -26,5 +28,5 @@ LAN = Experiment(
     ),
     nerf=NerfConfig(samples_per_ray=64, shell_radius=0.06),
     optim=OptimConfig(lr=2e-4, betas=(0.9, 0.999), decay_rate=0.1, decay_steps=250_000),
-    train=TrainConfig(steps=300_000, seed=2, checkpoint_every=500, keep_last=5),
+    train=TrainConfig(steps=300_000, seed=2, global_batch=8, checkpoint_every=500, keep_last=5),
 )

@@ -14,10 +14,12 @@ from numpy import ndarray
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.body.unwrap import unwrap
+from na_ray.capture.about import write_about
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.video import VideoWriter
-from na_ray.config.values import Progress, UserError
+from na_ray.config.selection import auto_train_views
+from na_ray.config.values import AUTO, Progress, UserError, parse_indices
 from na_ray.synthetic.actor import Frame, SyntheticActor
 from na_ray.synthetic.motion import FRAME_RATE
 from na_ray.synthetic.scene import film, ring
@@ -37,13 +39,15 @@ def write_capture(
     resolution: int = 128,
     texture_size: int = 256,
     seed: int = 0,
+    texture_cameras: str = AUTO,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> None:
     """Film the actor of `seed` walking (`training`) and reaching, bending and dancing (`testing`).
 
     Images are `resolution` x `resolution`, maps `texture_size` x `texture_size`; the texture maps are unwrapped from
-    the views. `progress(done, total)` is called after every frame. The same arguments write the same bytes. The capture
+    the views of `texture_cameras` (`auto`: those that training sees by its own `auto`), which `capture.json` names.
+    `progress(done, total)` is called after every frame. The same arguments write the same bytes. The capture
     is written aside and renamed when complete. Raises FileExistsError when `out` exists and `overwrite` is not set, and
     UserError for numbers out of range or when `overwrite` would replace something that is no capture.
     """
@@ -52,10 +56,13 @@ def write_capture(
     _check_numbers(least=0, seed=seed)
     _check_numbers(least=16, resolution=resolution, texture_size=texture_size)
     _check_free(out, overwrite)
+    chosen = auto_train_views(cameras) if texture_cameras == AUTO else parse_indices(texture_cameras, cameras)
     aside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.{os.getpid()}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        _write(aside, {"training": frames, "testing": test_frames}, cameras, resolution, texture_size, seed, progress)
+        counts = {"training": frames, "testing": test_frames}
+        _write(aside, counts, cameras, chosen, resolution, texture_size, seed, progress)
+        write_about(aside, "na-ray synth", (0.0, 1.0, 0.0), float(FRAME_RATE), chosen)
         _move(aside, out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -89,6 +96,7 @@ def _write(
     root: str,
     counts: dict[str, int],
     num_cameras: int,
+    texture_cameras: Sequence[int],
     resolution: int,
     texture_size: int,
     seed: int,
@@ -110,7 +118,7 @@ def _write(
         os.makedirs(os.path.join(folder, "rgb_video"))
         poses = [actor.pose(frame) for frame in clip]
         _write_transforms(os.path.join(folder, "transform.zip"), poses)
-        for _ in _film_clip(folder, actor, studio, atlas, cameras, clip, poses):
+        for _ in _film_clip(folder, actor, studio, atlas, cameras, texture_cameras, clip, poses):
             done += 1
             if progress is not None:
                 progress(done, total)
@@ -122,6 +130,7 @@ def _film_clip(
     studio: Studio,
     atlas: Atlas,
     cameras: Sequence[Camera],
+    texture_cameras: Sequence[int],
     clip: Sequence[Frame],
     poses: Sequence[Pose],
 ) -> Iterator[None]:
@@ -140,7 +149,8 @@ def _film_clip(
                 view.write(image[..., :3])
             posed = atlas.body.pose(pose)
             normals.write(atlas.normal_map(posed).numpy())
-            textures.write(unwrap(atlas, images, cameras, posed).numpy())
+            seen, through = [images[c] for c in texture_cameras], [cameras[c] for c in texture_cameras]
+            textures.write(unwrap(atlas, seen, through, posed).numpy())
             yield
 
 

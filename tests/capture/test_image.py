@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from na_ray.capture.image import check_image, image_resolution, read_image, resample_area, to_colors
+from na_ray.capture.image import (
+    check_image,
+    image_resolution,
+    map_size,
+    read_image,
+    resample_area,
+    shrink_map,
+    to_colors,
+)
 
 
 def naive_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -68,3 +76,15 @@ def test_a_picture_cut_short_is_an_error(tmp_path: Path, ending: str) -> None:
         read_image(str(path))
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_image(str(tmp_path / "missing.png"))
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "expected"),
+    [((32, 64), 32, (16, 32)), ((64, 32), 32, (32, 16)), ((48, 48), 16, (16, 16)), ((30, 50), 64, (30, 50))],
+)
+def test_a_map_keeps_its_proportions(size: tuple[int, int], side: int, expected: tuple[int, int]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
+    small = shrink_map(image, side)
+    assert small.shape == (*expected, 3) and map_size(*size, side) == expected
+    np.testing.assert_allclose(small, naive_area(image, *expected), atol=1e-4)
+    assert shrink_map(image, None) is image

@@ -19,6 +19,9 @@ from na_ray.config import (
     parse_indices,
     to_dict,
 )
+from na_ray.config.files import from_json
+from na_ray.config.selection import select
+from na_ray.config.values import UserError
 
 ODD = Experiment(
     name="odd",
@@ -68,7 +71,7 @@ def test_parse_indices_refuses(spec: str, count: int | None, message: str) -> No
 def test_the_papers_recipe_trains_eleven_views_and_validates_four() -> None:
     data = DataConfig()
     assert parse_indices(data.train_views, 12) == list(range(11))
-    assert parse_indices(data.validation_views, 12) == [0, 3, 7, 10]
+    assert select(data, 12, 5).validation_views == (11,)
 
 
 @pytest.mark.parametrize("experiment", [Experiment(), ODD], ids=["default", "odd"])
@@ -164,10 +167,31 @@ def test_values_out_of_range_are_refused(name: str, value: object, expected: str
         override(Experiment(), {name: value})
 
 
-def test_frames_of_a_step_are_shared_evenly_by_the_workers() -> None:
-    assert TrainConfig(num_workers=2, global_batch=4).global_batch == 4
-    with pytest.raises(ValueError, match=r"train.global_batch is 3: it must be a multiple of the 2 workers"):
-        TrainConfig(num_workers=2, global_batch=3)
+@pytest.mark.parametrize(
+    ("stage", "knob", "batch", "workers", "told"),
+    [
+        ("nerf", "train.global_batch", 8, 3, "which is 8; the next number that does is 4"),
+        ("nerf", "train.global_batch", 8, 16, "which is 8; the largest number that does is 8"),
+        ("texture", "texture.global_batch", 6, 4, "which is 6; the next number that does is 6"),
+    ],
+)
+def test_the_workers_share_a_step_evenly(stage: str, knob: str, batch: int, workers: int, told: str) -> None:
+    fits = override(Experiment(), {"stages": (stage,), knob: batch, "train.num_workers": 2})
+    with pytest.raises(UserError, match=f"^train.num_workers is {workers}: it must divide {knob}, {told}$"):
+        override(fits, {"train.num_workers": workers})
+
+
+def test_a_batch_that_0_1_left_open_is_what_the_workers_made_of_it() -> None:
+    old = to_dict(Experiment()) | {"stages": ["renderer"]}
+    old["renderer"] = old.pop("nerf")
+    old["train"]["num_workers"] = 3
+    for section, name in (("train", "frames_per_step"), ("texture", "windows_per_step")):
+        del old[section]["global_batch"]
+        old[section][name] = None
+    read = from_json(old)
+    assert (read.train.global_batch, read.texture.global_batch) == (3, 12)
+    old["train"]["frames_per_step"] = 9
+    assert from_json(old).train.global_batch == 9
 
 
 def test_every_default_has_its_declared_type() -> None:

@@ -94,8 +94,8 @@ def test_what_is_saved_says_what_was_compared(actor, capture, tmp_path):
 def test_the_table_shows_both_methods_and_what_is_missing(actor, capture):
     table = evaluate(actor, capture, "training", [0], [1]).table()
     lines = table.splitlines()
-    assert lines[0].startswith("training: 1 frames x 1 cameras (0001), 64x48 px")
-    assert lines[3].startswith("radiance field") and lines[4].startswith("textured mesh")
+    assert lines[5].startswith("seen: training, 1 frames x 1 cameras (0001), 64x48 px")
+    assert lines[3].startswith("nerf") and lines[4].startswith("textured mesh")
     assert lines[3].split()[-1] == "-" and "box: bounding box of" in table and "NA_RAY_WEIGHTS is not set" in table
     alone = evaluate(actor, capture, "training", [0], [1], baseline=False)
     assert "textured mesh" not in alone.table() and list(alone.summary()) == ["nerf"]

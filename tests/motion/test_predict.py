@@ -195,10 +195,12 @@ def test_a_video_that_is_there_is_kept_and_never_mixed(
     film = predict_sequence(predictor, split, tmp_path, Request(form="avi", fps=10.0))
     assert film == tmp_path / "tex.avi" and video.probe(str(film)).fps == 10
     before = film.stat().st_mtime_ns
-    predict_sequence(predictor, split, tmp_path, Request(form="avi"))
+    predict_sequence(predictor, split, tmp_path, Request(form="avi", fps=10.0))
+    with pytest.raises(FileExistsError, match=r"tex\.avi is of another predictor, motion or frame rate"):
+        predict_sequence(predictor, split, tmp_path, Request(form="avi", fps=25.0))
     assert film.stat().st_mtime_ns == before
     other = tiny_predictor(split.rig, seed=1)
-    with pytest.raises(FileExistsError, match=r"tex\.avi is of another predictor or motion"):
+    with pytest.raises(FileExistsError, match=r"tex\.avi is of another predictor, motion"):
         predict_sequence(other, split, tmp_path, Request(form="avi"))
     predict_sequence(other, split, tmp_path, Request(form="avi", overwrite=True))
     assert film.stat().st_mtime_ns != before

@@ -53,6 +53,7 @@ def tiny(tiny_capture: Path, empty_store: Path, tmp_path: Path, monkeypatch: pyt
             "optim.lr": 2e-3,
             "train.steps": 10,
             "train.num_workers": 0,
+            "train.global_batch": 1,
             "train.log_every": 2,
             "train.checkpoint_every": 5,
             "train.keep_last": 2,

@@ -10,8 +10,10 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface, project_to_faces
+from na_ray.body.unwrap import unwrap
 from na_ray.capture.checks.defects import find_defects
 from na_ray.capture.dataset import Capture
+from na_ray.config.values import UserError
 from na_ray.synthetic.actor import SyntheticActor
 from na_ray.synthetic.scene import film
 from na_ray.synthetic.shading import Studio
@@ -42,6 +44,47 @@ def test_capture_has_no_defects_and_reopens(written):
     focal = [camera.K[0, 0] for camera in split.cameras]
     heights = [camera.center[1] for camera in split.cameras]
     assert len(set(focal)) == 4 and max(heights) - min(heights) > 0.8
+
+
+def test_maps_are_made_from_the_cameras_that_capture_json_names(written, tmp_path):
+    out, _ = written
+    capture = Capture.open(str(out))
+    assert capture.texture_cameras == (0, 1, 2), "the fourth is left out, as training does"
+    about = json.loads((out / "capture.json").read_text())
+    assert about["tool"]["name"] == "na-ray synth" and about["tool"]["version"]
+    assert (about["unit"], about["up"], about["fps"]) == ("metre", [0, 1, 0], 25)
+    write_capture(tmp_path / "two", **SMALL | {"frames": 1, "test_frames": 1, "texture_cameras": "1,3"})
+    other = Capture.open(tmp_path / "two")
+    assert other.texture_cameras == (1, 3)
+    split = other.split("training")
+    atlas = Atlas(Body.from_rig(split.rig), SMALL["texture_size"])
+    posed = atlas.body.pose(split.pose(0))
+    through = {
+        views: unwrap(atlas, [split.image(0, v) for v in views], [split.cameras[v] for v in views], posed).numpy()
+        for views in ((1, 3), (0, 1, 2, 3))
+    }
+    # The stored map was made from pictures before motion JPEG took its share.
+    off = {views: np.abs(found.astype(float) - split.texture(0)).mean() for views, found in through.items()}
+    assert off[(1, 3)] < 0.7 * off[(0, 1, 2, 3)]
+    with pytest.raises(ValueError, match="asks for number 9, but there are 4"):
+        write_capture(tmp_path / "x", **SMALL | {"texture_cameras": "9"})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"textures": ', "capture.json is damaged"),
+        ("[]", "expected an object"),
+        ('{"textures": {"cameras": "all"}}', "textures.cameras is 'all'; expected a list"),
+    ],
+)
+def test_a_damaged_capture_json_is_one_line(written, tmp_path, text, told):
+    (tmp_path / "training").symlink_to(written[0] / "training")
+    assert Capture.open(tmp_path).texture_cameras is None
+    (tmp_path / "capture.json").write_text(text)
+    with pytest.raises(UserError, match=told) as error:
+        _ = Capture.open(tmp_path).texture_cameras
+    assert "\n" not in str(error.value)
 
 
 def test_files_hold_one_motion_in_every_field(written):

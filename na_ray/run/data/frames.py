@@ -16,10 +16,11 @@ import numpy as np
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import over_background, resample_area, shrink_texture
+from na_ray.capture.image import map_size, over_background, resample_area, shrink_map
 from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices, thin_out
 from na_ray.capture.rig import Pose, Rig
-from na_ray.config import Experiment, parse_indices
+from na_ray.config import Experiment
+from na_ray.config.selection import Selection, select
 from na_ray.config.values import StorageError, UserError
 
 # The coarse test draws pixels that may miss the shell: this many more than needed are sent, the exact test chooses.
@@ -53,11 +54,13 @@ class FrameDataset:
         """Read the selections of `experiment.data`. Raises UserError for views or frames that do not exist."""
         data = experiment.data
         split = capture.split(data.train_split)
-        views = parse_indices(data.train_views, len(split.cameras))
-        frames = parse_indices(data.frames, split.num_frames)
-        if frames != list(range(frames[0], frames[-1] + 1)):
-            raise UserError(f"data.frames is {data.frames!r}: training frames must be one range, as '10..200'")
-        return FrameDataset(split, capture.rig, experiment, tuple(views), tuple(frames))
+        chosen = select(data, len(split.cameras), split.num_frames)
+        return FrameDataset(split, capture.rig, experiment, chosen.train_views, tuple(chosen.train_frames))
+
+    @property
+    def selection(self) -> Selection:
+        """What is trained on, what decides, and what is looked at as the fit."""
+        return select(self.experiment.data, len(self.split.cameras), self.split.num_frames)
 
     @property
     def where(self) -> str:
@@ -113,8 +116,8 @@ class FrameDataset:
         """Bytes of one row, for the bound on memory: the texture map dominates."""
         data = self.experiment.data
         height, width = self.split.texture(0).shape[:2]
-        side = self.experiment.texture_side
-        texture = 3 * (4 * side * side if side and side != height else height * width)  # resized maps are float32
+        small = map_size(height, width, self.experiment.texture_side)
+        texture = 3 * small[0] * small[1] * (1 if small == (height, width) else 4)  # resized maps are float32
         rays = math.ceil(SPARE_RAYS * data.rays_per_view) * data.views_per_frame * 9 * 4
         return texture + rays + 4096
 
@@ -133,8 +136,9 @@ class FrameDataset:
         left = data.memory_mb * 2**20 - groups
         if left < 2 * shard:
             raise UserError(
-                f"data.memory_mb is {data.memory_mb}: {num_slots} shuffle groups of {data.shuffle_shards} shards take "
-                f"{groups / 2**20:.0f} MB and decoding {2 * shard / 2**20:.0f} MB; raise it or lower data.shard_frames"
+                f"data.memory_mb is {data.memory_mb}: {num_slots} shuffle groups of {data.shuffle_shards} shards "
+                f"take {groups / 2**20:.0f} MB and decoding {2 * shard / 2**20:.0f} MB; raise it or lower "
+                "data.shard_frames"
             )
         return groups, left
 
@@ -231,7 +235,7 @@ def decode_shard(dataset: FrameDataset, shard: Shard) -> Iterator[Row]:
             "rotation": pose.rotation,
             "translation": pose.translation.reshape(3),
             "joints": pose.joints,
-            "texture": shrink_texture(texture, dataset.experiment.texture_side),
+            "texture": shrink_map(texture, dataset.experiment.texture_side),
             "origins": origins,
             "directions": directions,
             "colors": colors,

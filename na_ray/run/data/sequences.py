@@ -18,12 +18,11 @@ from na_ray.capture.checks.textures import examine_training, flow_name, read_flo
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.rig import Rig
 from na_ray.capture.storage import join
-from na_ray.config import Experiment, parse_indices
+from na_ray.config import Experiment
+from na_ray.config.selection import select_train_frames
 from na_ray.config.values import StorageError, UserError
 from na_ray.run.data.frames import Row
 
-WINDOWS_PER_WORKER = 4
-"""Windows of a step on each worker, unless `texture.global_batch` says otherwise (parity/vid2vid 4.6)."""
 # Draws of one window before it is given up: then hardly anything of the split can be read.
 MOST_ATTEMPTS = 16
 # Keeps these random numbers apart from those of the NeRF's stream.
@@ -86,10 +85,7 @@ class SequenceDataset:
         """
         data = experiment.data
         split = capture.split(data.train_split)
-        chosen = parse_indices(data.frames, split.num_frames)
-        frames = range(chosen[0], chosen[-1] + 1)
-        if chosen != list(frames):
-            raise UserError(f"data.frames is {data.frames!r}: training frames must be one range, as '10..200'")
+        frames = select_train_frames(data, len(split.camera_files), split.num_frames)
         report = examine_training(split, frames, experiment.texture)
         if report.defects:
             raise UserError("\n".join(report.defects))
@@ -215,7 +211,7 @@ class SequenceSampler:
 
 def num_windows(experiment: Experiment) -> int:
     """Windows in one step over all workers."""
-    return experiment.texture.global_batch or WINDOWS_PER_WORKER * max(1, experiment.train.num_workers)
+    return experiment.texture.global_batch
 
 
 def epoch_steps(dataset: SequenceDataset) -> int:

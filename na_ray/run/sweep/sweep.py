@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, override
 from na_ray.config.files import read_json
@@ -29,6 +30,7 @@ from na_ray.run.sweep.state import SweepState
 from na_ray.run.sweep.trial import DRIVER_CPUS, Share
 from na_ray.run.tracking import runs
 from na_ray.run.train.context import Schedule
+from na_ray.run.train.fingerprint import check_capture, fingerprint, keep_fingerprint
 from na_ray.run.train.preflight import preflight
 from na_ray.run.train.run_folder import begin, open_run
 from na_ray.run.train.stages import STAGES
@@ -63,8 +65,11 @@ def sweep(
     scheduler = make_scheduler(config.scheduler, sweep_state, schedule, space, config.seed)
     terms = _terms(space, config, schedule)
     _check_same(root / "sweep.json", terms)
+    capture = fingerprint(Capture.open(settled.capture), settled.data.train_split)
+    check_capture(root, capture)
     share = _share(settled, config)
     begin(root, settled)
+    keep_fingerprint(root, capture)
     write_json(root / "sweep.json", terms)
     proposals = functools.partial(propose, space, config.search, config.seed, total)
     runner = SweepRunner(sweep_state, scheduler, Budget.parse(config.budget), share.gpus_in_all, total, proposals)

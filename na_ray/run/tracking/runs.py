@@ -22,7 +22,7 @@ from requests import RequestException
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
-from na_ray.config.files import read_json
+from na_ray.config.files import read_json, to_json, upgraded_knob
 from na_ray.config.values import UserError
 
 # The server's limit on one request.
@@ -151,6 +151,7 @@ def start(experiment: Experiment, root: Path, stage: str) -> Tracker:
     write_json(record, {"uri": tracking_uri(), **ids})
     for run_id in (ids["parent"], ids[stage]):
         client.update_run(run_id, status="RUNNING")
+        _record_knobs(client, run_id, experiment)
     return Tracker(client, experiment_id, ids["parent"], ids[stage])
 
 
@@ -177,6 +178,25 @@ def child(parent: Tracker, experiment: Experiment, name: str, tags: dict[str, st
         owned = tags | {"mlflow.parentRunId": parent.parent}
         run_id = _create(parent.client, parent.experiment_id, name, experiment, owned)
     return Tracker(parent.client, parent.experiment_id, parent.parent, run_id)
+
+
+def _record_knobs(client: MlflowClient, run_id: str, experiment: Experiment) -> None:
+    """Keep what a resumed run changed: parameters cannot be rewritten.
+
+    A tag `changed.KNOB` holds `old -> new`, with one more arrow for each later change, and the artifact
+    `experiment.json` (then `experiment_2.json` ...) all knobs.
+    """
+    data = client.get_run(run_id).data
+    began = {upgraded_knob(name): value for name, value in data.params.items()}
+    changed = []
+    for name, value in flatten(experiment).items():
+        history = data.tags.get(f"changed.{name}", began.get(name))
+        if history is not None and history.split(" -> ")[-1] != str(value):
+            changed.append(RunTag(f"changed.{name}", f"{history} -> {value}"))
+    kept = [f.path for f in client.list_artifacts(run_id) if f.path.startswith("experiment")]
+    if changed or not kept:
+        client.log_dict(run_id, to_json(experiment), f"experiment_{len(kept) + 1}.json" if kept else "experiment.json")
+        client.log_batch(run_id, tags=changed)
 
 
 def _experiment_id(client: MlflowClient, experiment: Experiment, ids: dict[str, str]) -> str:

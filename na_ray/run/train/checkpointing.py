@@ -1,6 +1,7 @@
 """When training validates and writes a checkpoint, and how it goes on from one."""
 
 from na_ray import checkpoint
+from na_ray.config.files import read_json
 from na_ray.run.cluster.notice import PreemptionWatch
 from na_ray.run.train import disk
 from na_ray.run.train.context import TrainContext, Trainer
@@ -41,9 +42,11 @@ def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: Pr
     folder = run.checkpoints.folder(step)
     if worker.rank == 0 and not folder.exists():
         weights, training = trainer.weights(), trainer.training()
-        rig, experiment = context.rig, context.experiment
+        rig, experiment, known = context.rig, context.experiment, run.root / checkpoint.FINGERPRINT
+        capture = read_json(known) if known.exists() else None
         disk.patiently(
-            lambda: checkpoint.save(folder, run.stage, weights, rig, experiment, step, training, scores), run.folder
+            lambda: checkpoint.save(folder, run.stage, weights, rig, experiment, step, training, scores, capture),
+            run.folder,
         )
         run.checkpoints.prune()
     if validating:  # reported once it is saved: a scheduler may stop the training at this score and open its checkpoint

@@ -8,6 +8,7 @@ from na_ray.config import Experiment
 from na_ray.run.tracking import runs
 from na_ray.run.tracking.forwarder import following
 from na_ray.run.tracking.registry import log_actor
+from na_ray.run.train.fingerprint import check_capture, fingerprint, keep_fingerprint
 from na_ray.run.train.preflight import preflight
 from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, begin, open_run
@@ -24,7 +25,10 @@ def train(experiment: Experiment, resume: bool = False) -> Path:
     """
     root, experiment = open_run(experiment, resume)
     datasets = preflight(experiment, root)
+    capture = fingerprint(Capture.open(experiment.capture), experiment.data.train_split)
+    check_capture(root, capture)
     begin(root, experiment)
+    keep_fingerprint(root, capture)
     best = root
     for stage in experiment.stages:
         run = RunFolder(root, stage, experiment.train.keep_last)

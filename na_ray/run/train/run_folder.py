@@ -22,7 +22,6 @@ from na_ray.checkpoint import Checkpoints, write_json
 from na_ray.config import Experiment, StageName, flatten, override
 from na_ray.config.files import SINCE_0_1, from_json, read_json, to_json
 from na_ray.config.values import UserError
-from na_ray.run.data.sequences import num_windows
 from na_ray.run.train import disk
 from na_ray.run.train.upgrade import upgrade_run
 
@@ -45,6 +44,7 @@ FREE = {
     "train.validation_frames",
     "train.validation_size",
     "train.max_failures",
+    "data.fit_views",
     "data.memory_mb",
     "data.on_bad_shard",
     "nerf.samples_per_chunk",
@@ -61,6 +61,9 @@ FREE = {
     "report.supersample",
     "report.film_frames",
 }
+
+# Knobs that a resumed run keeps, whatever the recipe says by now: 0.1 settled them by the number of workers.
+PINNED = ("train.global_batch", "texture.global_batch")
 
 
 @dataclass(frozen=True)
@@ -140,22 +143,18 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
         experiment = override(experiment, {"capture": str(Path(experiment.capture).expanduser().absolute())})
     settled = root / "experiment.json"
     if not settled.exists():
-        workers = max(1, experiment.train.num_workers)
-        shared = {
-            "train.global_batch": experiment.train.global_batch or workers,
-            "texture.global_batch": num_windows(experiment),
-        }
-        return root, override(experiment, shared | {"storage": str(root.parent)})
+        return root, override(experiment, {"storage": str(root.parent)})
     if not resume:
         raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
     upgrade_run(root)
     started = from_json(read_json(settled, "train", "texture", "stages"))
     experiment = override(experiment, _kept(started, experiment))
-    if experiment.train.global_batch is None:
-        experiment = override(experiment, {"train.global_batch": started.train.global_batch})
-    if experiment.texture.global_batch is None:
-        experiment = override(experiment, {"texture.global_batch": started.texture.global_batch})
     before, now = flatten(started), flatten(experiment)
+    for name in PINNED:
+        if before[name] != now[name]:
+            print(f"{name} stays {before[name]}, with which {root} was started, instead of {now[name]}", flush=True)
+    experiment = override(experiment, {name: before[name] for name in PINNED})
+    now = flatten(experiment)
     changed = [f"{k}: {before[k]!r} -> {now[k]!r}" for k in now if k not in FREE and before[k] != now[k]]
     if changed:
         raise UserError(

@@ -32,7 +32,7 @@ class Stage:
     trainer: Callable[[TrainContext, Any], Trainer]
     order: Callable[[Any, tuple[int, ...], int, int], Any]
     """(dataset, batch slots of a worker, batch slots in all, first step) to what a `StepLoader` reads."""
-    slots: Callable[[Experiment], int | None]
+    slots: Callable[[Experiment], int]
     """Batch slots: rows of one step over all workers."""
     close: Callable[[Path, Capture, Path, Tracker], str]
     """Score and film the best checkpoint; returns a summary for the user."""

@@ -34,7 +34,7 @@ def train_here(
 def train_worker(experiment: Experiment, dataset: AnyDataset, run: RunFolder, worker: Worker) -> None:
     """Train a stage as one of the workers."""
     parts = STAGES[run.stage]
-    num_slots = parts.slots(experiment) or worker.world
+    num_slots = parts.slots(experiment)
     slots = tuple(range(worker.rank, num_slots, worker.world))
     context = TrainContext(experiment, dataset.rig, run, worker)
     distributed = ray.is_initialized() and experiment.train.num_workers > 0

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
+from na_ray.checkpoint import Actor
 from na_ray.config import Experiment, override
+from na_ray.models.nerf.renderer import Nerf
+from na_ray.render import texture_map
 from na_ray.run.data.frames import SPARE_RAYS, FrameDataset, FrameSampler, Row
 from na_ray.run.data.loader import StepLoader
-from tests.make_capture import write_tiny_capture
+from na_ray.run.train.nerf.step import to_batch
+from tests.make_capture import write_tiny_capture, write_video
 
 FRAMES = 11
 
@@ -27,6 +33,7 @@ def plan_of(capture: Path, **knobs: object) -> FrameDataset:
     changes = {
         "capture": str(capture),
         "data.train_views": "all",
+        "data.validation_views": "0",
         "data.resolution": None,
         "data.rays_per_view": 20,
         "data.shard_frames": 4,
@@ -185,3 +192,22 @@ def test_the_stored_map_reaches_a_field_that_starts_from_it(capture: Path) -> No
     ]
     stored = plan_of(capture).split.texture(0).shape[0]
     assert sizes == [16, 16, stored] and stored > 16
+
+
+@pytest.mark.parametrize("side", [None, 32, 16])
+def test_maps_that_are_no_squares_are_the_same_in_training_and_rendering(tmp_path: Path, side: int | None) -> None:
+    folder = write_tiny_capture(tmp_path / "wide", frames=2, cameras=2, resolution=(32, 40))
+    rng = np.random.default_rng(0)
+    maps = [rng.integers(0, 256, (32, 64, 3)).astype(np.uint8) for _ in range(2)]
+    write_video(folder / "training" / "tex_modifysmpluv0.1_smooth3e-2.avi", maps)
+    knobs = {"data.texture_size": side, "nerf.hidden": 8, "nerf.encoder_width": 4, "data.shard_frames": 2}
+    dataset = plan_of(folder, **knobs)
+    nerf = Nerf(dataset.experiment.nerf, Body.from_rig(dataset.rig), dataset.experiment.data).eval()
+    actor = TrainedAvatar(nerf, nerf.body, dataset.experiment)
+    for row in dataset.decode(dataset.shards(0)[0]):
+        frame = int(row["frame"])
+        assert np.array_equal(dataset.split.texture(frame), maps[frame])
+        batch = to_batch(row, nerf.body, dataset.experiment)
+        assert batch.texture.shape[1] * 2 == batch.texture.shape[2]
+        torch.testing.assert_close(texture_map(actor, maps[frame]), batch.texture)
+        assert row["texture"].nbytes <= dataset.row_bytes()

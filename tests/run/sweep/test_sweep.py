@@ -62,7 +62,7 @@ def test_a_sweep_compares_trials_and_registers_the_best_actor(
     client = MlflowClient()
     curve = client.get_metric_history(runs["trial 002"].info.run_id, SCORE)
     assert [m.step for m in curve] == [2, 4]
-    assert parent.data.metrics[SCORE] == sweep_state.score(winner) and "motion/nerf/box/psnr" in parent.data.metrics
+    assert parent.data.metrics[SCORE] == sweep_state.score(winner) and "poses_own/nerf/box/psnr" in parent.data.metrics
     stored = {f.path for f in client.list_artifacts(parent.info.run_id, "sweep")}
     assert stored == {f"sweep/{n}" for n in ("table.json", "table.csv", "table.md", "parallel_coordinates.html")}
     assert mlflow.pyfunc.load_model("models:/tiny/1")
@@ -212,7 +212,7 @@ def test_what_cannot_run_is_refused_before_anything_starts(
     tiny: Experiment, ray_cluster: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ValueError, match=r"a trial needs 9\.1 CPUs .* the cluster has 4"):
-        sweep(override(tiny, {"train.num_workers": 8}))
+        sweep(override(tiny, {"train.num_workers": 8, "train.global_batch": 8}))
     with pytest.raises(ValueError, match="these trials hold no GPU"):
         sweep(tiny, config=SweepConfig(budget="1gpuh"))
     assert not Path(tiny.storage).exists()

@@ -14,8 +14,11 @@ import torch
 from mlflow.tracking import MlflowClient
 from ray.exceptions import RayActorError
 
+from na_ray import checkpoint
+from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import Checkpoints, load_avatar
 from na_ray.config import Experiment, override
+from na_ray.config.values import UserError
 from na_ray.run.cluster.notice import LAST, PreemptionWatch
 from na_ray.run.train import disk, driver
 from na_ray.run.train.driver import train
@@ -211,9 +214,6 @@ def test_a_disk_that_stays_full_ends_the_run_with_one_line_and_a_whole_checkpoin
 
 
 def test_a_checkpoint_on_a_full_disk_says_so_and_leaves_nothing(tiny: Experiment, small_disk: Path) -> None:
-    from na_ray import checkpoint
-    from na_ray.capture.dataset import Capture
-
     rig = Capture.open(tiny.capture).rig
     with pytest.raises(OSError) as full:
         checkpoint.save(small_disk / "step_000001", "nerf", {"w": torch.zeros(2**20)}, rig, tiny)
@@ -230,12 +230,12 @@ def test_a_notice_saves_at_once_and_shortly_before_its_end() -> None:
 
 
 def test_failures_end_a_run_when_nothing_comes_of_them(tmp_path: Path) -> None:
-    checkpoints = Checkpoints(tmp_path, 2)
+    checkpoints = Checkpoints(tmp_path / "checkpoints", 2)
     persistence = RestartPolicy(checkpoints, limit=2)
+    rig = Capture.open(write_tiny_capture(tmp_path / "capture", frames=1, splits=("training",))).rig
 
     def save(step: int) -> None:
-        checkpoints.folder(step).mkdir()
-        (checkpoints.folder(step) / "metrics.json").write_text(json.dumps({"step": step}))
+        checkpoint.save(checkpoints.folder(step), "nerf", {"w": torch.ones(1)}, rig, Experiment(), step)
 
     died = {0: RayActorError()}
     for step in range(5):
@@ -247,6 +247,15 @@ def test_failures_end_a_run_when_nothing_comes_of_them(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="failed 3 times without a new checkpoint"):
         persistence.after_exception(None, died)
     with pytest.raises(ValueError, match=r"^no such video$"):
-        RestartPolicy(checkpoints, limit=9).after_exception(
-            None, {0: RuntimeError("x"), 1: ValueError("no such video")}
-        )
+        RestartPolicy(checkpoints, limit=9).after_exception(None, {0: RuntimeError("x"), 1: UserError("no such video")})
+
+
+def test_a_bug_is_no_mistake_of_the_user_s(tmp_path: Path) -> None:
+    policy = RestartPolicy(Checkpoints(tmp_path, 2), limit=1)
+    try:
+        torch.zeros(3).numpy().reshape(2, 2)
+    except ValueError as bug:
+        policy.after_exception(None, {0: bug})
+        with pytest.raises(RuntimeError, match="failed 2 times .*cannot reshape") as told:
+            policy.after_exception(None, {0: bug})
+    assert not isinstance(told.value, UserError)

@@ -19,6 +19,8 @@ from na_ray import checkpoint
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_avatar
 from na_ray.config import Experiment, override, to_dict
+from na_ray.evaluation.evaluate import target_image
+from na_ray.evaluation.image_metrics import psnr
 from na_ray.render import encode
 from na_ray.run.tracking.registry import resolve
 from na_ray.run.train.driver import train
@@ -53,7 +55,7 @@ def test_training_leaves_an_actor_scores_pictures_and_a_model(tiny: Experiment, 
     assert stage.data.params["optim.lr"] == "0.002"
     assert [m.step for m in client.get_metric_history(stage.info.run_id, "loss")] == [2, 4, 6, 8, 10]
     assert {"psnr", "rays_per_second", "data_wait_percent", "lr", "validation/psnr"} <= set(stage.data.metrics)
-    assert "cameras/nerf/box/psnr" in stage.data.metrics and "motion/mesh/whole/psnr" in stage.data.metrics
+    assert "cameras/nerf/box/psnr" in stage.data.metrics and "poses_own/mesh/whole/psnr" in stage.data.metrics
     pictures = client.list_artifacts(stage.info.run_id, "validation/step_000010")
     assert len(pictures) == 1 and pictures[0].path.endswith(".png")
     assert json.loads((root / "nerf" / "report" / "cameras.json").read_text())["background"]
@@ -67,6 +69,54 @@ def test_training_leaves_an_actor_scores_pictures_and_a_model(tiny: Experiment, 
     (found,) = model.predict(pd.DataFrame([arrays | view | {"texture": split.texture(1)}]))
     assert np.abs(found["color"] / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6
     assert weights(resolve("models:/tiny/1")).keys() == weights(best).keys()
+
+
+def test_what_decides_is_not_trained_on_and_every_table_says_so(
+    tiny: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = train(override(tiny, {"data.fit_views": "0,1", "train.validate_every": 0}))
+    found = json.loads((best / "metrics.json").read_text())
+    assert set(found) == {"step", "validation/psnr", "validation/ssim", "fit/psnr", "fit/ssim"}
+    root = tmp_path / "runs" / "tiny" / "nerf"
+    shown = {f.name.rpartition("_")[2] for f in (root / "validation" / "step_000010").iterdir()}
+    assert shown == {"000.png", "001.png", "002.png"}
+    split, actor = Capture.open(tiny.capture).split("training"), load_actor(best)
+    camera, posed = split.cameras[2].fitted(tiny.train.validation_size), actor.body.pose(split.pose(0))
+    features = actor.nerf.encode(texture_map(actor, split.texture(0))).detach()
+    color = render_view(actor.nerf, posed, features, camera).color
+    assert found["validation/psnr"] == pytest.approx(psnr(color, target_image(split, 0, 2, camera)), abs=1e-3)
+    scores = {name: json.loads((root / "report" / f"{name}.json").read_text()) for name in REPORTS}
+    assert scores["cameras"]["protocol"]["heading"] == "Held-out cameras, own texture maps"
+    assert scores["cameras"]["protocol"]["trained_on"] == "none of these pictures"
+    assert scores["cameras"]["protocol"]["chosen_by"] == "all of these pictures"
+    assert scores["poses_mean"]["protocol"]["heading"] == "Novel poses, mean texture map"
+    assert scores["poses_mean"]["mean"]["nerf"]["box"].keys() == {"psnr", "ssim", "lpips"}
+    told = capsys.readouterr().out
+    assert "warning" not in told and told.count("unknown which cameras made the texture maps") == 3
+    for heading in ("Held-out cameras, own texture maps", "Novel poses, own texture maps"):
+        rows = told[told.index(heading) :].splitlines()
+        assert rows[3].startswith("nerf ") and rows[4].startswith("textured mesh ")
+        assert [cell == "-" for cell in rows[3].split()[1:]] == [False, False, True, False, False, True]
+
+
+REPORTS = ("cameras", "poses_own", "poses_mean")
+
+
+def test_who_decides_on_what_is_trained_on_is_warned(tiny: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    flattering = {"data.train_views": "all", "data.validation_views": "2", "train.steps": 1, "report.frames": 1}
+    train(override(tiny, flattering))
+    told = capsys.readouterr().out
+    assert told.count("warning: what decides is trained on (cameras 2)") == 3, "in the preflight and in both tables"
+
+
+def test_with_few_cameras_the_last_frames_decide(tiny: Experiment, tmp_path: Path) -> None:
+    auto = {"data.train_views": "auto", "data.validation_views": "auto", "train.steps": 1, "data.shard_frames": 1}
+    train(override(tiny, auto))
+    root = tmp_path / "runs" / "tiny" / "nerf"
+    assert {f.name[:12] for f in (root / "validation" / "step_000001").iterdir()} == {"frame_000011"}
+    scores = json.loads((root / "report" / "frames.json").read_text())
+    assert scores["frames"] == [11] and scores["protocol"]["heading"].startswith("Held-out frames")
+    assert scores["protocol"]["trained_on"] == "none of these pictures"
 
 
 def test_an_interrupted_run_ends_where_an_unbroken_one_does(tiny: Experiment, tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from na_ray.capture.dataset import Capture
+from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.textures import Textures
 from na_ray.capture.trajectory import body_center, orbit, up_of
 from na_ray.checkpoint import TrainedAvatar, load_avatar
-from na_ray.config import Experiment, parse_indices
+from na_ray.config import Experiment
+from na_ray.config.selection import select
 from na_ray.evaluation.evaluate import evaluate
+from na_ray.evaluation.protocol import MeanTexture
 from na_ray.evaluation.scores import Scores
 from na_ray.render import Motion, View, render_sequence
 from na_ray.run.tracking.runs import Tracker
+from na_ray.run.train.nerf.validation import spaced
 from na_ray.run.train.run_folder import predicted_folder
 
 
@@ -29,7 +32,7 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
     if config.report.frames:
         for name, scores in score(actor, capture, predicted).items():
             scores.save(folder / "report" / f"{name}.json")
-            told.append(f"{_TITLES[name]}\n{scores.table()}")
+            told.append(scores.table())
             tracker.scores(_flat(name, scores), config.train.steps)
     if config.report.film_frames:
         told.append(f"film: {film(actor, capture, folder / 'film', predicted)}")
@@ -37,13 +40,6 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
         if (folder / name).exists():
             tracker.files(folder / name, name)
     return "\n" + "\n\n".join(told)
-
-
-_TITLES = {
-    "cameras": "Held-out cameras, frames of the training motion",
-    "motion": "Held-out motion, its own texture maps, all cameras",
-    "motion_predicted": "Held-out motion, predicted texture maps, all cameras",
-}
 
 
 def predicted_textures(root: Path, capture: Capture, config: Experiment) -> Textures | None:
@@ -56,31 +52,43 @@ def predicted_textures(root: Path, capture: Capture, config: Experiment) -> Text
 
 
 def score(actor: TrainedAvatar, capture: Capture, predicted: Textures | None = None) -> dict[str, Scores]:
-    """Scores on the held-out cameras of training frames, and on the held-out motion through all cameras."""
+    """Scores by the name of their file.
+
+    `cameras`: the cameras that are not trained on, of training frames (`frames`: held-out frames, where all cameras are
+    trained on). `poses_own`, `poses_predicted`, `poses_mean`: the held-out motion through all cameras, wearing each
+    kind of texture map that there is.
+    """
     data, report = actor.config.data, actor.config.report
     training = capture.split(data.train_split)
-    seen = parse_indices(data.train_views, len(training.cameras))
-    held_out = [v for v in range(len(training.cameras)) if v not in seen]
+    chosen = select(data, len(training.cameras), training.num_frames)
+    held_out = [v for v in range(len(training.cameras)) if v not in chosen.train_views]
     small = training.cameras[0].fitted(report.size)
     size, rays = (small.height, small.width), report.supersample
     found = {}
     if held_out:
-        frames = _spaced(training.num_frames, report.frames)
+        frames = spaced(chosen.train_frames, report.frames)
         found["cameras"] = evaluate(actor, capture, data.train_split, frames, held_out, size, supersample=rays)
+    elif chosen.trained_validation_views == ():
+        frames, views = spaced(chosen.validation_frames, report.frames), chosen.validation_views
+        found["frames"] = evaluate(actor, capture, data.train_split, frames, views, size, supersample=rays)
     if data.test_split in capture.splits:
         testing = capture.split(data.test_split)
-        frames, cameras = _spaced(testing.num_frames, report.frames), range(len(testing.cameras))
-        if testing.has_textures:
-            found["motion"] = evaluate(actor, capture, data.test_split, frames, cameras, size, supersample=rays)
-        if predicted is not None:
-            found["motion_predicted"] = evaluate(
-                actor, capture, data.test_split, frames, cameras, size, textures=predicted, supersample=rays
+        frames, cameras = spaced(range(testing.num_frames), report.frames), range(len(testing.cameras))
+        for name, textures in _worn(actor, capture, testing, predicted).items():
+            found[name] = evaluate(
+                actor, capture, data.test_split, frames, cameras, size, textures=textures, supersample=rays
             )
     return found
 
 
-def _spaced(count: int, wanted: int) -> list[int]:
-    return sorted(set(np.linspace(0, count - 1, min(count, wanted)).round().astype(int).tolist()))
+def _worn(
+    actor: Actor, capture: Capture, testing: Split, predicted: Textures | None
+) -> dict[str, Textures | MeanTexture | None]:
+    """The texture maps to wear on novel poses, by the name of the scores' file; None: the split's own."""
+    worn: dict[str, Textures | MeanTexture | None] = {"poses_own": None} if testing.has_textures else {}
+    if predicted is not None:
+        worn["poses_predicted"] = predicted
+    return worn | {"poses_mean": MeanTexture.of(actor, capture)}
 
 
 def _flat(name: str, scores: Scores) -> dict[str, float]:

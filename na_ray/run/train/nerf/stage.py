@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from na_ray.body.body import Body
+from na_ray.capture.image import map_size
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import Experiment
 from na_ray.models import optim
@@ -54,7 +55,7 @@ class NerfTrainer:
         # Not the buffers: the body's are the same everywhere, and running statistics are averaged when they are used.
         several = self.worker.world > 1
         self.model = DistributedDataParallel(self.nerf, broadcast_buffers=False) if several else self.nerf
-        slots = self.experiment.train.global_batch or self.worker.world
+        slots = self.experiment.train.global_batch
         self.weight = self.worker.world / slots
         self.slots = range(self.worker.rank, slots, self.worker.world)
         self.nerf.train()
@@ -92,7 +93,7 @@ class NerfTrainer:
     def validate(self, step: int) -> dict[str, float]:
         """Render the validation views; the workers share the work."""
         actor = TrainedAvatar(self.nerf, self.body, self.experiment)
-        return validate(actor, self.dataset.split, step, self.run, self.worker.rank, self.worker.world)
+        return validate(actor, self.dataset, step, self.run, self.worker.rank, self.worker.world)
 
     def weights(self) -> dict[str, Any]:
         """The NeRF's state dict."""
@@ -115,9 +116,11 @@ def estimate(dataset: FrameDataset) -> tuple[list[str], float, int]:
     """
     experiment = dataset.experiment
     train, data = experiment.train, experiment.data
-    frames = train.global_batch or max(1, train.num_workers)
+    frames = train.global_batch
     dataset.room(-(-frames // max(1, train.min_workers or train.num_workers)))
-    side = data.texture_size or dataset.split.texture(0).shape[0]
+    stored = dataset.split.texture(0)
+    height, width = map_size(stored.shape[0], stored.shape[1], data.texture_size)
+    side = round(math.sqrt(height * width))
     parameters = sum(p.numel() for p in Nerf(experiment.nerf, Body.from_rig(dataset.rig)).parameters())
     operations = 3.0 * frames * step_multiply_adds(experiment.nerf, data, side)  # backward costs two forwards
     encoder = experiment.nerf.encoder_weights or "random weights: nerf.encoder-weights names a file"
@@ -126,4 +129,6 @@ def estimate(dataset: FrameDataset) -> tuple[list[str], float, int]:
         f"{train.steps} steps on {len(dataset.frames)} frames x {len(dataset.views)} views",
         f"encoder   {encoder}",
     ]
+    warning = dataset.selection.warning
+    lines += [warning] if warning else []
     return lines, train.steps * operations, 3 * 4 * parameters  # the weights and Adam's two moments

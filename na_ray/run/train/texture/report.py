@@ -12,7 +12,8 @@ from na_ray.capture.image import resized
 from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Predictor, load_predictor
-from na_ray.config import parse_indices
+from na_ray.config.selection import select_train_frames
+from na_ray.evaluation.protocol import maps_made_from
 from na_ray.evaluation.texture_metrics import TextureScores, score_textures
 from na_ray.motion.predict import Request, normal_maps, predict_sequence
 from na_ray.pictures.picture import sheet
@@ -38,13 +39,18 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
     lines = [f"predicted texture maps: {out}", f"film: {_film(predictor, split, textures, folder / 'film', request)}"]
     tracker.files(folder / "film", "film")
     if split.has_textures and config.report.frames:
-        chosen = parse_indices(config.data.frames, training.num_frames)
+        chosen = select_train_frames(config.data, len(training.camera_files), training.num_frames)
         maps = (textures.texture(i) for i in range(split.num_frames))
-        scores = score_textures(maps, split, training, range(chosen[0], chosen[-1] + 1), predictor.body)
+        scores = score_textures(maps, split, training, chosen, predictor.body)
         scores.save(folder / "report" / "textures.json")
         tracker.files(folder / "report", "report")
         tracker.scores(_flat(scores), int(checkpoint.name.removeprefix("step_")))
-        lines = [f"Held-out motion, predicted texture maps\n{scores.table()}", *lines]
+        deciding = min(config.texture.validation_frames, split.num_frames)
+        part = (
+            f"trained on: none of these frames\nchose the checkpoint: the first {deciding} of these {split.num_frames} "
+            f"frames (validation)\ntarget maps: {maps_made_from(capture)}"
+        )
+        lines = [f"Novel poses, predicted texture maps\n{scores.table()}\n{part}", *lines]
     return "\n" + "\n".join(lines)
 
 

@@ -57,16 +57,16 @@ def test_training_leaves_a_predictor_scores_pictures_and_a_model(tiny_texture: E
     assert all(np.array_equal(a, b) for a, b in zip(served, expected_maps, strict=True))
 
 
-def test_the_renderer_wears_the_predicted_textures(tiny_texture: Experiment, tmp_path: Path) -> None:
+def test_the_nerf_stage_draws_with_the_predicted_textures(tiny_texture: Experiment, tmp_path: Path) -> None:
     both = override(tiny_texture, {"texture.steps": 2, "train.steps": 2, "report.film_frames": 2})
     train(override(both, {"stages": ("texture",)}))
     best = train(override(both, {"stages": ("texture", "nerf")}), resume=True)
     root = tmp_path / "runs" / "tiny"
     assert best.parents[1].name == "nerf"
     assert [line["step"] for line in record(root) if "loss" in line["metrics"]] == [2], "the texture stage ran again"
-    scores = json.loads((root / "nerf" / "report" / "motion_predicted.json").read_text())
+    scores = json.loads((root / "nerf" / "report" / "poses_predicted.json").read_text())
     assert scores["textures"].endswith("texture/predicted/testing/tex")
-    own = json.loads((root / "nerf" / "report" / "motion.json").read_text())
+    own = json.loads((root / "nerf" / "report" / "poses_own.json").read_text())
     assert scores["mean"]["mesh"] != own["mean"]["mesh"]
     assert (root / "nerf" / "film" / "color.mp4").stat().st_size
 
