@@ -78,10 +78,11 @@ def select(data: DataConfig, num_cameras: int, num_frames: int) -> Selection:
 
 
 def select_train_frames(data: DataConfig, num_cameras: int, num_frames: int) -> range:
-    """The frames to train on, for a stage that looks through no camera: it names none that is missing."""
-    if data.validation_views != AUTO:
+    """The frames to train on, for a stage that looks through no camera: the same as the NeRF's of the same knobs."""
+    try:
+        return select(data, num_cameras, num_frames).train_frames
+    except UserError:  # of cameras that do not exist, which are the NeRF's to refuse, or of the frames: raised again
         return select_frames(data, num_frames)
-    return select(data, num_cameras, num_frames).train_frames
 
 
 def select_frames(data: DataConfig, num_frames: int) -> range:

@@ -3,7 +3,7 @@
 import pytest
 
 from na_ray.config import DataConfig
-from na_ray.config.selection import auto_train_views, select
+from na_ray.config.selection import auto_train_views, select, select_train_frames
 from na_ray.config.values import UserError
 
 
@@ -40,3 +40,13 @@ def test_a_single_frame_cannot_both_train_and_decide() -> None:
         select(DataConfig(train_views="auto", validation_views="auto", frames="7"), 2, 12)
     with pytest.raises(UserError, match="training frames must be one range"):
         select(DataConfig(frames="1,5"), 12, 12)
+
+
+def test_a_stage_without_cameras_trains_on_the_frames_of_the_nerf() -> None:
+    auto = DataConfig(train_views="auto", validation_views="auto", frames="10..50")
+    for cameras in (3, 8):
+        assert select_train_frames(auto, cameras, 60) == select(auto, cameras, 60).train_frames
+    # It needs none of the cameras that the recipe names.
+    assert select_train_frames(DataConfig(frames="10..50"), 0, 60) == range(10, 50)
+    with pytest.raises(UserError, match="training frames must be one range"):
+        select_train_frames(DataConfig(frames="1,5"), 0, 12)
