@@ -26,14 +26,14 @@ def capture(tmp_path_factory):
     return Capture.open(str(folder))
 
 
-def make_actor(capture, seed=0, density=5.0, **options):
+def make_actor(capture, seed=0, density=5.0, background=(1.0, 1.0, 1.0), **options):
     torch.manual_seed(seed)
     config = Experiment(
         nerf=NerfConfig(hidden=8, encoder_width=4, samples_per_ray=4, samples_per_chunk=64, **options),
-        data=DataConfig(texture_size=16),
+        data=DataConfig(texture_size=16, background=background),
     )
     body = Body.from_rig(capture.rig)
-    nerf = Nerf(config.nerf, body, 16).eval()
+    nerf = Nerf(config.nerf, body, config.data).eval()
     # An untrained field may be empty: raise its density so that there is something to see.
     last = [p for name, p in nerf.named_parameters() if p.shape == (1,)]
     assert last, "the density's bias is the one parameter with a single number"

@@ -96,16 +96,6 @@ def resample_area(image: np.ndarray, height: int, width: int) -> Float32[np.ndar
     return values.astype(np.float32)
 
 
-def shrink_texture(texture: np.ndarray, side: int | None) -> np.ndarray:
-    """Area-average a texture map (h, w, 3) uint8 to (side, side, 3), float32 in 0..255 where that changes it.
-
-    None: the map as it is.
-    """
-    if side is None or texture.shape[:2] == (side, side):
-        return texture
-    return resample_area(texture, side, side)
-
-
 def _average(values: np.ndarray, axis: int, size: int) -> np.ndarray:
     """Means over `size` equal intervals of an axis, as differences of the interpolated running sum."""
     length = values.shape[axis]

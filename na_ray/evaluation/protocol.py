@@ -8,7 +8,7 @@ import numpy as np
 
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.image import Map
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.selection import Selection, select, select_frames
 from na_ray.config.values import UserError
 from na_ray.evaluation.texture_metrics import mean_map
@@ -28,7 +28,7 @@ class MeanTexture:
     map: Map
 
     @classmethod
-    def of(cls, actor: Actor, capture: Capture) -> "MeanTexture":
+    def of(cls, actor: TrainedAvatar, capture: Capture) -> "MeanTexture":
         """The mean over the actor's training frames, of `MOST_MAPS` at most."""
         data = actor.config.data
         split = capture.split(data.train_split)
@@ -59,7 +59,7 @@ class Protocol:
 
     @staticmethod
     def of(
-        actor: Actor, capture: Capture, split: Split, frames: Sequence[int], cameras: Sequence[int], maps: Maps
+        actor: TrainedAvatar, capture: Capture, split: Split, frames: Sequence[int], cameras: Sequence[int], maps: Maps
     ) -> "Protocol":
         """Of frames and cameras (positions in the split) that are scored."""
         worn = {"own": "own texture maps", "predicted": "predicted texture maps", "mean": "mean texture map"}[maps]
@@ -77,7 +77,7 @@ class Protocol:
         return Protocol(f"{_heading(chosen, frames, cameras)}, {worn}", trained, deciding, made, warning)
 
 
-def _selection(actor: Actor, capture: Capture) -> tuple[Selection | None, str]:
+def _selection(actor: TrainedAvatar, capture: Capture) -> tuple[Selection | None, str]:
     """What the actor was trained on of the capture, or why that is unknown."""
     data = actor.config.data
     if data.train_split not in capture.splits:

@@ -87,7 +87,8 @@ class Scores:
             lines.append(f"{_TITLES[method]:<16}{cells}")
         seen = (
             f"seen: {self.split}, {len(self.frames)} frames x {len(self.cameras)} cameras ({', '.join(self.cameras)}), "
-            f"{width}x{height} px, background {tuple(round(b, 3) for b in self.background)}"
+            f"{width}x{height} px, {self.rays_per_pixel} rays a pixel, "
+            f"background {tuple(round(b, 3) for b in self.background)}"
         )
         return "\n".join(
             [

@@ -19,6 +19,7 @@ from na_ray.body.rasterize import sample_texture
 from na_ray.body.surface import SurfacePool
 from na_ray.body.triangles import project_to_faces
 from na_ray.capture.camera import Camera
+from na_ray.capture.image import map_size
 from na_ray.config import DataConfig, NerfConfig
 from na_ray.models.avatar import Picture
 from na_ray.models.nerf.canonical import surface_coordinates, unpose, vertex_transforms
@@ -111,10 +112,8 @@ class Nerf(nn.Module):
 
     def _shrunk(self, texture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 i j"]:
         """The map as the encoder sees it."""
-        side = self.texture_size
-        if side is None or texture.shape[1:] == (side, side):
-            return texture
-        return F.interpolate(texture[None], (side, side), mode="area")[0]
+        size = map_size(texture.shape[1], texture.shape[2], self.texture_size)
+        return texture if texture.shape[1:] == size else F.interpolate(texture[None], size, mode="area")[0]
 
     @torch.no_grad()
     def picture(self, frame: NerfFrame, camera: Camera, supersample: int = 1) -> Picture:

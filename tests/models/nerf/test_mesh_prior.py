@@ -12,7 +12,7 @@ from na_ray.body.body import Body
 from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
-from na_ray.config import NerfConfig, OptimConfig
+from na_ray.config import DataConfig, NerfConfig, OptimConfig
 from na_ray.evaluation.image_metrics import psnr, ssim
 from na_ray.models import losses, optim
 from na_ray.models.nerf.mesh_prior import SHARP, SOFT, MeshPrior

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from na_ray.body.body import Body
-from na_ray.config import NerfConfig
+from na_ray.config import DataConfig, NerfConfig
 from na_ray.models.nerf.compositing import composite
 from na_ray.models.nerf.renderer import Nerf, Noise
 from na_ray.models.nerf.sampling import sample_along_rays
@@ -16,9 +16,9 @@ from tests.models.bodies import bent, blob, rays
 SMALL = NerfConfig(hidden=8, encoder_width=2, samples_per_ray=5, shell_radius=0.2, samples_per_chunk=16)
 
 
-def make(config: NerfConfig = SMALL, dtype: torch.dtype = torch.float64) -> Nerf:
+def make(config: NerfConfig = SMALL, dtype: torch.dtype = torch.float64, data: DataConfig | None = None) -> Nerf:
     torch.manual_seed(0)
-    nerf = Nerf(config, Body.from_rig(blob()))
+    nerf = Nerf(config, Body.from_rig(blob()), data)
     if nerf.field.deformation is not None:
         torch.nn.init.normal_(nerf.field.deformation.residual.weight, std=0.1)
     torch.nn.init.constant_(nerf.field.density.bias, 3.0)
@@ -87,7 +87,7 @@ def test_forward_is_the_formulas_sample_by_sample(changes):
 
 
 def test_rays_that_miss_see_the_background_and_cost_nothing():
-    nerf = make(SMALL, DataConfig(background=(0.5, 0.0, -1.0)))
+    nerf = make(data=DataConfig(background=(0.5, 0.0, -1.0)))
     origins, directions = rays(4)
     directions[1] = torch.tensor([1.0, 0, 0])
     seen = nerf(nerf.body.pose(bent()), texture(), origins, directions)

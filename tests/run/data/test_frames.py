@@ -10,7 +10,7 @@ import torch
 
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import Actor
+from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import Experiment, override
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.render import texture_map

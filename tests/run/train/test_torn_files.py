@@ -10,7 +10,7 @@ import torch
 
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import Checkpoints, damage, load_actor, load_training, save, validation
+from na_ray.checkpoint import Checkpoints, damage, load_avatar, load_training, save, validation
 from na_ray.config import Experiment, NerfConfig, override
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
@@ -45,7 +45,7 @@ def cut(path: Path, share: float) -> None:
 
 def open_all(folder: Path) -> None:
     """Everything that a checkpoint is opened for."""
-    load_actor(folder)
+    load_avatar(folder)
     load_training(folder)
     validation(folder)
 

@@ -80,10 +80,9 @@ def test_what_decides_is_not_trained_on_and_every_table_says_so(
     root = tmp_path / "runs" / "tiny" / "nerf"
     shown = {f.name.rpartition("_")[2] for f in (root / "validation" / "step_000010").iterdir()}
     assert shown == {"000.png", "001.png", "002.png"}
-    split, actor = Capture.open(tiny.capture).split("training"), load_actor(best)
-    camera, posed = split.cameras[2].fitted(tiny.train.validation_size), actor.body.pose(split.pose(0))
-    features = actor.nerf.encode(texture_map(actor, split.texture(0))).detach()
-    color = render_view(actor.nerf, posed, features, camera).color
+    split, actor = Capture.open(tiny.capture).split("training"), load_avatar(best)
+    camera = split.cameras[2].fitted(tiny.train.validation_size)
+    color = actor.model.picture(encode(actor, split.pose(0), split.texture(0)), camera, 2).colors
     assert found["validation/psnr"] == pytest.approx(psnr(color, target_image(split, 0, 2, camera)), abs=1e-3)
     scores = {name: json.loads((root / "report" / f"{name}.json").read_text()) for name in REPORTS}
     assert scores["cameras"]["protocol"]["heading"] == "Held-out cameras, own texture maps"

@@ -82,7 +82,7 @@ def score(actor: TrainedAvatar, capture: Capture, predicted: Textures | None = N
 
 
 def _worn(
-    actor: Actor, capture: Capture, testing: Split, predicted: Textures | None
+    actor: TrainedAvatar, capture: Capture, testing: Split, predicted: Textures | None
 ) -> dict[str, Textures | MeanTexture | None]:
     """The texture maps to wear on novel poses, by the name of the scores' file; None: the split's own."""
     worn: dict[str, Textures | MeanTexture | None] = {"poses_own": None} if testing.has_textures else {}

@@ -58,18 +58,18 @@ def spaced(frames: range, wanted: int) -> list[int]:
     return [frames[i] for i in places.tolist()]
 
 
-def _look(actor: Actor, split: Split, frame: int, views: Sequence[int], folder: Path) -> list[tuple[float, float]]:
+def _look(
+    actor: TrainedAvatar, split: Split, frame: int, views: Sequence[int], folder: Path
+) -> list[tuple[float, float]]:
     """PSNR and SSIM of a frame through each of the views; keeps the pictures."""
     if not views:
         return []
-    posed = actor.body.pose(split.pose(frame))
-    with torch.no_grad():
-        features = actor.nerf.encode(texture_of(actor, split, frame))
+    encoded = encode(actor, split.pose(frame), split.texture(frame))
     scores = []
     for view in views:
         camera = split.cameras[view].fitted(actor.config.train.validation_size)
         target = target_image(split, frame, view, camera, background_of(actor))
-        color = render_view(actor.nerf, posed, features, camera).color.cpu()
+        color = actor.model.picture(encoded, camera, actor.config.report.supersample).colors.cpu()
         scores.append((psnr(color, target), ssim(color, target)))
         pair = sheet([to_uint8(target), to_uint8(color)], columns=2)
         write_png(folder / f"frame_{frame:06d}_view_{view:03d}.png", pair)
