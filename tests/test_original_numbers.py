@@ -143,11 +143,11 @@ def test_a_swap_of_two_tensors_of_equal_shape_is_seen(
 
 
 def test_adams_moments_follow_the_originals_order(nerf: dict[str, Any]) -> None:
-    found, nerf = imported(nerf)
-    optimizer = optim.adam(nerf.parameters(), found.optim, parity=True)
+    found, ours = imported(nerf)
+    optimizer = optim.adam(ours.parameters(), found.optim, parity=True)
     optimizer.load_state_dict(found.adam)
     number = {name: i for i, name in enumerate(NERF["optimizer"])}
-    parameters = dict(nerf.named_parameters())
+    parameters = dict(ours.named_parameters())
     compared = 0
     for theirs, value in nerf["model"].items():
         # Whose weights a parameter holds tells whose moments it must hold: no two are alike.

@@ -16,7 +16,7 @@ from na_ray.synthetic.wardrobe import build_wardrobe
 
 
 @dataclass(frozen=True)
-class Frame:
+class ActorFrame:
     """The actor at one frame of a clip, at natural size (stature 1); its soles touch y = 0."""
 
     moment: Moment
@@ -32,7 +32,7 @@ class SyntheticActor:
         self.template = build_template()
         self.wardrobe = build_wardrobe()
 
-    def clip(self, split: str, count: int) -> list[Frame]:
+    def clip(self, split: str, count: int) -> list[ActorFrame]:
         """`count` frames of the walk (`training`) or of the routine (`testing`)."""
         style = self.style
         motion: MotionCurve
@@ -45,19 +45,19 @@ class SyntheticActor:
             moment, before = motion(float(t)), motion(float(t) - LAG_SECONDS)
             lift = np.array((0.0, -self._posed(moment)[:, 1].min(), 0.0))
             moment, before = (Moment(m.rotvecs, m.rotation, m.translation + lift) for m in (moment, before))
-            frames.append(Frame(moment, before))
+            frames.append(ActorFrame(moment, before))
         return frames
 
     def _posed(self, moment: Moment) -> Float[ndarray, "v 3"]:
         return moment.to_world(skin(self.template.mesh.vertices, self.template.weights, moment.transforms))
 
-    def outline(self, frame: Frame) -> Float[ndarray, "n 3"]:
+    def outline(self, frame: ActorFrame) -> Float[ndarray, "n 3"]:
         """World points that enclose the actor nearly: some of the template's, and some round the hair."""
         moment = frame.moment
         hair = moment.joints[NAMES.index("head")] + 0.22 * np.concatenate([np.eye(3), -np.eye(3)])
         return self.style.stature * np.concatenate([self._posed(moment)[::7], hair])
 
-    def dressed(self, frame: Frame) -> Float[ndarray, "v 3"]:
+    def dressed(self, frame: ActorFrame) -> Float[ndarray, "v 3"]:
         """World positions of the wardrobe's vertices."""
         return self.style.stature * drape(self.wardrobe, frame.moment, frame.before, self.style.fold_phase)
 
@@ -73,7 +73,7 @@ class SyntheticActor:
             tpose=self._scaled(forward_kinematics(tpose_rotvecs())),
         )
 
-    def pose(self, frame: Frame) -> Pose:
+    def pose(self, frame: ActorFrame) -> Pose:
         """The tracked pose as the capture's files describe it."""
         moment, stature = frame.moment, self.style.stature
         return Pose(

@@ -20,7 +20,7 @@ from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.video import VideoWriter
 from na_ray.config.selection import auto_train_views
 from na_ray.config.values import AUTO, Progress, UserError, parse_indices
-from na_ray.synthetic.actor import Frame, SyntheticActor
+from na_ray.synthetic.actor import ActorFrame, SyntheticActor
 from na_ray.synthetic.motion import FRAME_RATE
 from na_ray.synthetic.scene import film, ring
 from na_ray.synthetic.shading import Studio
@@ -131,7 +131,7 @@ def _film_clip(
     atlas: Atlas,
     cameras: Sequence[Camera],
     texture_cameras: Sequence[int],
-    clip: Sequence[Frame],
+    clip: Sequence[ActorFrame],
     poses: Sequence[Pose],
 ) -> Iterator[None]:
     """Write the videos of a split, frame by frame; yields after each frame."""

@@ -28,7 +28,7 @@ from tests.models.vid2vid.tiny import CONFIG
 RAYS = 10
 
 MEANT = {
-    "models/nerf.py": [
+    "models/nerf/renderer.py": [
         "rays = hit.nonzero()[:, 0]",
         "index = (faces >= 0).nonzero()[:, 0]",
     ],
@@ -63,7 +63,8 @@ def test_texture_encoder_field_and_compositing(changes: dict) -> None:
     depths, lengths = sample_along_rays(made(RAYS), made(RAYS), config.samples_per_ray, made(RAYS, 5))
     count = depths.numel()
     seen = lookup(field.project(encoder(texture), texture), made(count, 2))
-    sigma, colors = field(made(count, 3), made(count, 3), made(count, 3), seen)
+    stored = made(count, 3) if config.sharp else None
+    sigma, colors = field(made(count, 3), made(count, 3), made(count, 3), seen, stored)
     parts = (sigma.view(depths.shape), colors.view(*depths.shape, 3), depths, lengths)
     found = composite(*parts, made(3), 5.0)
     loss = losses.total(found.colors, found.transmittance, made(RAYS, 3), OptimConfig(alpha_weight=0.1))
@@ -113,10 +114,11 @@ def test_nothing_else_waits_for_the_device() -> None:
     """Source lines of the networks, their losses and a step that bring a number to the host, or depend on one."""
     root = Path(na_ray.__file__).parent
     waits = re.compile(r"\.(item|tolist|nonzero|cpu|numpy|masked_select|unique)\(|torch\.(nonzero|masked_select)\(")
-    left_out = {"cost.py", "inception.py", "imagenet.py"}  # a measurement, and what is not trained
+    # A measurement, what is not trained, and pictures, which are made for the host.
+    left_out = {"cost.py", "inception.py", "imagenet.py", "ray_picture.py"}
     files = [p for p in sorted(root.glob("models/**/*.py")) if p.name not in left_out]
     found = {}
-    for path in [*files, root / "losses.py", root / "run" / "step.py"]:
+    for path in [*files, root / "run" / "train" / "nerf" / "step.py"]:
         lines = [line.strip() for line in path.read_text().splitlines() if waits.search(line)]
         if lines:
             found[str(path.relative_to(root))] = lines

@@ -36,7 +36,8 @@ def composite(
     T = 1 - sum p_i.
     """
     energy = torch.relu(sigma) * deltas
-    weights = -torch.expm1(-energy) * torch.exp(energy - energy.cumsum(dim=1))
+    light = torch.exp(energy - energy.cumsum(dim=1))  # T_i
+    weights = -torch.expm1(-energy) * light
     transmittance = 1 - weights.sum(dim=1)
     return Composite(
         colors=(weights[:, :, None] * colors).sum(dim=1) + transmittance[:, None] * background,
