@@ -24,8 +24,8 @@ from na_ray.synthetic.write import write_capture
 DRIVER = """
 import json, sys
 from na_ray.config import Experiment, from_dict
-from na_ray.run.command import guarded
-from na_ray.run.train import train
+from na_ray.cli.train import guarded
+from na_ray.run.train.driver import train
 experiment = from_dict(Experiment, json.loads(sys.argv[1]))
 sys.exit(guarded(lambda: 0 if train(experiment, resume=sys.argv[2] == "resume") else 1))
 """
