@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image, UnidentifiedImageError
 
+from na_ray.capture.pixels import map_size
 from na_ray.capture.storage import BinaryFile, open_binary, read_bytes
 from na_ray.config.values import StorageError, UserError
 
@@ -71,14 +72,6 @@ def shrink_map(texture: Map, side: int | None) -> np.ndarray:
     if side is None or side >= longer:
         return texture
     return resample_area(texture, *map_size(texture.shape[0], texture.shape[1], side))
-
-
-def map_size(height: int, width: int, side: int | None) -> Size:
-    """(height, width) to which `shrink_map` brings a map."""
-    longer = max(height, width)
-    if side is None or side >= longer:
-        return height, width
-    return max(1, round(height * side / longer)), max(1, round(width * side / longer))
 
 
 def resample_area(image: np.ndarray, height: int, width: int) -> Float32[np.ndarray, "h w c"]:

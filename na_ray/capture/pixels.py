@@ -7,7 +7,6 @@ exact intervals are computed once, on the training worker, for the pixels that w
 import math
 
 import numpy as np
-from scipy import ndimage
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig
@@ -51,6 +50,8 @@ def near_body(vertices: np.ndarray, camera: Camera, radius: float) -> tuple[np.n
     Returns a boolean grid (ceil(height / tile), ceil(width / tile)) and the tile's side in pixels. Every pixel whose
     ray meets a sphere of that radius in front of the camera lies in a marked tile; some others do too.
     """
+    from scipy import ndimage  # a training step on a GPU machine needs none of this: `make test-cuda`
+
     pixels, depth = camera.project(vertices)
     if depth.min() <= 2 * radius:  # a camera among the spheres: a disc no longer bounds a sphere's picture
         return np.ones((1, 1), bool), max(camera.height, camera.width)
@@ -95,3 +96,11 @@ def draw_pixels(
     inside = (x < width) & (y < height)
     xy = np.stack([x[inside], y[inside]], axis=1)
     return np.tile(xy, (-(-count // max(1, len(xy))), 1))[:count]
+
+
+def map_size(height: int, width: int, side: int | None) -> tuple[int, int]:
+    """(height, width) to which `image.shrink_map` brings a map: its longer side has at most `side` texels."""
+    longer = max(height, width)
+    if side is None or side >= longer:
+        return height, width
+    return max(1, round(height * side / longer)), max(1, round(width * side / longer))

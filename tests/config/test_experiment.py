@@ -183,7 +183,7 @@ def test_the_workers_share_a_step_evenly(stage: str, knob: str, batch: int, work
 
 def test_a_batch_that_0_1_left_open_is_what_the_workers_made_of_it() -> None:
     old = to_dict(Experiment()) | {"stages": ["renderer"]}
-    old["renderer"] = old.pop("nerf")
+    old["renderer"] = old.pop("nerf") | {"background": old["data"].pop("background")}
     old["train"]["num_workers"] = 3
     for section, name in (("train", "frames_per_step"), ("texture", "windows_per_step")):
         del old[section]["global_batch"]

@@ -144,6 +144,7 @@ def test_options_become_our_knobs(tmp_path):
     assert found.optim.alpha_weight == 0, "it never acts there"
     assert found.nerf.background_depth == 5.0, "background_depth is ignored there"
     assert found.settings == {
+        "data.background": (1.0, 1.0, 1.0),
         "data.train_views": "0..11",
         "data.rays_per_view": 1024,
         "data.resolution": (512, 256),

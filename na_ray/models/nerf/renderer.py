@@ -19,7 +19,7 @@ from na_ray.body.rasterize import sample_texture
 from na_ray.body.surface import SurfacePool
 from na_ray.body.triangles import project_to_faces
 from na_ray.capture.camera import Camera
-from na_ray.capture.image import map_size
+from na_ray.capture.pixels import map_size
 from na_ray.config import DataConfig, NerfConfig
 from na_ray.models.avatar import Picture
 from na_ray.models.nerf.canonical import surface_coordinates, unpose, vertex_transforms

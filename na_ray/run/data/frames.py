@@ -16,8 +16,8 @@ import numpy as np
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import map_size, over_background, resample_area, shrink_map
-from na_ray.capture.pixels import draw_pixels, near_body, posed_vertices, thin_out
+from na_ray.capture.image import over_background, resample_area, shrink_map
+from na_ray.capture.pixels import draw_pixels, map_size, near_body, posed_vertices, thin_out
 from na_ray.capture.rig import Pose, Rig
 from na_ray.config import Experiment
 from na_ray.config.selection import Selection, select

@@ -97,7 +97,10 @@ EXTRACTED: dict[str, tuple[Break, str]] = {
     "no folder of normal maps": (remove("training/normal"), "training: no normal maps; expected normal*.avi or"),
     "no folder of texture maps": (remove("training/tex"), "training: no texture maps; expected the texture maps as"),
     "an empty folder": (empty("training/tex"), "training/tex: the folder is empty; expected one tex picture a frame"),
-    "a missing texture frame": (remove("training/tex/000003.png"), "tex/000003.png: missing; expected one picture a"),
+    "a missing texture frame": (
+        remove("training/tex/000003.png"),
+        "tex/000003.png: missing; expected one picture per frame",
+    ),
     "a missing normal frame": (
         remove("training/normal/000003.png"),
         "normal/000003.png: missing; expected one picture",

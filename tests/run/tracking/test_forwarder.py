@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from na_ray.config import Experiment, override
-from na_ray.run.tracking import runs
+from na_ray.run.tracking import forwarder, runs
 from na_ray.run.tracking.forwarder import Follower
 from na_ray.run.tracking.progress import ProgressDisplay
 from na_ray.run.train.driver import train
@@ -122,7 +122,7 @@ def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume
             end(process)
 
     with monkeypatch.context() as patch:
-        patch.setattr(follow, "PATIENCE", 1.0)
+        patch.setattr(forwarder, "PATIENCE", 1.0)
         patch.setattr(RunFolder, "append", end_the_server)
         with pytest.raises(ValueError, match=r"MLflow does not answer .*: training is done, and --resume auto"):
             train(short)

@@ -24,6 +24,7 @@ from na_ray.run.train import disk, driver
 from na_ray.run.train.driver import train
 from na_ray.run.train.restart_policy import RestartPolicy
 from na_ray.run.train.run_folder import RunFolder
+from tests.make_capture import write_tiny_capture
 from tests.moments import kill_decoder, until
 
 

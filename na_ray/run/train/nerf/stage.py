@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from na_ray.body.body import Body
-from na_ray.capture.image import map_size
+from na_ray.capture.pixels import map_size
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import Experiment
 from na_ray.models import optim
