@@ -52,7 +52,7 @@ def test_maps_are_made_from_the_cameras_that_capture_json_names(written, tmp_pat
     assert capture.texture_cameras == (0, 1, 2), "the fourth is left out, as training does"
     about = json.loads((out / "capture.json").read_text())
     assert about["tool"]["name"] == "na-ray synth" and about["tool"]["version"]
-    assert (about["unit"], about["up"], about["fps"]) == ("metre", [0, 1, 0], 25)
+    assert (about["unit"], about["up"], about["fps"]) == ("metre", [0, 1, 0], 10)
     write_capture(tmp_path / "two", **SMALL | {"frames": 1, "test_frames": 1, "texture_cameras": "1,3"})
     other = Capture.open(tmp_path / "two")
     assert other.texture_cameras == (1, 3)
