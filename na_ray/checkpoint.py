@@ -249,15 +249,15 @@ class Checkpoints:
     def set_aside(self) -> list[str]:
         """Rename the damaged ones to `damaged_step_NNNNNN`, so that their steps can be saved again. Returns a line
         for each that says what is wrong with it."""
-        told = []
+        lines = []
         for folder in self._written():
             wrong = damage(folder)
             if wrong is not None:
                 aside = folder.with_name(f"damaged_{folder.name}")
                 shutil.rmtree(aside, ignore_errors=True)
                 os.replace(folder, aside)
-                told.append(f"{wrong}; it was renamed to {aside.name}")
-        return told
+                lines.append(f"{wrong}; it was renamed to {aside.name}")
+        return lines
 
     def latest(self) -> Path | None:
         """The checkpoint to go on from."""

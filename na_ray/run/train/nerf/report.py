@@ -28,18 +28,18 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
     actor = load_avatar(checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
     config = actor.config
     predicted = predicted_textures(folder.parent, capture, config)
-    told = []
+    sections = []
     if config.report.frames:
         for name, scores in score(actor, capture, predicted).items():
             scores.save(folder / "report" / f"{name}.json")
-            told.append(scores.table())
+            sections.append(scores.table())
             tracker.scores(_flat(name, scores), config.train.steps)
     if config.report.film_frames:
-        told.append(f"film: {film(actor, capture, folder / 'film', predicted)}")
+        sections.append(f"film: {film(actor, capture, folder / 'film', predicted)}")
     for name in ("report", "film"):
         if (folder / name).exists():
             tracker.files(folder / name, name)
-    return "\n" + "\n\n".join(told)
+    return "\n" + "\n\n".join(sections)
 
 
 def predicted_textures(root: Path, capture: Capture, config: Experiment) -> Textures | None:
