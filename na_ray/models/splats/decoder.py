@@ -1,0 +1,54 @@
+"""The network that corrects the Gaussians by pose and texture: a small U-Net over the UV atlas."""
+
+import torch
+import torch.nn.functional as F
+from collections.abc import Sequence
+from jaxtyping import Float
+from torch import Tensor, nn
+
+UNSHUFFLE = 4
+"""Side of the squares of texels that the network sees as one place."""
+PLACE_CHANNELS = 8
+"""Learned channels that tell the places apart."""
+
+
+class Decoder(nn.Module):
+    """(channels_in, s, s) to (channels_out, s, s), s a multiple of 16; zero before training.
+
+    Squares of 4 x 4 texels become channels; then two 3 x 3 convolutions a level, half the size at each level, and back
+    with added skips; no normalization.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, side: int, widths: Sequence[int]) -> None:
+        super().__init__()
+        square = UNSHUFFLE**2
+        self.place = nn.Parameter(0.1 * torch.randn(1, PLACE_CHANNELS, side // UNSHUFFLE, side // UNSHUFFLE))
+        self.gather = nn.Conv2d(channels_in * square + PLACE_CHANNELS, widths[0], 1)
+        before = (widths[0], *widths)
+        self.down = nn.ModuleList(_level(a, b) for a, b in zip(before, widths, strict=False))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.merge = nn.ModuleList(_level(a, a) for a in widths[:-1])
+        self.out = nn.Conv2d(widths[0], channels_out * square, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Float[Tensor, "b i s s"]) -> Float[Tensor, "b o s s"]:
+        """A batch of frames."""
+        x = F.pixel_unshuffle(x, UNSHUFFLE)
+        x = self.gather(torch.cat([x, self.place.expand(len(x), -1, -1, -1)], dim=1))
+        skips = []
+        for number, level in enumerate(self.down):
+            x = level(F.avg_pool2d(x, 2) if number else x)
+            skips.append(x)
+        for skip, up, merge in reversed(list(zip(skips[:-1], self.up, self.merge, strict=True))):
+            x = merge(skip + up(F.interpolate(x, scale_factor=2)))
+        return F.pixel_shuffle(self.out(x), UNSHUFFLE)
+
+
+def _level(channels_in: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels_out, channels_out, 3, padding=1),
+        nn.ReLU(inplace=True),
+    )

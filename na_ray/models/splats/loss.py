@@ -1,0 +1,71 @@
+"""What a picture should resemble: absolute and squared differences, and structural similarity with its own gradient."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+WINDOW = 7
+"""Side of the square over which SSIM compares means and variances."""
+C1, C2 = 0.01**2, 0.03**2
+
+
+def picture_loss(
+    color: Float[Tensor, "h w 3"], target: Float[Tensor, "h w 3"], l1: float, l2: float, ssim: float
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """l1 |d| + l2 d^2 + ssim (1 - SSIM), means over the picture, and the mean of d^2. RGB in [0, 1].
+
+    Pictures smaller than SSIM's window go without it.
+    """
+    difference = color - target
+    squared = difference.square().mean()
+    loss = l1 * difference.abs().mean() + l2 * squared
+    if ssim and min(color.shape[:2]) >= WINDOW:
+        loss = loss + ssim * (1 - structural_similarity(color.permute(2, 0, 1)[None], target.permute(2, 0, 1)[None]))
+    return loss, squared.detach()
+
+
+def structural_similarity(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """Mean SSIM (Wang et al. 2004) over the places where a uniform window fits; differentiable in x alone."""
+    return _Ssim.apply(x, y)
+
+
+class _Ssim(torch.autograd.Function):
+    """SSIM is a function of three means a window, of x, x^2 and x y: one box filter each way for its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        c = x.shape[1]
+        means = _box(torch.cat([x, y, x * x, y * y, x * y], dim=1))
+        mx, my, xx, yy, xy = means.split(c, dim=1)
+        above1, above2 = 2 * mx * my + C1, 2 * (xy - mx * my) + C2
+        below1, below2 = mx * mx + my * my + C1, xx - mx * mx + yy - my * my + C2
+        ssim = above1 * above2 / (below1 * below2)
+        # Of the mean: numerator's and denominator's logarithmic slopes.
+        by_xy = 2 * ssim / above2
+        by_xx = -ssim / below2
+        by_mx = ssim * (2 * my / above1 - 2 * my / above2 - 2 * mx / below1 + 2 * mx / below2)
+        slopes = torch.cat([by_mx, by_xx, by_xy], dim=1) / ssim.numel()
+        edge = WINDOW - 1
+        by_mx, by_xx, by_xy = _box(F.pad(slopes, (edge,) * 4)).split(c, dim=1)
+        ctx.gradient = by_mx + 2 * x * by_xx + y * by_xy
+        return ssim.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.gradient, None
+
+
+def _box(x: Tensor) -> Tensor:
+    """Means over the windows of 7 x 7 that fit: sums of 2 and 4 neighbors, then of 7, a direction at a time."""
+    for dim in (2, 3):
+        count = x.shape[dim]
+        two = x.narrow(dim, 0, count - 1) + x.narrow(dim, 1, count - 1)
+        four = two.narrow(dim, 0, count - 3) + two.narrow(dim, 2, count - 3)
+        left = count - WINDOW + 1
+        x = four.narrow(dim, 0, left) + two.narrow(dim, 4, left) + x.narrow(dim, 6, left)
+    return x / WINDOW**2

@@ -1,0 +1,187 @@
+"""Drawing one Gaussian after the other, nearest first: the way of a CPU, which has one thread and large caches.
+
+Every pixel of an ellipse is found from the ellipse's equation, a row at a time, so that hardly a pair of Gaussian and
+pixel is evaluated in vain. Nothing depends on timing: results are the same to the bit from run to run.
+"""
+
+from typing import no_type_check
+
+import warp as wp
+
+from na_ray.models.splats.project_kernels import LEAST_ALPHA
+
+OPAQUE = wp.constant(1.0e-3)
+"""A pixel that lets less light pass is finished."""
+MOST_ALPHA = wp.constant(0.995)
+"""Greatest alpha of one Gaussian: what is behind it keeps a gradient."""
+
+
+@wp.func
+@no_type_check
+def first_pixel(x: wp.float32, start: wp.int32) -> wp.int32:
+    """The first pixel center not left of x, a little generously, in a picture that begins at `start`."""
+    return wp.max(wp.int32(wp.ceil(x - 0.001)) - start, 0)
+
+
+@wp.func
+@no_type_check
+def last_pixel(x: wp.float32, start: wp.int32, count: wp.int32) -> wp.int32:
+    """The last pixel center not right of x, likewise."""
+    return wp.min(wp.int32(wp.floor(x + 0.001)) - start, count - 1)
+
+
+@wp.func
+@no_type_check
+def half_width(conic: wp.vec3, dy: wp.float32, level: wp.float32) -> wp.float32:
+    """Half the width of an ellipse's row, negative where it has none; its middle lies at -conic[1] dy / conic[0].
+
+    Where a x^2 + 2 b x y + c y^2 = level.
+    """
+    rest = level - (conic[2] - conic[1] * conic[1] / conic[0]) * dy * dy
+    if rest < 0.0:
+        return -1.0
+    return wp.sqrt(rest / conic[0])
+
+
+@wp.kernel(enable_backward=False)
+@no_type_check
+def draw_in_order(
+    order: wp.array2d[wp.int64],
+    windows: wp.array2d[wp.int32],
+    centers: wp.array2d[wp.vec2],
+    conics: wp.array2d[wp.vec3],
+    shades: wp.array2d[wp.vec3],
+    depths: wp.array2d[wp.float32],
+    reaches: wp.array2d[wp.vec2],
+    opacities: wp.array[wp.float32],
+    with_depth: wp.bool,
+    colors: wp.array3d[wp.vec3],
+    passing: wp.array3d[wp.float32],
+    depth: wp.array3d[wp.float32],
+    last: wp.array3d[wp.int32],
+    touched: wp.array2d[wp.int32],
+) -> None:
+    """Front to back, view by view: colors over black, the light that passes (given as 1), the mean depth times alpha.
+
+    A view's window (left, top, width, height; px) is the part that is drawn. `last` is the place in the order of the
+    last Gaussian that changed a pixel (given as -1), `touched` marks those that changed any.
+    """
+    k = wp.tid()
+    left = windows[k, 0]
+    top = windows[k, 1]
+    for place in range(order.shape[1]):
+        i = wp.int32(order[k, place])
+        reach = reaches[k, i]
+        if reach[1] >= 0.0:
+            center = centers[k, i]
+            conic = conics[k, i]
+            opacity = opacities[i]
+            level = 2.0 * wp.log(opacity / LEAST_ALPHA)
+            shade = shades[k, i]
+            z = depths[k, i]
+            changed = wp.int32(0)
+            for row in range(
+                first_pixel(center[1] - reach[1], top), last_pixel(center[1] + reach[1], top, windows[k, 3]) + 1
+            ):
+                dy = wp.float32(row + top) - center[1]
+                half = half_width(conic, dy, level)
+                if half >= 0.0:
+                    middle = center[0] - conic[1] * dy / conic[0]
+                    for column in range(
+                        first_pixel(middle - half, left), last_pixel(middle + half, left, windows[k, 2]) + 1
+                    ):
+                        t = passing[k, row, column]
+                        if t >= OPAQUE:
+                            dx = wp.float32(column + left) - center[0]
+                            power = -0.5 * (conic[0] * dx * dx + conic[2] * dy * dy) - conic[1] * dx * dy
+                            alpha = wp.min(opacity * wp.exp(power), MOST_ALPHA)
+                            if alpha >= LEAST_ALPHA:
+                                colors[k, row, column] = colors[k, row, column] + (t * alpha) * shade
+                                if with_depth:
+                                    depth[k, row, column] = depth[k, row, column] + t * alpha * z
+                                passing[k, row, column] = t * (1.0 - alpha)
+                                last[k, row, column] = place
+                                changed = 1
+            touched[k, i] = changed
+
+
+@wp.kernel(enable_backward=False)
+@no_type_check
+def draw_in_order_back(
+    order: wp.array2d[wp.int64],
+    windows: wp.array2d[wp.int32],
+    centers: wp.array2d[wp.vec2],
+    conics: wp.array2d[wp.vec3],
+    shades: wp.array2d[wp.vec3],
+    reaches: wp.array2d[wp.vec2],
+    opacities: wp.array[wp.float32],
+    last: wp.array3d[wp.int32],
+    touched: wp.array2d[wp.int32],
+    passing: wp.array3d[wp.float32],
+    behind: wp.array3d[wp.float32],
+    grad_colors: wp.array3d[wp.vec3],
+    grad_centers: wp.array2d[wp.vec2],
+    grad_conics: wp.array2d[wp.vec3],
+    grad_shades: wp.array2d[wp.vec3],
+    grad_opacities: wp.array2d[wp.float32],
+) -> None:
+    """The gradients, back to front: by the time a Gaussian comes, `passing` is what passes those before and itself,
+    and `behind` the sum over all that lies behind it of (its gradient of color . what it adds), which begins with
+    that of the light that passes everything. Both are used up.
+    """
+    k = wp.tid()
+    left = windows[k, 0]
+    top = windows[k, 1]
+    for back in range(order.shape[1]):
+        place = order.shape[1] - 1 - back
+        i = wp.int32(order[k, place])
+        if touched[k, i] != 0:
+            center = centers[k, i]
+            conic = conics[k, i]
+            opacity = opacities[i]
+            shade = shades[k, i]
+            reach = reaches[k, i]
+            level = 2.0 * wp.log(opacity / LEAST_ALPHA)
+            gu = wp.float32(0.0)
+            gv = wp.float32(0.0)
+            ga = wp.float32(0.0)
+            gb = wp.float32(0.0)
+            gc = wp.float32(0.0)
+            go = wp.float32(0.0)
+            gs = wp.vec3(0.0, 0.0, 0.0)
+            for row in range(
+                first_pixel(center[1] - reach[1], top), last_pixel(center[1] + reach[1], top, windows[k, 3]) + 1
+            ):
+                dy = wp.float32(row + top) - center[1]
+                half = half_width(conic, dy, level)
+                if half >= 0.0:
+                    middle = center[0] - conic[1] * dy / conic[0]
+                    for column in range(
+                        first_pixel(middle - half, left), last_pixel(middle + half, left, windows[k, 2]) + 1
+                    ):
+                        if place <= last[k, row, column]:
+                            dx = wp.float32(column + left) - center[0]
+                            power = -0.5 * (conic[0] * dx * dx + conic[2] * dy * dy) - conic[1] * dx * dy
+                            weight = wp.exp(power)
+                            alpha = wp.min(opacity * weight, MOST_ALPHA)
+                            if alpha >= LEAST_ALPHA:
+                                g = grad_colors[k, row, column]
+                                t = passing[k, row, column] / (1.0 - alpha)
+                                gs = gs + (t * alpha) * g
+                                own = wp.dot(g, shade)
+                                rest = behind[k, row, column]
+                                grad_alpha = t * own - rest / (1.0 - alpha)
+                                behind[k, row, column] = rest + t * alpha * own
+                                passing[k, row, column] = t
+                                if opacity * weight < MOST_ALPHA:
+                                    go = go + grad_alpha * weight
+                                    gp = grad_alpha * alpha
+                                    gu = gu + gp * (conic[0] * dx + conic[1] * dy)
+                                    gv = gv + gp * (conic[1] * dx + conic[2] * dy)
+                                    ga = ga - 0.5 * gp * dx * dx
+                                    gb = gb - gp * dx * dy
+                                    gc = gc - 0.5 * gp * dy * dy
+            grad_centers[k, i] = wp.vec2(gu, gv)
+            grad_conics[k, i] = wp.vec3(ga, gb, gc)
+            grad_shades[k, i] = gs
+            grad_opacities[k, i] = go

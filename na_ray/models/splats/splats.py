@@ -1,0 +1,222 @@
+"""The splat avatar: Gaussians in the UV atlas, posed by skinning, corrected by a decoder of pose and texture."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+import warp as wp
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from na_ray.body import kernels
+from na_ray.body.atlas import Atlas
+from na_ray.body.body import Body, PosedBody
+from na_ray.capture.camera import Camera
+from na_ray.config import DataConfig
+from na_ray.config.splats import SplatsConfig
+from na_ray.models.avatar import Picture, normals_from_depth
+from na_ray.models.splats import project_kernels
+from na_ray.models.splats.decoder import Decoder
+from na_ray.models.splats.rasterize import Drawing, Gaussians, Views, draw
+from na_ray.models.splats.texels import PosedTexels, Texels, shrink_texture
+from na_ray.pictures.box import Box
+
+FIXED, POSED = 16, 14
+"""Numbers a texel: its own (beside 9 for the change of color with direction), and those that the decoder gives."""
+THICKNESS = 0.0015
+"""Of a texel's Gaussian before training, m: two standard deviations or so."""
+START_SCALE, START_OPACITY, START_DEPTH = 0.42, 0.95, 0.0005
+"""Before training: standard deviation in texels, opacity, and depth below the surface (m)."""
+BACKGROUND_DEPTH = 5.0
+"""Depth (m) where nothing is seen."""
+
+
+@dataclass(frozen=True)
+class SplatFrame:
+    """A pose and its texture map, made ready for any number of cameras."""
+
+    posed: PosedBody
+    origin: np.ndarray
+    """World position (m) that the Gaussians are relative to."""
+    gaussians: Gaussians
+
+
+class Splats(nn.Module):
+    """One Gaussian a texel of one body's UV atlas.
+
+    The body and the texels' tables are buffers that no checkpoint holds.
+    """
+
+    background: Tensor
+    mean_texture: Tensor
+
+    def __init__(self, config: SplatsConfig, body: Body, data: DataConfig | None = None) -> None:
+        """`data` says what lies behind the body."""
+        super().__init__()
+        self.config = config
+        self.texels = Texels(body, config.side)
+        n, side = len(self.texels), config.side
+        self.fixed = nn.Parameter(_start(n))
+        self.changes = nn.Parameter(torch.zeros(9, n))
+        self.decoder = Decoder(9, POSED, side, config.widths)
+        self.register_buffer("mean_texture", torch.full((3, side, side), 0.5))
+        self._body_fields = tuple(f.name for f in fields(Body))
+        for name in self._body_fields:
+            self.register_buffer(f"body_{name}", getattr(body, name), persistent=False)
+        background = torch.tensor((data or DataConfig()).background)
+        self.register_buffer("background", background, persistent=False)
+        self._body = body
+        self._insides: dict[tuple[int, int], Tensor] = {}
+
+    @property
+    def body(self) -> Body:
+        """The body on the avatar's device."""
+        return self._body
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Splats":
+        """Move the tensors, as `.to` does; the body is made of the new ones."""
+        super()._apply(fn, recurse)
+        self._body = Body(**{name: self.get_buffer(f"body_{name}") for name in self._body_fields})
+        self._insides = {}
+        return self
+
+    @torch.no_grad()
+    def set_mean_texture(self, texture: Float[Tensor, "3 s s"]) -> None:
+        """Begin with the mean of the training's texture maps: as every texel's own color, too."""
+        self.mean_texture.copy_(texture)
+        self.fixed[10:13] = texture.reshape(3, -1)[:, self.texels.index.long()]
+
+    def shrink(self, texture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 s s"]:
+        """A texture map (RGB in [0, 1]) at the atlas's side."""
+        side, size = self.config.side, (texture.shape[1], texture.shape[2])
+        if size == (side, side):
+            return texture
+        return shrink_texture(texture, self._inside(size), side)
+
+    def _inside(self, size: tuple[int, int]) -> Tensor:
+        """Which texels of a map of some size lie inside the charts; remembered."""
+        if size not in self._insides:
+            square = Atlas(self.body, max(size)).inside[None, None].float()
+            self._insides[size] = torch.nn.functional.interpolate(square, size)[0, 0] > 0
+        return self._insides[size]
+
+    @torch.no_grad()
+    def encode(
+        self, posed: PosedBody, texture: Float[Tensor, "3 h w"], normals: Float[Tensor, "3 i j"] | None = None
+    ) -> SplatFrame:
+        """The Gaussians of a pose and a texture map (RGB in [0, 1], first row at v = 1), for any number of cameras.
+
+        Normals are drawn from the pose, in training as well: normal maps that are given are not looked at.
+        """
+        texels = self.texels.pose(posed)
+        gaussians, _ = self.gaussians_of(texels, self.shrink(texture), texels.normals)
+        return SplatFrame(posed, texels.origin.double().cpu().numpy(), gaussians)
+
+    def gaussians(self, frame: SplatFrame) -> Gaussians:
+        """The frame's Gaussians, relative to its origin."""
+        return frame.gaussians
+
+    def gaussians_of(
+        self, texels: PosedTexels, texture: Float[Tensor, "3 s s"], normals: Float[Tensor, "3 s s"]
+    ) -> tuple[Gaussians, Float[Tensor, "14 s s"]]:
+        """The Gaussians, and the decoder's output that corrected them; differentiable in the parameters."""
+        seen = torch.cat([texture - 0.5, normals, 3 * (texture - self.mean_texture)])
+        output = self.decoder(seen[None])[0]
+        means, factors, opacities, colors = _MakeGaussians.apply(
+            self.fixed, output, texture, texels.points, texels.frames, self.texels
+        )
+        return Gaussians(means, factors, opacities, colors, texels.frames, self.changes), output
+
+    @torch.no_grad()
+    def picture(self, frame: SplatFrame, camera: Camera, supersample: int = 1) -> Picture:
+        """A whole picture, drawn at `supersample` times its size and averaged.
+
+        A pixel's filter is a property of the picture: averaging does a part of the blur that training added.
+        """
+        large = camera.resized(supersample * camera.height, supersample * camera.width)
+        spread = max(self.config.blur - (1 - 1 / supersample**2) / 12, 0.01) * supersample**2
+        views = Views.of([large], frame.origin, self.background.device)
+        drawn = draw(frame.gaussians, views, spread, depth=True)
+        assert drawn.depth is not None
+        everything = torch.cat([drawn.colors, drawn.transmittance[..., None], drawn.depth[..., None]], dim=3)[0]
+        pooled = torch.nn.functional.avg_pool2d(everything.permute(2, 0, 1), supersample).permute(1, 2, 0)
+        passing = pooled[..., 3]
+        colors = (pooled[..., :3] + passing[..., None] * (self.background + 1) / 2).clamp(0, 1)
+        # Depths along the optical axis to distances along the rays, as the seam has them.
+        depth = pooled[..., 4] * _stretch(camera).to(pooled) + passing * BACKGROUND_DEPTH
+        return Picture(colors, depth, passing, normals_from_depth(depth, camera))
+
+    def draw_views(self, gaussians: Gaussians, views: Views) -> Drawing:
+        """Pictures for training, at the training resolution."""
+        return draw(gaussians, views, self.config.blur)
+
+
+def _stretch(camera: Camera) -> Tensor:
+    """Length along each pixel's ray for a unit along the optical axis."""
+    _, directions = camera.rays(camera.pixel_grid())
+    along = directions @ camera.T_world_camera[:3, 2]
+    return torch.as_tensor(1 / along).view(camera.height, camera.width)
+
+
+def _start(n: int) -> Tensor:
+    fixed = torch.zeros(FIXED, n)
+    fixed[2] = -START_DEPTH / 0.01
+    fixed[3:6] = math.log(START_SCALE)
+    fixed[9] = math.log(START_OPACITY / (1 - START_OPACITY)) / 5.0
+    fixed[10:13] = 0.5
+    return fixed
+
+
+class _MakeGaussians(torch.autograd.Function):
+    """`project_kernels.make_gaussians` for autograd: differentiable in a texel's own numbers and the decoder's."""
+
+    @staticmethod
+    def forward(ctx: Any, fixed: Tensor, posed: Tensor, texture: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        points, frames, texels = rest
+        n, device = fixed.shape[1], fixed.device
+        ctx.inputs = [t.detach().contiguous() for t in (texels.index, points, frames, texels.footprints)]
+        ctx.parameters = [t.detach().reshape(len(t), -1).contiguous() for t in (texture, fixed, posed)]
+        outputs = [fixed.new_zeros(n, *shape) for shape in ((3,), (3, 3), (), (3,))]
+        with kernels.on_device(device) as name:
+            wp.launch(project_kernels.make_gaussians, n, _inputs(ctx), _outputs(outputs), device=name)
+        ctx.shape = posed.shape
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        _, fixed, posed = ctx.parameters
+        found = torch.zeros_like(fixed), torch.zeros_like(posed)
+        given = _outputs([g.contiguous() for g in grads])
+        index, _, *rest = _inputs(ctx)
+        outputs = [wp.from_torch(g) for g in found]
+        with kernels.on_device(fixed.device) as name:
+            inputs = [index, *rest, *given]
+            wp.launch(project_kernels.make_gaussians_back, fixed.shape[1], inputs, outputs, device=name)
+        return found[0], found[1].view(ctx.shape), None, None, None, None
+
+
+def _inputs(ctx: Any) -> list[Any]:
+    index, points, frames, footprints = ctx.inputs
+    return [
+        wp.from_torch(index),
+        wp.from_torch(points, dtype=wp.vec3),
+        wp.from_torch(frames, dtype=wp.mat33),
+        wp.from_torch(footprints, dtype=wp.vec3),
+        THICKNESS,
+        *map(wp.from_torch, ctx.parameters),
+    ]
+
+
+def _outputs(tensors: Sequence[Tensor]) -> list[Any]:
+    means, factors, opacities, colors = tensors
+    return [
+        wp.from_torch(means, dtype=wp.vec3),
+        wp.from_torch(factors, dtype=wp.mat33),
+        wp.from_torch(opacities),
+        wp.from_torch(colors, dtype=wp.vec3),
+    ]

@@ -1,0 +1,120 @@
+"""The texels that carry Gaussians: where they lie on the body, which way they face, and how large they are at rest."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+import warp as wp
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from na_ray.body import kernels
+from na_ray.body.atlas import Atlas
+from na_ray.body.body import Body, PosedBody, rotate
+from na_ray.config.values import UserError
+from na_ray.models.splats import project_kernels
+
+FEWEST = 16
+"""Texels below which an atlas is no use."""
+
+
+@dataclass(frozen=True)
+class PosedTexels:
+    """The n texels at one pose, relative to `origin`."""
+
+    origin: Float[Tensor, "3"]
+    """World position of the relative space, m."""
+    points: Float[Tensor, "n 3"]
+    """On the posed surface, m."""
+    frames: Float[Tensor, "n 3 3"]
+    """Tangent, bitangent and normal of the texel as columns, carried along by the skinning."""
+    normals: Float[Tensor, "3 s s"]
+    """World normals of the posed surface as an image; zero outside the charts."""
+
+
+class Texels(nn.Module):
+    """Tables of a body and an atlas of side s: the n texels that a face touches, as buffers that no checkpoint holds."""
+
+    index: Tensor
+    corners: Tensor
+    barycentrics: Tensor
+    weights: Tensor
+    rest: Tensor
+    footprints: Tensor
+
+    def __init__(self, body: Body, side: int) -> None:
+        """Raises UserError where the atlas has hardly a texel."""
+        super().__init__()
+        self.side = side
+        atlas = Atlas(body.to(device="cpu"), side)
+        body = atlas.body
+        frames, footprints, sound = _rest_frames(body, side)
+        flat = atlas.face.view(-1)
+        index = ((flat >= 0) & sound[flat.clamp(min=0)]).nonzero()[:, 0]
+        if len(index) < FEWEST:
+            raise UserError(
+                f"the body's UV atlas covers {len(index)} of {side}x{side} texels: its faces need an area in the "
+                "atlas and on the body (uvmapping.obj), or raise splats.texels"
+            )
+        face = flat[index]
+        corners, barycentrics = body.faces[face], atlas.barycentrics.view(-1, 3)[index]
+        tables = {
+            "index": index.to(torch.int32),
+            "corners": corners.to(torch.int32),
+            "barycentrics": barycentrics,
+            "weights": (body.weights[corners] * barycentrics[..., None]).sum(1),
+            "rest": frames[face],
+            "footprints": footprints[face],
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table.contiguous(), persistent=False)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @torch.no_grad()
+    def pose(self, posed: PosedBody) -> PosedTexels:
+        """Carry the texels to a pose: F = root rotation x blended joint rotations x rest frame."""
+        n, device = len(self), posed.vertices.device
+        vertices, normals = rotate(posed.vertices, posed.rotation), posed.vertex_normals()
+        blended = self.weights @ posed.joints_RT[:, :3, :3].reshape(-1, 9)
+        points, frames = vertices.new_zeros(n, 3), vertices.new_zeros(n, 3, 3)
+        image = vertices.new_zeros(3, self.side**2)
+        with kernels.on_device(device) as name:
+            inputs = [wp.from_torch(self.index), wp.from_torch(self.corners)]
+            inputs += [wp.from_torch(t, dtype=wp.vec3) for t in (self.barycentrics, vertices, normals)]
+            inputs += [wp.from_torch(blended.view(n, 3, 3), dtype=wp.mat33), wp.from_torch(self.rest, dtype=wp.mat33)]
+            inputs.append(wp.mat33(*posed.rotation.T.reshape(-1).tolist()))
+            outputs = [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(frames, dtype=wp.mat33)]
+            wp.launch(project_kernels.pose_texels, n, inputs, [*outputs, wp.from_torch(image)], device=name)
+        return PosedTexels(posed.translation, points, frames, image.view(3, self.side, self.side))
+
+
+def _rest_frames(body: Body, side: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each face: axes (f, 3, 3) as columns, the footprint of a texel (lu, shear, lv; m), and whether it has any
+    area, on the body and in the atlas.
+
+    dP/du of one texel is lu along the tangent, dP/dv is shear along the tangent and lv along the bitangent.
+    """
+    a, b, c = body.vertices.double()[body.faces].unbind(1)
+    ua, ub, uc = (body.face_uv.double() * side).unbind(1)
+    e1, e2, d1, d2 = b - a, c - a, ub - ua, uc - ua
+    area = d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]
+    normal = torch.linalg.cross(e1, e2)
+    sound = (area.abs() > 1e-6) & (normal.norm(dim=1) > 1e-12)
+    area = torch.where(sound, area, 1.0)[:, None]
+    du = (e1 * d2[:, 1:] - e2 * d1[:, 1:]) / area
+    dv = (e2 * d1[:, :1] - e1 * d2[:, :1]) / area
+    normal, tangent = F.normalize(normal, dim=1), F.normalize(du, dim=1)
+    bitangent = torch.linalg.cross(normal, tangent)
+    footprints = torch.stack([du.norm(dim=1), (dv * tangent).sum(1), (dv * bitangent).sum(1)], dim=1)
+    frames = torch.stack([tangent, bitangent, normal], dim=2)
+    return frames.to(body.vertices), footprints.to(body.vertices), sound
+
+
+def shrink_texture(texture: Float[Tensor, "3 h w"], inside: Tensor, side: int) -> Float[Tensor, "3 s s"]:
+    """A texture map area-averaged to the atlas's side, over the texels inside the charts (h, w) alone; as plain area
+    averages where a texel holds none."""
+    mask = inside.to(texture)[None]
+    both = F.interpolate(torch.cat([texture * mask, mask, texture])[None], (side, side), mode="area")[0]
+    return torch.where(both[3:4] > 0, both[:3] / both[3:4].clamp(min=1e-6), both[4:])
