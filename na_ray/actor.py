@@ -32,9 +32,11 @@ def find_checkpoint(path: Path, stages: Sequence[StageName]) -> Path:
     trained = {stage: folder for stage, folder in there.items() if (folder / "checkpoints").is_dir()}
     if not trained:
         return path
-    chosen = next((stage for stage in stages if stage in trained), None)
-    if chosen is None:
+    wanted = [stage for stage in stages if stage in trained]
+    if not wanted:
         raise UserError(f"{path} has no {' or '.join(stages)} stage; it has: {', '.join(trained)}")
+    # The preferred stage may have begun a minute ago.
+    chosen = next((stage for stage in wanted if any((trained[stage] / "checkpoints").glob("step_*"))), wanted[0])
     return _best(trained[chosen], chosen)
 
 

@@ -118,7 +118,7 @@ def test_foreign_packages_stay_where_they_belong() -> None:
 def test_what_stands_above_the_models_knows_no_avatar_by_name() -> None:
     """`models/avatars.py` opens any; a stage trains its own; an import from the original makes a NeRF."""
     kinds = {f"na_ray.models.{name}" for name in get_args(AvatarName)}
-    allowed = ("na_ray.models", "na_ray.original", "na_ray.cli.original", "na_ray.run.train.preflight")
+    allowed = ("na_ray.models", "na_ray.original", "na_ray.cli.original")
     allowed += tuple(f"na_ray.run.train.{name}" for name in get_args(AvatarName))
     for path in MODULES:
         if not name_of(path).startswith(allowed):
