@@ -80,9 +80,7 @@ def test_what_is_no_avatar_says_so(run: Path, tmp_path: Path) -> None:
         find_avatar(tmp_path / "textures", "nerf")
     predictor = run / "texture" / "checkpoints" / "step_000005"
     for given in (predictor, run / "texture"):
-        with pytest.raises(
-            ValueError, match=r"step_000005 is a checkpoint of the texture stage: give one of the
-        ):
+        with pytest.raises(ValueError, match=r"step_000005 is a checkpoint of the texture stage: give one of the"):
             find_avatar(given)
     (tmp_path / "begun" / "nerf" / "checkpoints").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"begun/nerf has no whole checkpoint yet: train its stage nerf on"):
