@@ -3,7 +3,7 @@
     step_000500/
       experiment.json   every knob
       body.npz          the rig: mesh, UV atlas, skinning weights, rest pose
-      nerf.pt       the weights; predictor.pt in the texture stage: the averaged generator, as it predicts
+      nerf.pt           the weights (`models.avatars`); predictor.pt in the texture stage: the averaged generator
       training.pt       what only training needs: optimizer state, step, ... (absent in an imported actor)
       fingerprint.json  what the capture was that it was trained on (`run.train.fingerprint`; absent where unknown)
       metrics.json      the step and, where it was validated, the scores; written last
@@ -22,29 +22,29 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
 
 from na_ray.body.body import Body
 from na_ray.capture.rig import Rig
-from na_ray.config import Experiment, StageName
+from na_ray.config import AvatarName, Experiment, StageName
 from na_ray.config.files import from_json, is_of_0_1, read_json, to_json
 from na_ray.config.values import UserError
-from na_ray.models.nerf.renderer import Nerf
+from na_ray.models.avatar import Avatar
+from na_ray.models.avatars import AVATARS
 
 if TYPE_CHECKING:
     from na_ray.models.vid2vid.generator import Generator
 
 log = logging.getLogger(__name__)
 
-WEIGHTS: dict[StageName, str] = {"nerf": "nerf.pt", "texture": "predictor.pt"}
+WEIGHTS: dict[StageName, str] = {**{name: kind.weights for name, kind in AVATARS.items()}, "texture": "predictor.pt"}
 """The file of a stage's weights."""
 
-WEIGHTS_0_1 = {"nerf": "renderer.pt"}
+WEIGHTS_0_1: dict[StageName, str] = {"nerf": "renderer.pt"}
 """The same in checkpoints of na_ray 0.1, where it was another."""
-
 
 FINGERPRINT = "fingerprint.json"
 """The file that tells captures apart."""
@@ -54,9 +54,14 @@ FINGERPRINT = "fingerprint.json"
 class TrainedAvatar:
     """A trained person: what renders a pose and a texture map."""
 
-    model: Nerf
+    model: Avatar[Any]
     body: Body
     config: Experiment
+
+    @property
+    def name(self) -> AvatarName:
+        """Which kind it is."""
+        return self.model.name
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def _save_tensors(value: dict[str, Any], path: Path) -> None:
 def _existing(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise FileNotFoundError(
-            f"{folder} is no checkpoint: {name} is missing; give a folder like runs/NAME/checkpoints/step_000500"
+            f"{folder} is no checkpoint: {name} is missing; give a run's folder, runs/NAME, or a checkpoint's"
         )
     return folder / name
 
@@ -145,16 +150,17 @@ def load_rig(folder: Path) -> Rig:
 
 
 def load_avatar(folder: str | Path, device: torch.device | str = "cpu") -> TrainedAvatar:
-    """Open a checkpoint for rendering. Raises FileNotFoundError or UserError, one line, when it is none."""
+    """Open a checkpoint for rendering, whichever kind of avatar it holds. Raises FileNotFoundError or UserError, one
+    line, when it is none."""
     folder = Path(folder)
-    _expect(folder, "nerf")
+    name = avatar_in(folder)
     config = load_experiment(folder)
     if config.nerf.mesh_residual and is_of_0_1(json.loads((folder / "experiment.json").read_text())):
         log.warning("%s is of version 0.1: it keeps the blurred mesh that it started from (mesh_prior soft)", folder)
     body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
-    nerf = Nerf(config.nerf, body, config.data)
-    nerf.load_state_dict(load_weights(folder, "nerf"))
-    return TrainedAvatar(nerf.to(device).eval(), body, config)
+    model = AVATARS[name].make(config, body)
+    model.load_state_dict(load_weights(folder, name))
+    return TrainedAvatar(model.to(device).eval(), body, config)
 
 
 def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Predictor:
@@ -162,7 +168,7 @@ def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Pr
     from na_ray.models.vid2vid.generator import Generator
 
     folder = Path(folder)
-    _expect(folder, "texture")
+    expect_stage(folder, "texture")
     config = load_experiment(folder)
     body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
     generator = Generator(config.vid2vid, spectral=False)
@@ -170,11 +176,21 @@ def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Pr
     return Predictor(generator.to(device).eval().requires_grad_(False), body, config)
 
 
-def _expect(folder: Path, stage: StageName) -> None:
-    """Tell those who give the checkpoint of one stage where that of the other is due."""
+def avatar_in(folder: Path) -> AvatarName:
+    """The kind of avatar whose weights a checkpoint holds. Raises UserError where they are another stage's."""
+    names = get_args(AvatarName)
+    expect_stage(folder, *names)
+    return next((name for name in names if weights_file(folder, name).is_file()), names[0])
+
+
+def expect_stage(folder: Path, *stages: StageName) -> None:
+    """Tell those who give the checkpoint of one stage where that of another is due."""
+    if any(weights_file(folder, stage).is_file() for stage in stages):
+        return
     for other in WEIGHTS:
-        if other != stage and weights_file(folder, other).is_file() and not weights_file(folder, stage).is_file():
-            raise UserError(f"{folder} is a checkpoint of the {other} stage: give one of the {stage} stage")
+        if weights_file(folder, other).is_file():
+            expected = " or ".join(stages)
+            raise UserError(f"{folder} is a checkpoint of the {other} stage: give one of the {expected} stage")
 
 
 def weights_file(folder: Path, stage: StageName) -> Path:

@@ -25,7 +25,7 @@ from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import Progress, UserError
-from na_ray.models.nerf.frame import NerfFrame
+from na_ray.models.avatar import Frame
 from na_ray.pictures import picture, png
 
 View = Literal["color", "depth", "normals", "mesh"]
@@ -33,14 +33,13 @@ View = Literal["color", "depth", "normals", "mesh"]
 
 
 def texture_map(actor: TrainedAvatar, texture: np.ndarray) -> Float[Tensor, "3 h w"]:
-    """A decoded texture map as the actor takes it: [0, 1], on its device; shrunk to `data.texture_size`, but where the
-    map as it is stored is wanted."""
-    values = shrink_map(texture, actor.config.texture_side) / np.float32(255)
-    return torch.from_numpy(values).permute(2, 0, 1).to(next(actor.model.parameters()))
+    """A decoded texture map as the actor takes it: [0, 1], on its device, shrunk to the side that it asks for."""
+    values = shrink_map(texture, actor.model.texture_side) / np.float32(255)
+    return torch.from_numpy(values).permute(2, 0, 1).to(actor.model.background)
 
 
 @torch.no_grad()
-def encode(actor: TrainedAvatar, pose: Pose, texture: np.ndarray) -> NerfFrame:
+def encode(actor: TrainedAvatar, pose: Pose, texture: np.ndarray) -> Frame:
     """A pose and a decoded texture map (h, w, 3) uint8, made ready for any number of cameras."""
     return actor.model.encode(actor.model.body.pose(pose), texture_map(actor, texture))
 
@@ -81,7 +80,7 @@ def render_sequence(
     """Film a motion, one camera a frame: `out/<view>/NNNNNN.png` and `out/<view>.mp4`; returns the mp4 files.
 
     `motion` is a split, or poses and (h, w, 3) uint8 texture maps. A pixel is the mean of supersample x supersample
-    rays, of the radiance field and of the mesh alike. `side_by_side` adds a film of all views in a row.
+    rays, of the avatar and of the mesh alike. `side_by_side` adds a film of all views in a row.
     Frames that are there are kept unless `overwrite`. Raises UserError when the counts differ or a view does not
     exist, and FileExistsError when a frame in `out` shows something else.
     """

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import jaxtyping
 import pytest
 import torch
 
+from na_ray.config import AvatarName
 from na_ray.models.nerf.encoding import PositionalEncoding
 
 ROOT = Path(__file__).parents[1]
@@ -111,6 +113,17 @@ def test_foreign_packages_stay_where_they_belong() -> None:
             assert not packages & {"torch", "warp"}, f"{path} imports torch or warp: decode workers pay for it"
         if not name_of(path).startswith("na_ray.capture.video"):
             assert "av" not in packages, f"{path} imports av: only capture/video knows it"
+
+
+def test_what_stands_above_the_models_knows_no_avatar_by_name() -> None:
+    """`models/avatars.py` opens any; a stage trains its own; an import from the original makes a NeRF."""
+    kinds = {f"na_ray.models.{name}" for name in get_args(AvatarName)}
+    allowed = ("na_ray.models", "na_ray.original", "na_ray.cli.original")
+    allowed += tuple(f"na_ray.run.train.{name}" for name in get_args(AvatarName))
+    for path in MODULES:
+        if not name_of(path).startswith(allowed):
+            found = {m for m in imported_modules(path) if m.startswith(tuple(kinds))}
+            assert not found, f"{name_of(path)} knows {sorted(found)}: ask na_ray.models.avatar.Avatar"
 
 
 def loaded_after(modules: list[str], suspects: tuple[str, ...]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from na_ray.cli.train import ProgressBar
-from na_ray.config import parse_indices
+from na_ray.config import AvatarName, parse_indices
 
 if TYPE_CHECKING:  # torch and what reads videos take seconds to import: --help need not wait
     from na_ray.capture.dataset import Split
@@ -20,7 +20,7 @@ class Render:
     """Film an actor: the poses and texture maps of any capture, any camera."""
 
     actor: Positional[str]
-    """A checkpoint's folder, or an MLflow URI as models:/lan/1."""
+    """A run's folder (runs/NAME), a checkpoint's, or an MLflow URI as models:/lan/1."""
     capture: str
     """Capture that the poses and texture maps come from."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
@@ -44,6 +44,8 @@ class Render:
     """Frames a second of the films."""
     supersample: int = 1
     """Rays a pixel, in each direction: 2 takes four times as long, and its edges are smooth."""
+    avatar: AvatarName | None = None
+    """Which of a run's avatars. The first of these that it has if not given."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
     overwrite: bool = False
@@ -63,7 +65,7 @@ class Render:
             cameras = [c.fitted(self.size) for c in cameras]
         with ProgressBar("frames") as progress:
             films = render_sequence(
-                _load(self.actor, self.device),
+                _load(self.actor, self.avatar, self.device),
                 Motion(split, frames, textures),
                 cameras,
                 self.out,
@@ -83,7 +85,7 @@ class Evaluate:
     """Score an actor against photographs, beside the textured mesh."""
 
     actor: Positional[str]
-    """A checkpoint's folder, or an MLflow URI as models:/lan/1."""
+    """A run's folder (runs/NAME), a checkpoint's, or an MLflow URI as models:/lan/1."""
     capture: str
     """The capture to score on."""
     out: Annotated[Path | None, arg(name="output", aliases=["-o"])] = None
@@ -100,7 +102,9 @@ class Evaluate:
     size: int | None = None
     """Longer side to score at, pixels. As the images are if not given."""
     supersample: int = 2
-    """Rays a pixel, in each direction, of the radiance field and of the textured mesh alike."""
+    """Rays a pixel, in each direction, of the avatar and of the textured mesh alike."""
+    avatar: AvatarName | None = None
+    """Which of a run's avatars. The first of these that it has if not given."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to render."""
     overwrite: bool = False
@@ -119,7 +123,7 @@ class Evaluate:
         textures = _textures(self.textures, split, frames)
         cameras = parse_indices(self.cameras, len(split.cameras))
         small = split.cameras[cameras[0]].fitted(self.size) if self.size else split.cameras[cameras[0]]
-        actor = _load(self.actor, self.device)
+        actor = _load(self.actor, self.avatar, self.device)
         size = (small.height, small.width)
         with ProgressBar("pictures") as progress:
             scores = evaluate(
@@ -146,11 +150,17 @@ def _textures(path: str | None, split: "Split", frames: list[int]) -> "Textures 
     return None if path is None else Textures.open(path, split, frames)
 
 
-def _load(actor: str, device: Literal["auto", "cpu", "cuda"]) -> "TrainedAvatar":
-    """Open an actor where it is, or fetch it from MLflow."""
+def _load(actor: str, avatar: AvatarName | None, device: Literal["auto", "cpu", "cuda"]) -> "TrainedAvatar":
+    """Open an actor where it is, or fetch it from MLflow; says which checkpoint of a run it is."""
+    from na_ray.actor import find_avatar
     from na_ray.checkpoint import load_avatar
 
-    return load_avatar(fetch(actor), chosen_device(device))
+    given = fetch(actor)
+    folder = find_avatar(given, avatar)
+    opened = load_avatar(folder, chosen_device(device))
+    if folder != given:
+        print(f"avatar: {opened.name}, {folder}")
+    return opened
 
 
 def fetch(checkpoint: str) -> Path:

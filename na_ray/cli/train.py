@@ -8,13 +8,13 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import tyro
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff
 
-from na_ray.config import Experiment
+from na_ray.config import AvatarName, Experiment
 from na_ray.config.values import MISTAKES, UserError
 from na_ray.run.sweep.config import SweepConfig
 from na_ray.run.train.disk import FULL
@@ -216,7 +216,7 @@ def _train(command: TrainCommand) -> int:
     experiment = command.experiment
     best = train(experiment, resume=command.resume == "auto")
     print(f"\nbest checkpoint: {best}")
-    if experiment.stages[-1] == "nerf":
+    if experiment.stages[-1] in get_args(AvatarName):
         print(f"render it:       na-ray render {best} --capture {experiment.capture} --output film")
     else:
         print(f"use it:          na-ray predict-textures {best} --capture {experiment.capture} --output textures")

@@ -231,6 +231,9 @@ class ReportConfig:
 StageName = Literal["texture", "nerf"]
 """texture: normal maps to texture maps. nerf: poses and texture maps to pictures."""
 
+AvatarName = Literal["nerf"]
+"""The stages whose model is an avatar, which makes pictures. Where an actor has several, the first is taken."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:

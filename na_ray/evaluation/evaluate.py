@@ -2,7 +2,7 @@
 
 PSNR, SSIM and, where its weights are present, LPIPS, on float pictures in [0, 1]: over the whole image, and over the
 box around the body. The box is that of the capture's `masks/<split>/CCC/FFFFFF.png` where it has them, else that of
-the spheres of the shell's radius around the posed vertices; the scores say which.
+spheres around the posed vertices, the same for every avatar; the scores say which.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,6 +28,10 @@ from na_ray.evaluation.protocol import Maps, MeanTexture, Protocol
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
 from na_ray.pictures.box import Box, mask_box
 from na_ray.render import background_of, encode, mesh_view
+
+BOX_RADIUS = 0.06
+"""Radius (m) of the spheres around the posed vertices that bound the body where no mask does: no knob of an avatar,
+so that all are scored over the same pixels."""
 
 
 def target_image(
@@ -86,7 +90,7 @@ def evaluate(
         raise UserError(f"{split}: {len(frames)} frames and {len(cameras)} cameras given: nothing to score")
     source = capture.split(split)
     judge = _Judge(actor, capture, source)
-    views = [_fit(source.cameras[c], resolution, actor.config.nerf.parity) for c in cameras]
+    views = [_fit(source.cameras[c], resolution, actor.model.parity) for c in cameras]
     if len({(v.height, v.width) for v in views}) > 1:
         raise UserError(f"{source.files.folder}: the cameras' images differ in size: give a resolution to score at")
     images: list[ImageScore] = []
@@ -130,7 +134,9 @@ class _PosedActor:
 
     def seen(self, camera: Camera) -> dict[Method, Tensor]:
         """Pictures (h, w, 3) in [0, 1] by each method."""
-        found: dict[Method, Tensor] = {"nerf": self.actor.model.picture(self.frame, camera, self.supersample).colors}
+        found: dict[Method, Tensor] = {
+            self.actor.name: self.actor.model.picture(self.frame, camera, self.supersample).colors
+        }
         if self.baseline:
             found["mesh"] = mesh_view(self.actor, self.posed, self.texture, camera, self.supersample)
         return found
@@ -140,13 +146,13 @@ class _Judge:
     """Compares pictures with the photographs of a split."""
 
     def __init__(self, actor: TrainedAvatar, capture: Capture, split: Split) -> None:
-        self.split, self.radius = split, actor.config.nerf.shell_radius
+        self.split = split
         self.background = background_of(actor)
         self.diverged = 0
         self.missing: list[str] = []
         self.lpips: Lpips | None = None
         try:
-            self.lpips = image_metrics.load_lpips().to(actor.model.background.device)
+            self.lpips = image_metrics.load_lpips().to(actor.model.device)
         except FileNotFoundError as missing:
             self.missing.append(str(missing))
         self.masks = storage.join(capture.path, "masks", split.name)
@@ -164,12 +170,12 @@ class _Judge:
         """What the box bounds."""
         if self.has_masks:
             return f"the mask (masks/{self.split.name})"
-        return f"the posed body's vertices with spheres of {self.radius} m around them"
+        return f"the posed body's vertices with spheres of {BOX_RADIUS} m around them"
 
     def box(self, frame: int, number: int, camera: Camera, posed: PosedBody) -> Box | None:
         """The body's box in the picture of `camera`."""
         if not self.has_masks:
-            return body_box(posed, camera, self.radius)
+            return body_box(posed, camera, BOX_RADIUS)
         mask = read_image(self._mask_file(frame, number))[..., 0]
         box = mask_box(torch.from_numpy(mask))
         return box and box.scaled(camera.height / mask.shape[0], camera.width / mask.shape[1])

@@ -9,8 +9,8 @@ from typing import Literal
 from na_ray.checkpoint import write_json
 from na_ray.evaluation.protocol import Protocol
 
-Method = Literal["nerf", "mesh"]
-"""What was scored: the radiance field, or the textured mesh."""
+Method = Literal["nerf", "splats", "mesh"]
+"""What was scored: an avatar, by its kind, or the textured mesh."""
 
 Crop = Literal["whole", "box"]
 """Over what: the whole image, or the box around the body."""
@@ -18,7 +18,7 @@ Crop = Literal["whole", "box"]
 METRICS = ("psnr", "ssim", "lpips")
 """Names of the scores: dB, and two without unit; LPIPS is better when it is lower."""
 
-_TITLES: dict[str, str] = {"nerf": "nerf", "mesh": "textured mesh"}
+_TITLES: dict[str, str] = {"nerf": "nerf", "splats": "splats", "mesh": "textured mesh"}
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,18 @@ An avatar makes pictures of a body at a pose. What belongs to one frame (its pos
 surface fitted to it) is in a `Frame`, never in the model: any number of threads may draw any frames with one avatar.
 """
 
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
+from na_ray.config import AvatarName, DataConfig
 
 
 @runtime_checkable
@@ -41,14 +44,48 @@ class Picture:
 AnyFrame = TypeVar("AnyFrame", bound=Frame)
 
 
-@runtime_checkable
-class Avatar(Protocol[AnyFrame]):
-    """What turns frames into pictures."""
+class Avatar(nn.Module, ABC, Generic[AnyFrame]):
+    """What turns frames into pictures. Each kind is one final class, with a row in `models/avatars.py`.
+
+    The body's tensors are buffers that no checkpoint holds: `.to`, `.double` move them, and `avatar.body` is the body
+    on the avatar's device and in its precision, to be posed for it.
+    """
+
+    name: ClassVar[AvatarName]
+    """The kind: the avatar's stage, and its word in scores and on the command line."""
+    background: Tensor
+    """Color behind the actor, RGB in [-1, 1]: (3,)."""
+
+    def __init__(self, body: Body, data: DataConfig) -> None:
+        """`data` says what lies behind the body."""
+        super().__init__()
+        self._body_fields = tuple(f.name for f in fields(Body))
+        for name in self._body_fields:
+            self.register_buffer(f"body_{name}", getattr(body, name), persistent=False)
+        self.register_buffer("background", torch.tensor(data.background), persistent=False)
+        self._body = body
 
     @property
     def body(self) -> Body:
-        """The body on the avatar's device, to be posed for it."""
+        """The body on the avatar's device and in its precision."""
+        return self._body
 
+    @property
+    def device(self) -> torch.device:
+        """Where it draws."""
+        return self.background.device
+
+    @property
+    def parity(self) -> bool:
+        """Whether cameras of other sizes are made as the original makes them (`Camera.resized`)."""
+        return False
+
+    @property
+    @abstractmethod
+    def texture_side(self) -> int | None:
+        """Longer side to which texture maps are shrunk before `encode` gets them; None: it wants them as stored."""
+
+    @abstractmethod
     def encode(
         self, posed: PosedBody, texture: Float[Tensor, "3 h w"], normals: Float[Tensor, "3 i j"] | None = None
     ) -> AnyFrame:
@@ -57,8 +94,15 @@ class Avatar(Protocol[AnyFrame]):
         `normals`: the frame's normal map; None: drawn from the pose where the avatar wants one.
         """
 
+    @abstractmethod
     def picture(self, frame: AnyFrame, camera: Camera, supersample: int = 1) -> Picture:
         """A whole picture, in parts of bounded memory: each pixel the mean of supersample x supersample rays."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Avatar[AnyFrame]":
+        """Move or convert the tensors, as `.to` does; the body is made of the new ones."""
+        super()._apply(fn, recurse)
+        self._body = Body(**{name: self.get_buffer(f"body_{name}") for name in self._body_fields})
+        return self
 
 
 def normals_from_depth(depth: Float[Tensor, "h w"], camera: Camera) -> Float[Tensor, "h w 3"]:

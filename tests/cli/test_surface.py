@@ -185,7 +185,7 @@ def options(*words: str) -> Iterator[str]:
     with contextlib.redirect_stdout(shown), contextlib.suppress(SystemExit):
         tyro.cli(kind, prog="na-ray", args=[*rest, "--help"], **default)
     for line in shown.getvalue().splitlines():
-        if (found := re.match(r"[│ ] ((--?[a-z]|[A-Z]{2,} ).*?)(  .*)?[│ ]$", line)) and "--help" not in line:
+        if (found := re.match(r"[│ ] ((--?[a-z]|[A-Z]{2,} ).*?)(  .*)?[│ ]?$", line)) and "--help" not in line:
             yield f"{' '.join(words)} {found[1].strip()}"
 
 

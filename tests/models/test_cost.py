@@ -9,7 +9,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from na_ray.config import DataConfig, NerfConfig
-from na_ray.models.nerf.cost import encoder_multiply_adds, field_multiply_adds, gemm_rate, step_multiply_adds
+from na_ray.models.gemm import gemm_rate
+from na_ray.models.nerf.cost import encoder_multiply_adds, field_multiply_adds, step_multiply_adds
 from na_ray.models.nerf.field import RadianceField
 from na_ray.models.nerf.texture_encoder import TextureEncoder
 

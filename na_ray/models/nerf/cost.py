@@ -1,8 +1,4 @@
-"""What a training step costs: its multiply-adds, and how fast this machine does them."""
-
-import time
-
-import torch
+"""What a training step of the NeRF costs: its multiply-adds."""
 
 from na_ray.config import DataConfig, NerfConfig
 
@@ -36,14 +32,3 @@ def step_multiply_adds(cfg: NerfConfig, data: DataConfig, texture_side: int) -> 
     """Multiply-adds of the forward pass over one row of the stream, when every sample is evaluated."""
     samples = data.rays_per_view * data.views_per_frame * (cfg.samples_per_ray + 1)
     return samples * field_multiply_adds(cfg) + encoder_multiply_adds(cfg.encoder_width, texture_side)
-
-
-def gemm_rate(device: str = "cpu", seconds: float = 0.3) -> float:
-    """Multiply-adds a second of float32 matrix products on this machine, measured."""
-    a = torch.randn(1024, 1024, device=device)
-    (a @ a).sum().item()
-    start, count = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        (a @ a).sum().item()  # .item() waits for the device
-        count += 1
-    return count * 1024**3 / (time.perf_counter() - start)

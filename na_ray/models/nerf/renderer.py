@@ -5,13 +5,13 @@ intervals -> samples -> closest surface -> un-pose -> texture features -> field 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from na_ray.body.body import Body, PosedBody, rotate
 from na_ray.body.intervals import Intervals, shell_intervals
@@ -21,7 +21,7 @@ from na_ray.body.triangles import project_to_faces
 from na_ray.capture.camera import Camera
 from na_ray.capture.pixels import map_size
 from na_ray.config import DataConfig, NerfConfig
-from na_ray.models.avatar import Picture
+from na_ray.models.avatar import Avatar, Picture
 from na_ray.models.nerf.canonical import surface_coordinates, unpose, vertex_transforms
 from na_ray.models.nerf.compositing import Composite, composite
 from na_ray.models.nerf.field import RadianceField
@@ -57,41 +57,39 @@ class _Samples:
     position: Float[Tensor, "m 3"]
 
 
-class Nerf(nn.Module):
+class Nerf(Avatar[NerfFrame]):
     """The pose- and texture-conditioned radiance field of one body (the parity page's `joint_nerf_coarse`).
 
-    The body's tensors are buffers that no checkpoint holds: `.to`, `.double` move them, and `nerf.body` is the body
-    in the NeRF's own precision, to be posed for it. ImageNet weights are not loaded here but where training
-    starts (`texture.load_imagenet(nerf.encoder, config.encoder_weights)`).
+    ImageNet weights are not loaded here but where training starts
+    (`texture.load_imagenet(nerf.encoder, config.encoder_weights)`).
     """
 
-    background: Tensor
+    name = "nerf"
 
     def __init__(self, config: NerfConfig, body: Body, data: DataConfig | None = None) -> None:
         """`data` says what lies behind the body, and the side of the texture map that the encoder sees."""
-        super().__init__()
         data = data or DataConfig()
+        super().__init__(body, data)
         self.config, self.texture_size = config, data.texture_size
         self.encoder = TextureEncoder(config.encoder_width)
         self.field = RadianceField(config, self.encoder.channels)
-        self._body_fields = tuple(f.name for f in fields(Body))
-        for name in self._body_fields:
-            self.register_buffer(f"body_{name}", getattr(body, name), persistent=False)
-        self.register_buffer("background", torch.tensor(data.background), persistent=False)
-        self._body = body
         # Surfaces to fit, no frame's as long as they lie here.
         self._surfaces = SurfacePool(body.vertices, body.faces)
 
     @property
-    def body(self) -> Body:
-        """The body on the NeRF's device and in its precision."""
-        return self._body
+    def parity(self) -> bool:
+        """Whether the original's numbers are reproduced."""
+        return self.config.parity
+
+    @property
+    def texture_side(self) -> int | None:
+        """The encoder's side; None where the field starts from the map as it is stored."""
+        return None if self.config.sharp else self.texture_size
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Nerf":
-        """Move or convert the tensors, as `.to` does; the body is made of the new ones."""
+        """Move or convert the tensors, as `.to` does; surfaces are fitted to the new body."""
         super()._apply(fn, recurse)
-        self._body = Body(**{name: self.get_buffer(f"body_{name}") for name in self._body_fields})
-        self._surfaces = SurfacePool(self._body.vertices, self._body.faces)
+        self._surfaces = SurfacePool(self.body.vertices, self.body.faces)
         return self
 
     def compile_field(self) -> None:

@@ -201,7 +201,7 @@ def make_scheduler(
     name: SchedulerName, sweep_state: SweepState, schedule: Schedule, space: Space, seed: int
 ) -> Scheduler:
     """The scheduler of that name. Raises UserError where the space, or the lack of validations, rules it out."""
-    every = f"{'train' if sweep_state.stage == 'nerf' else 'texture'}.validate_every"
+    every = f"{'texture' if sweep_state.stage == 'texture' else 'train'}.validate_every"
     if name == "none":
         return TrainAll()
     if not 0 < schedule.validate_every < schedule.steps:

@@ -9,7 +9,7 @@ from na_ray.capture.checks.defects import find_defects
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, StageName
 from na_ray.config.values import UserError
-from na_ray.models.nerf.cost import gemm_rate
+from na_ray.models.gemm import gemm_rate
 from na_ray.run.train.stages import STAGES, AnyDataset
 
 

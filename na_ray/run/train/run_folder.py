@@ -128,7 +128,7 @@ def _line(path: Path, line: bytes) -> dict[str, Any]:
 
 
 def predicted_folder(root: Path, split: str) -> Path:
-    """Where the texture stage of a run leaves the texture maps that it predicts for a split, and the NeRF's stage
+    """Where the texture stage of a run leaves the texture maps that it predicts for a split, and an avatar's stage
     finds them."""
     return root / "texture" / "predicted" / split
 

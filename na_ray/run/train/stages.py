@@ -11,8 +11,8 @@ from na_ray.run.data.frames import FrameDataset, FrameSampler
 from na_ray.run.data.sequences import SequenceDataset, SequenceSampler, num_windows
 from na_ray.run.tracking import pyfunc_avatar, pyfunc_predictor
 from na_ray.run.tracking.runs import Tracker
+from na_ray.run.train.avatar import report as avatar_report
 from na_ray.run.train.context import Schedule, TrainContext, Trainer
-from na_ray.run.train.nerf import report as nerf_report
 from na_ray.run.train.nerf import stage as nerf_stage
 from na_ray.run.train.texture import report as texture_report
 from na_ray.run.train.texture import stage as texture_stage
@@ -65,7 +65,7 @@ STAGES: dict[StageName, Stage] = {
         trainer=nerf_stage.NerfTrainer,
         order=FrameSampler,
         slots=lambda experiment: experiment.train.global_batch,
-        close=nerf_report.close,
+        close=avatar_report.close,
         lighter="data.rays_per_view, data.views_per_frame, nerf.samples_per_ray, nerf.samples_per_chunk or "
         "train.validation_size, or set train.precision bfloat16",
         served=pyfunc_avatar.__file__,

@@ -17,9 +17,9 @@ from na_ray.models.nerf.cost import step_multiply_adds
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.models.nerf.texture_encoder import load_imagenet
 from na_ray.run.data.frames import FrameDataset, Row
+from na_ray.run.train.avatar.validation import validate
 from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.nerf.step import noise_source, to_batch, train_step
-from na_ray.run.train.nerf.validation import validate
 
 
 def build(experiment: Experiment, dataset: FrameDataset, device: torch.device) -> tuple[Nerf, Body]:
@@ -93,7 +93,8 @@ class NerfTrainer:
     def validate(self, step: int) -> dict[str, float]:
         """Render the validation views; the workers share the work."""
         actor = TrainedAvatar(self.nerf, self.body, self.experiment)
-        return validate(actor, self.dataset, step, self.run, self.worker.rank, self.worker.world)
+        split, chosen = self.dataset.split, self.dataset.selection
+        return validate(actor, split, chosen, step, self.run, self.worker.rank, self.worker.world)
 
     def weights(self) -> dict[str, Any]:
         """The NeRF's state dict."""

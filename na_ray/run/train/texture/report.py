@@ -25,7 +25,7 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
     """Predict the texture maps of the held-out motion into the run's folder, score and film them, store scores and film
     in the stage's MLflow run, and return the table.
 
-    The `nerf` stage of the same run draws its actor with these maps.
+    The stages of the same run's avatars draw them with these maps.
     """
     predictor = load_predictor(checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
     config = predictor.config

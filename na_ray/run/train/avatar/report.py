@@ -1,4 +1,4 @@
-"""When training is over: score the best checkpoint on what it never saw, film it, and tell MLflow."""
+"""When an avatar's training is over: score the best checkpoint on what it never saw, film it, and tell MLflow."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from na_ray.evaluation.protocol import MeanTexture
 from na_ray.evaluation.scores import Scores
 from na_ray.render import Motion, View, render_sequence
 from na_ray.run.tracking.runs import Tracker
-from na_ray.run.train.nerf.validation import spaced
+from na_ray.run.train.avatar.validation import spaced
 from na_ray.run.train.run_folder import predicted_folder
 
 
@@ -33,7 +33,7 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
         for name, scores in score(actor, capture, predicted).items():
             scores.save(folder / "report" / f"{name}.json")
             sections.append(scores.table())
-            tracker.scores(_flat(name, scores), config.train.steps)
+            tracker.scores(_flat(name, scores), int(checkpoint.name.removeprefix("step_")))
     if config.report.film_frames:
         sections.append(f"film: {film(actor, capture, folder / 'film', predicted)}")
     for name in ("report", "film"):

@@ -1,4 +1,4 @@
-"""Look at the actor during training: render the validation views of a few frames, score them, keep the pictures."""
+"""Look at an avatar during training: render the validation views of a few frames, score them, keep the pictures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,24 +8,23 @@ import torch.distributed
 
 from na_ray.capture.dataset import Split
 from na_ray.checkpoint import TrainedAvatar
+from na_ray.config.selection import Selection
 from na_ray.evaluation.evaluate import target_image
 from na_ray.evaluation.image_metrics import psnr, ssim
 from na_ray.pictures.picture import sheet, to_uint8
 from na_ray.pictures.png import write_png
 from na_ray.render import background_of, encode
-from na_ray.run.data.frames import FrameDataset
 from na_ray.run.train.run_folder import RunFolder
 
 
 def validate(
-    actor: TrainedAvatar, dataset: FrameDataset, step: int, run: RunFolder, rank: int, world: int
+    actor: TrainedAvatar, split: Split, chosen: Selection, step: int, run: RunFolder, rank: int, world: int
 ) -> dict[str, float]:
-    """Mean PSNR (dB) and SSIM over the pictures that decide, and, as `fit/...`, over those of `data.fit_views`.
+    """Mean PSNR (dB) and SSIM over the pictures of `split` that decide, and, as `fit/...`, over those of `fit_views`.
 
     The workers share the rendering. Writes target and rendering side by side to `validation/step_NNNNNN/` and adds the
     scores to the run's record.
     """
-    chosen, split = dataset.selection, dataset.split
     folder = run.folder / "validation" / f"step_{step:06d}"
     folder.mkdir(parents=True, exist_ok=True)
     training = actor.model.training
