@@ -10,6 +10,7 @@ from na_ray.config.experiment import (
     StageName,
     TrainConfig,
 )
+from na_ray.config.splats import SplatsConfig
 from na_ray.config.texture import TextureConfig, Vid2vidConfig
 from na_ray.config.values import flatten, from_dict, override, parse_indices, to_dict
 
@@ -20,6 +21,7 @@ __all__ = [
     "NerfConfig",
     "OptimConfig",
     "ReportConfig",
+    "SplatsConfig",
     "StageName",
     "TextureConfig",
     "TrainConfig",

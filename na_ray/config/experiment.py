@@ -8,6 +8,7 @@ values when it is made. Lengths are metres, sizes are pixels (height, width).
 from dataclasses import dataclass, field
 from typing import Literal
 
+from na_ray.config.splats import SplatsConfig
 from na_ray.config.texture import TextureConfig, Vid2vidConfig
 from na_ray.config.values import AUTO, UserError, check, check_selection
 
@@ -228,10 +229,10 @@ class ReportConfig:
         check(self, "size", self.size >= 16, "at least 16")
 
 
-StageName = Literal["texture", "nerf"]
+StageName = Literal["texture", "nerf", "splats"]
 """texture: normal maps to texture maps. nerf: poses and texture maps to pictures."""
 
-AvatarName = Literal["nerf"]
+AvatarName = Literal["splats", "nerf"]
 """The stages whose model is an avatar, which makes pictures. Where an actor has several, the first is taken."""
 
 
@@ -253,6 +254,7 @@ class Experiment:
     vid2vid: Vid2vidConfig = field(default_factory=Vid2vidConfig)
     texture: TextureConfig = field(default_factory=TextureConfig)
     nerf: NerfConfig = field(default_factory=NerfConfig)
+    splats: SplatsConfig = field(default_factory=SplatsConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
@@ -273,6 +275,7 @@ class Experiment:
         check(self.vid2vid, "resolution", rule, "square, as the crops that the texture stage draws")
         batches = {"texture": ("texture.global_batch", self.texture.global_batch)}
         batches["nerf"] = ("train.global_batch", self.train.global_batch)
+        batches["splats"] = ("splats.global_batch", self.splats.global_batch)
         for stage in self.stages:
             check_workers(self.train.num_workers, *batches[stage])
 

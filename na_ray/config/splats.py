@@ -24,8 +24,8 @@ class SplatsConfig:
     """Pictures in one optimiser step, over all workers, which share them."""
     views_per_frame: int = 2
     """Pictures that show the same frame: they share one pass of the decoder."""
-    margin: int = 14
-    """Pixels around the body's box that are trained on as well."""
+    reach: float = 0.12
+    """What lies within this distance (m) of the posed body, and the box around it, is trained on."""
     lr_texels: float = 0.03
     """Learning rate of the texels' own parameters."""
     lr_decoder: float = 2e-3
@@ -57,12 +57,14 @@ class SplatsConfig:
     def __post_init__(self) -> None:
         for name in ("size", "global_batch", "views_per_frame", "warmup_steps"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("l1_weight", "l2_weight", "ssim_weight", "output_weight", "weight_decay", "turn", "margin"):
+        for name in ("l1_weight", "l2_weight", "ssim_weight", "output_weight", "weight_decay", "turn"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "texels", self.texels is None or self.texels >= 16, "at least 16, or None")
         check(self, "widths", len(self.widths) >= 1 and min(self.widths) >= 1, "one or more positive numbers")
         check(self, "blur", self.blur > 0, "positive")
-        for name in ("lr_texels", "lr_decoder"):
+        whole = self.global_batch % self.views_per_frame == 0
+        check(self, "global_batch", whole, f"a multiple of views_per_frame, which is {self.views_per_frame}")
+        for name in ("lr_texels", "lr_decoder", "reach"):
             check(self, name, getattr(self, name) > 0, "positive")
         for name in ("average", "decay_start", "own_maps", "mean_maps"):
             check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")

@@ -26,7 +26,7 @@ from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Lpips
 from na_ray.evaluation.protocol import Maps, MeanTexture, Protocol
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
-from na_ray.pictures.box import Box, mask_box
+from na_ray.pictures.box import Box, mask_box, sphere_box
 from na_ray.render import background_of, encode, mesh_view
 
 BOX_RADIUS = 0.06
@@ -42,29 +42,6 @@ def target_image(
     red, green, blue = (2 * b - 1 for b in background)
     colors, _ = to_colors(image, (red, green, blue))
     return torch.from_numpy((colors.reshape(*image.shape[:2], 3) + 1) / 2)
-
-
-def body_box(posed: PosedBody, camera: Camera, radius: float) -> Box | None:
-    """Bounding box in the picture of the spheres of `radius` (m) around the posed vertices; None when it is outside.
-
-    The picture of a sphere at (x, z) in the plane y = 0 spans (x z -+ r sqrt(x^2 + z^2 - r^2)) / (z^2 - r^2).
-    """
-    points = posed.world_vertices.double().cpu().numpy()
-    local = (points - camera.center) @ camera.T_world_camera[:3, :3]
-    local = local[local[:, 2] > 2 * radius]
-    if not len(local):
-        return None
-    z = local[:, 2]
-    edges = []
-    for axis in (1, 0):
-        x = local[:, axis]
-        spread = radius * np.sqrt(x**2 + z**2 - radius**2)
-        slopes = (np.array([x * z - spread, x * z + spread]) / (z**2 - radius**2)) * camera.K[axis, axis]
-        limit = (camera.width, camera.height)[axis]
-        low, high = slopes.min() + camera.K[axis, 2], slopes.max() + camera.K[axis, 2]
-        edges.append((max(0, int(np.ceil(low))), min(limit, int(np.floor(high)) + 1)))
-    (top, bottom), (left, right) = edges
-    return Box(top, left, bottom, right) if top < bottom and left < right else None
 
 
 def evaluate(
@@ -175,7 +152,7 @@ class _Judge:
     def box(self, frame: int, number: int, camera: Camera, posed: PosedBody) -> Box | None:
         """The body's box in the picture of `camera`."""
         if not self.has_masks:
-            return body_box(posed, camera, BOX_RADIUS)
+            return sphere_box(posed.world_vertices.double().cpu().numpy(), camera, BOX_RADIUS)
         mask = read_image(self._mask_file(frame, number))[..., 0]
         box = mask_box(torch.from_numpy(mask))
         return box and box.scaled(camera.height / mask.shape[0], camera.width / mask.shape[1])

@@ -8,6 +8,7 @@ from na_ray.body.body import Body
 from na_ray.config import AvatarName, Experiment
 from na_ray.models.avatar import Avatar
 from na_ray.models.nerf.renderer import Nerf
+from na_ray.models.splats.splats import Splats
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class AvatarKind:
 
 
 AVATARS: dict[AvatarName, AvatarKind] = {
+    "splats": AvatarKind(lambda experiment, body: Splats(experiment.splats, body, experiment.data), "splats.pt"),
     "nerf": AvatarKind(lambda experiment, body: Nerf(experiment.nerf, body, experiment.data), "nerf.pt"),
 }
 """By name; `config.AvatarName` says which is taken where an actor has several."""

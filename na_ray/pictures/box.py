@@ -1,4 +1,4 @@
-"""Rectangles of pixels, and the one around a mask."""
+"""Rectangles of pixels: the one around a mask, and the one around a body."""
 
 from dataclasses import dataclass
 from typing import TypeVar
@@ -6,6 +6,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+
+from na_ray.capture.camera import Camera
 
 AnyPicture = TypeVar("AnyPicture", Tensor, np.ndarray)
 
@@ -35,3 +37,25 @@ def mask_box(mask: Tensor) -> Box | None:
     if not len(rows):
         return None
     return Box(int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+
+
+def sphere_box(points: np.ndarray, camera: Camera, radius: float) -> Box | None:
+    """Bounding box in the picture of the spheres of `radius` (m) around world points (n, 3); None when it is outside.
+
+    The picture of a sphere at (x, z) in the plane y = 0 spans (x z -+ r sqrt(x^2 + z^2 - r^2)) / (z^2 - r^2).
+    """
+    local = (points - camera.center) @ camera.T_world_camera[:3, :3]
+    local = local[local[:, 2] > 2 * radius]
+    if not len(local):
+        return None
+    z = local[:, 2]
+    edges = []
+    for axis in (1, 0):
+        x = local[:, axis]
+        spread = radius * np.sqrt(x**2 + z**2 - radius**2)
+        slopes = (np.array([x * z - spread, x * z + spread]) / (z**2 - radius**2)) * camera.K[axis, axis]
+        limit = (camera.width, camera.height)[axis]
+        low, high = slopes.min() + camera.K[axis, 2], slopes.max() + camera.K[axis, 2]
+        edges.append((max(0, int(np.ceil(low))), min(limit, int(np.floor(high)) + 1)))
+    (top, bottom), (left, right) = edges
+    return Box(top, left, bottom, right) if top < bottom and left < right else None

@@ -17,9 +17,9 @@ from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.evaluation import image_metrics
-from na_ray.evaluation.evaluate import body_box, evaluate, target_image
+from na_ray.evaluation.evaluate import evaluate, target_image
 from na_ray.models.nerf.renderer import Nerf
-from na_ray.pictures.box import Box
+from na_ray.pictures.box import Box, sphere_box
 
 SIZE = (48, 64)
 
@@ -68,7 +68,7 @@ def test_every_score_is_that_of_its_pictures_with_equal_rays(actor, capture, sup
         shown = pictures(actor, split, score.frame, camera, supersample)[score.method]
         box = Box(0, 0, *SIZE)
         if score.crop == "box":
-            box = body_box(actor.body.pose(split.pose(score.frame)), camera, 0.06)
+            box = sphere_box(actor.body.pose(split.pose(score.frame)).world_vertices.double().numpy(), camera, 0.06)
         assert score.psnr == pytest.approx(image_metrics.psnr(box.crop(shown), box.crop(target)), abs=1e-4)
         assert score.ssim == pytest.approx(image_metrics.ssim(box.crop(shown), box.crop(target)), abs=1e-5)
         assert score.lpips is None
@@ -175,7 +175,7 @@ def test_the_body_box_bounds_every_sphere(actor, capture):
     ends = np.array(ends)
     left, top = np.ceil(np.maximum(ends[:, :2].min(0), 0) - 0.01)
     right, bottom = np.floor(np.minimum(ends[:, 2:].max(0), (SIZE[1] - 1, SIZE[0] - 1)) + 0.01) + 1
-    assert body_box(posed, camera, radius) == Box(int(top), int(left), int(bottom), int(right))
+    assert sphere_box(posed.world_vertices.double().numpy(), camera, radius) == Box(int(top), int(left), int(bottom), int(right))
     away = camera.T_world_camera.copy()
     away[:3, [0, 2]] *= -1
-    assert body_box(posed, type(camera)("away", camera.K, away, *SIZE), radius) is None
+    assert sphere_box(posed.world_vertices.double().numpy(), type(camera)("away", camera.K, away, *SIZE), radius) is None

@@ -1,8 +1,10 @@
 """The network that corrects the Gaussians by pose and texture: a small U-Net over the UV atlas."""
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
-from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -26,11 +28,11 @@ class Decoder(nn.Module):
         self.gather = nn.Conv2d(channels_in * square + PLACE_CHANNELS, widths[0], 1)
         before = (widths[0], *widths)
         self.down = nn.ModuleList(_level(a, b) for a, b in zip(before, widths, strict=False))
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in itertools.pairwise(widths))
         self.merge = nn.ModuleList(_level(a, a) for a in widths[:-1])
         self.out = nn.Conv2d(widths[0], channels_out * square, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        for parameter in self.out.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Float[Tensor, "b i s s"]) -> Float[Tensor, "b o s s"]:
         """A batch of frames."""

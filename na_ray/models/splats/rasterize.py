@@ -5,8 +5,7 @@ a_i = o_i exp(-q_i / 2), at most 0.995 and nothing below 1/255, T_i the light th
 1/1000 of it does (Kerbl et al. 2023).
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 

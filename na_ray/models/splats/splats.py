@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,12 @@ from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
-from na_ray.models.avatar import Picture, normals_from_depth
+from na_ray.models.avatar import Avatar, Picture, normals_from_depth
 from na_ray.models.splats import project_kernels
 from na_ray.models.splats.decoder import Decoder
-from na_ray.models.splats.rasterize import Drawing, Gaussians, Views, draw
+from na_ray.models.splats.loss import picture_loss
+from na_ray.models.splats.rasterize import Gaussians, Views, draw
 from na_ray.models.splats.texels import PosedTexels, Texels, shrink_texture
-from na_ray.pictures.box import Box
 
 FIXED, POSED = 16, 14
 """Numbers a texel: its own (beside 9 for the change of color with direction), and those that the decoder gives."""
@@ -45,18 +45,31 @@ class SplatFrame:
     gaussians: Gaussians
 
 
-class Splats(nn.Module):
-    """One Gaussian a texel of one body's UV atlas.
+@dataclass(frozen=True)
+class PictureBatch:
+    """What training compares of one frame: the pictures of k views, the parts of them around the body."""
 
-    The body and the texels' tables are buffers that no checkpoint holds.
-    """
+    posed: PosedBody
+    texture: Float[Tensor, "3 s s"]
+    """The map that the decoder sees, at the atlas's side, RGB in [0, 1]."""
+    turn: Float[Tensor, "3 3"]
+    """Rotation of the normals that the decoder sees."""
+    views: Views
+    targets: Float[Tensor, "k h w 3"]
+    """RGB in [0, 1], padded to one size."""
+    sizes: tuple[tuple[int, int], ...]
+    """Height and width of each view's part."""
 
-    background: Tensor
+
+class Splats(Avatar[SplatFrame]):
+    """One Gaussian a texel of one body's UV atlas. The texels' tables are buffers that no checkpoint holds."""
+
+    name = "splats"
     mean_texture: Tensor
 
     def __init__(self, config: SplatsConfig, body: Body, data: DataConfig | None = None) -> None:
         """`data` says what lies behind the body."""
-        super().__init__()
+        super().__init__(body, data or DataConfig())
         self.config = config
         self.texels = Texels(body, config.side)
         n, side = len(self.texels), config.side
@@ -64,23 +77,16 @@ class Splats(nn.Module):
         self.changes = nn.Parameter(torch.zeros(9, n))
         self.decoder = Decoder(9, POSED, side, config.widths)
         self.register_buffer("mean_texture", torch.full((3, side, side), 0.5))
-        self._body_fields = tuple(f.name for f in fields(Body))
-        for name in self._body_fields:
-            self.register_buffer(f"body_{name}", getattr(body, name), persistent=False)
-        background = torch.tensor((data or DataConfig()).background)
-        self.register_buffer("background", background, persistent=False)
-        self._body = body
         self._insides: dict[tuple[int, int], Tensor] = {}
 
     @property
-    def body(self) -> Body:
-        """The body on the avatar's device."""
-        return self._body
+    def texture_side(self) -> int | None:
+        """Maps are wanted as they are stored: they are averaged within the charts."""
+        return None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Splats":
-        """Move the tensors, as `.to` does; the body is made of the new ones."""
+        """Move the tensors, as `.to` does; which texels lie inside the charts is found anew."""
         super()._apply(fn, recurse)
-        self._body = Body(**{name: self.get_buffer(f"body_{name}") for name in self._body_fields})
         self._insides = {}
         return self
 
@@ -150,9 +156,21 @@ class Splats(nn.Module):
         depth = pooled[..., 4] * _stretch(camera).to(pooled) + passing * BACKGROUND_DEPTH
         return Picture(colors, depth, passing, normals_from_depth(depth, camera))
 
-    def draw_views(self, gaussians: Gaussians, views: Views) -> Drawing:
-        """Pictures for training, at the training resolution."""
-        return draw(gaussians, views, self.config.blur)
+    def forward(self, batch: PictureBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """The sum over a frame's pictures of their loss, and of their mean squared error: what DDP wraps."""
+        config = self.config
+        texels = self.texels.pose(batch.posed)
+        normals = (batch.turn @ texels.normals.reshape(3, -1)).view_as(texels.normals)
+        gaussians, output = self.gaussians_of(texels, batch.texture, normals)
+        drawn = draw(gaussians, batch.views, config.blur)
+        colors = drawn.colors + drawn.transmittance[..., None] * (self.background + 1) / 2
+        loss = len(batch.sizes) * config.output_weight * output.square().mean()
+        squared = torch.zeros_like(loss)
+        for color, target, (height, width) in zip(colors, batch.targets, batch.sizes, strict=True):
+            weights = config.l1_weight, config.l2_weight, config.ssim_weight
+            one, error = picture_loss(color[:height, :width], target[:height, :width], *weights)
+            loss, squared = loss + one, squared + error
+        return loss, squared
 
 
 def _stretch(camera: Camera) -> Tensor:

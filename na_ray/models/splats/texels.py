@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 import warp as wp
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from na_ray.body import kernels
@@ -33,7 +33,7 @@ class PosedTexels:
 
 
 class Texels(nn.Module):
-    """Tables of a body and an atlas of side s: the n texels that a face touches, as buffers that no checkpoint holds."""
+    """Tables of the n texels that a face touches, of a body and an atlas of side s. No checkpoint holds them."""
 
     index: Tensor
     corners: Tensor

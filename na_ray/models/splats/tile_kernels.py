@@ -33,9 +33,7 @@ def meets_tile(center: wp.vec2, conic: wp.vec3, level: wp.float32, x0: wp.float3
     best = wp.float32(1.0e30)
     if nearest_x != 0.0:
         y = wp.clamp(-conic[1] * nearest_x / conic[2], low_y, low_y + side)
-        best = wp.min(
-            best, conic[0] * nearest_x * nearest_x + 2.0 * conic[1] * nearest_x * y + conic[2] * y * y
-        )
+        best = wp.min(best, conic[0] * nearest_x * nearest_x + 2.0 * conic[1] * nearest_x * y + conic[2] * y * y)
     if nearest_y != 0.0:
         x = wp.clamp(-conic[1] * nearest_y / conic[0], low_x, low_x + side)
         best = wp.min(best, conic[0] * x * x + 2.0 * conic[1] * x * nearest_y + conic[2] * nearest_y * nearest_y)

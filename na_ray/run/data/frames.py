@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from typing_extensions import Self
 
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
@@ -49,13 +50,13 @@ class FrameDataset:
     views: tuple[int, ...]
     frames: tuple[int, ...]
 
-    @staticmethod
-    def make(capture: Capture, experiment: Experiment) -> "FrameDataset":
+    @classmethod
+    def make(cls, capture: Capture, experiment: Experiment) -> Self:
         """Read the selections of `experiment.data`. Raises UserError for views or frames that do not exist."""
         data = experiment.data
         split = capture.split(data.train_split)
         chosen = select(data, len(split.cameras), split.num_frames)
-        return FrameDataset(split, capture.rig, experiment, chosen.train_views, tuple(chosen.train_frames))
+        return cls(split, capture.rig, experiment, chosen.train_views, tuple(chosen.train_frames))
 
     @property
     def selection(self) -> Selection:
@@ -70,13 +71,22 @@ class FrameDataset:
     def decode(self, shard: Shard) -> list[Row]:
         """All rows of a shard (`decode_shard`); none for a bad one that the experiment lets pass."""
         try:
-            return list(decode_shard(self, shard))
+            return list(self.rows(shard))
         except StorageError:
             raise  # no fault of the shard
         except (UserError, OSError):
             if self.experiment.data.on_bad_shard == "fail":
                 raise
             return []
+
+    def rows(self, shard: Shard) -> Iterator[Row]:
+        """The rows of a shard, one a frame."""
+        return decode_shard(self, shard)
+
+    @property
+    def views_per_row(self) -> int:
+        """Views that a row shows of its frame."""
+        return self.experiment.data.views_per_frame
 
     def prefetch(self, shard: Shard) -> None:
         """Begin to fetch a shard's packets, where the capture lies behind a URL."""
@@ -94,8 +104,8 @@ class FrameDataset:
         shards = []
         for start in range(offset, last, data.shard_frames):
             views = rng.permutation(self.views)
-            for v in range(0, len(views), data.views_per_frame):
-                group = np.resize(views[v : v + data.views_per_frame], data.views_per_frame)
+            for v in range(0, len(views), self.views_per_row):
+                group = np.resize(views[v : v + self.views_per_row], self.views_per_row)
                 stop = min(start + data.shard_frames, last)
                 shards.append(Shard(max(start, first), stop, tuple(int(i) for i in group), epoch))
         return [shards[i] for i in rng.permutation(len(shards))]

@@ -42,8 +42,14 @@ FIXED = {
 }
 """Where and how trials run: the same for all of them."""
 
-STAGE_OF: dict[str, StageName] = {"vid2vid": "texture", "texture": "texture", "nerf": "nerf", "optim": "nerf"}
-"""The stage that a section's knobs concern; those of the other sections concern both."""
+STAGE_OF: dict[str, StageName] = {
+    "vid2vid": "texture",
+    "texture": "texture",
+    "nerf": "nerf",
+    "optim": "nerf",
+    "splats": "splats",
+}
+"""The stage that a section's knobs concern; those of the other sections concern all of them."""
 
 
 def parse_space(specs: tuple[str, ...], experiment: Experiment) -> Space:

@@ -8,12 +8,14 @@ from typing import Any
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, StageName
 from na_ray.run.data.frames import FrameDataset, FrameSampler
+from na_ray.run.data.pictures import PictureDataset, PictureSampler, num_pictures
 from na_ray.run.data.sequences import SequenceDataset, SequenceSampler, num_windows
 from na_ray.run.tracking import pyfunc_avatar, pyfunc_predictor
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.train.avatar import report as avatar_report
 from na_ray.run.train.context import Schedule, TrainContext, Trainer
 from na_ray.run.train.nerf import stage as nerf_stage
+from na_ray.run.train.splats import stage as splats_stage
 from na_ray.run.train.texture import report as texture_report
 from na_ray.run.train.texture import stage as texture_stage
 
@@ -70,5 +72,17 @@ STAGES: dict[StageName, Stage] = {
         "train.validation_size, or set train.precision bfloat16",
         served=pyfunc_avatar.__file__,
         suffix="",
+    ),
+    "splats": Stage(
+        make_dataset=PictureDataset.make,
+        estimate=splats_stage.estimate,
+        schedule=lambda dataset: splats_stage.schedule(dataset.experiment),
+        trainer=splats_stage.SplatsTrainer,
+        order=PictureSampler,
+        slots=num_pictures,
+        close=avatar_report.close,
+        lighter="splats.size, splats.texels or splats.views_per_frame",
+        served=pyfunc_avatar.__file__,
+        suffix="-splats",
     ),
 }

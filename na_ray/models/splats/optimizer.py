@@ -1,0 +1,98 @@
+"""How splats are optimised: Adam with two learning rates, gradients bounded by their own history, averaged weights."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from na_ray.config.splats import SplatsConfig
+from na_ray.models.splats.splats import Splats
+
+BETAS = 0.9, 0.99
+EPSILONS = 1e-7, 1e-8
+"""Of the texels' own parameters, which stay where their gradients are tiny, and of the decoder."""
+LAST_RATE = 0.01
+"""Share of the learning rates that is left at the end."""
+MOST = 2.0
+"""A gradient's norm is cut at so many times the running norm of its group's."""
+MEMORY = 0.99
+"""Decay a step of the running norm."""
+
+
+def rate(config: SplatsConfig, step: int, steps: int) -> float:
+    """The factor on both learning rates at a step (from 0): a rise, a plateau, then a cosine."""
+    factor, done = min(1.0, (step + 1) / config.warmup_steps), step / steps
+    if done <= config.decay_start:
+        return factor
+    phase = (done - config.decay_start) / (1 - config.decay_start)
+    return factor * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * phase)) / 2)
+
+
+class SplatsOptimizer:
+    """Updates a model and the average of its weights."""
+
+    def __init__(self, splats: Splats, steps: int) -> None:
+        self.config, self.steps = splats.config, steps
+        self.groups: list[list[nn.Parameter]] = [[splats.fixed, splats.changes], list(splats.decoder.parameters())]
+        rates = splats.config.lr_texels, splats.config.lr_decoder
+        groups = [
+            {"params": group, "lr": lr, "eps": eps} for group, lr, eps in zip(self.groups, rates, EPSILONS, strict=True)
+        ]
+        self.adam = torch.optim.Adam(groups, betas=BETAS, fused=True)
+        device = splats.fixed.device
+        self.norms = torch.full((len(self.groups),), math.inf, device=device)
+        """Running norm of each group's gradients; infinite before the first."""
+        self.average = [p.detach().clone() for p in self.parameters]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Of all groups."""
+        return [p for group in self.groups for p in group]
+
+    def step(self, step: int) -> None:
+        """Update number `step` (from 0) with the gradients that are there, which are used up. Nothing waits for a
+        device."""
+        config, factor = self.config, rate(self.config, step, self.steps)
+        for group, lr in zip(self.adam.param_groups, (config.lr_texels, config.lr_decoder), strict=True):
+            group["lr"] = factor * lr
+        self._cut()
+        with torch.no_grad():
+            kept = 1 - factor * config.lr_decoder * config.weight_decay
+            torch._foreach_mul_(tuple(self.groups[1]), kept)
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        # The first steps count less: else the start would be remembered.
+        share = 1 - min(config.average, (1 + step) / (10 + step))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], share)
+
+    def _cut(self) -> None:
+        for number, group in enumerate(self.groups):
+            grads = [p.grad for p in group if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(grads)
+            limit = MOST * self.norms[number]
+            torch._foreach_mul_(grads, (limit / norm).clamp(max=1))
+            norm = torch.minimum(norm, limit)
+            started = torch.isfinite(self.norms[number])
+            self.norms[number] = torch.where(started, MEMORY * self.norms[number] + (1 - MEMORY) * norm, norm)
+
+    def averaged(self, weights: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
+        """A state dict with the averages in place of the parameters of these names (in the order of `parameters`)."""
+        return weights | dict(zip(names, self.average, strict=True))
+
+    def state(self) -> dict[str, Any]:
+        """What going on needs beside the averages."""
+        return {
+            "parameters": [p.detach() for p in self.parameters],
+            "adam": self.adam.state_dict(),
+            "norms": self.norms,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on; the model holds the averages."""
+        with torch.no_grad():
+            for average, p, value in zip(self.average, self.parameters, state["parameters"], strict=True):
+                average.copy_(p)
+                p.copy_(value)
+        self.adam.load_state_dict(state["adam"])
+        self.norms.copy_(state["norms"])

@@ -1,0 +1,58 @@
+"""Rows of pictures to batches on the device: which texture map a step sees, and which way its normals are turned."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from na_ray.capture.rig import Pose
+from na_ray.config import SplatsConfig
+from na_ray.models.splats.rasterize import Views
+from na_ray.models.splats.splats import PictureBatch, Splats
+from na_ray.pictures.box import Box
+from na_ray.run.data.frames import Row
+from na_ray.run.data.pictures import PictureDataset, picture_cameras
+
+
+def to_batch(row: Row, splats: Splats, dataset: PictureDataset, step: int, slot: int) -> PictureBatch:
+    """A row on the model's device. What is drawn by chance is a function of (seed, step, the frame's slot)."""
+    device = splats.device
+    rng = np.random.default_rng([dataset.experiment.train.seed, 5, step, slot])
+    pose = Pose(**{name: row[name] for name in ("joints_RT", "rotation", "translation", "joints")}, pose=None)
+    posed = splats.body.pose(pose)
+    own = torch.as_tensor(np.array(row["texture"]), device=device).permute(2, 0, 1).float() / 255
+    cameras = [picture_cameras(dataset)[v] for v in row["views"]]
+    windows = [Box(int(y), int(x), int(y + h), int(x + w)) for x, y, w, h in row["windows"]]
+    turn = torch.from_numpy(rotation(rng, splats.config.turn)).float()
+    return PictureBatch(
+        posed=posed,
+        texture=training_map(own, splats.mean_texture, splats.config, rng),
+        turn=turn.to(device),
+        views=Views.of(cameras, np.asarray(row["translation"], np.float32), device, windows),
+        targets=_targets(row, windows, device),
+        sizes=tuple((b.bottom - b.top, b.right - b.left) for b in windows),
+    )
+
+
+def _targets(row: Row, windows: list[Box], device: torch.device) -> Tensor:
+    """The pictures (k, h, w, 3) in [0, 1], without the padding that no window needs."""
+    height, width = max(b.bottom - b.top for b in windows), max(b.right - b.left for b in windows)
+    return torch.as_tensor(np.array(row["pictures"][:, :height, :width]), device=device).float() / 255
+
+
+def training_map(own: Tensor, mean: Tensor, config: SplatsConfig, rng: np.random.Generator) -> Tensor:
+    """The frame's own map, the mean of all, or a mixture of both."""
+    drawn, share = rng.random(), float(rng.random())
+    if drawn < config.own_maps:
+        return own
+    if drawn < config.own_maps + config.mean_maps:
+        return mean
+    return torch.lerp(mean, own, share)
+
+
+def rotation(rng: np.random.Generator, deviation: float) -> np.ndarray:
+    """A random rotation matrix (3, 3) about any axis by a normally distributed angle (Rodrigues' formula)."""
+    axis = rng.normal(size=3)
+    angle = deviation * float(np.linalg.norm(axis))
+    x, y, z = axis / max(float(np.linalg.norm(axis)), 1e-12)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
