@@ -88,6 +88,7 @@ def make_gaussians(
     footprints: wp.array[wp.vec3],
     thickness: wp.float32,
     texture: wp.array2d[wp.float32],
+    lit: wp.array2d[wp.float32],
     fixed: wp.array2d[wp.float32],
     posed: wp.array2d[wp.float32],
     means: wp.array[wp.vec3],
@@ -98,7 +99,8 @@ def make_gaussians(
     """A texel's parameters, fixed (25, n) and posed (14, s * s), to its Gaussian: the covariance is M M^T, M = F U L.
 
     Rows of both: offset 3, log-scales 3, shears 3, opacity; then of `fixed` own color 3, residual 3 (and the change
-    of color with direction, 9, which `project` reads), of `posed` the texture's share and residual 3.
+    of color with direction, 9, which `project` reads), of `posed` the texture's share and residual 3. `lit`: what the
+    light of the pose adds to the texel's own color.
     """
     i = wp.tid()
     t = texel[i]
@@ -120,8 +122,8 @@ def make_gaussians(
     L = wp.mat33(e0, 0.0, 0.0, h0, e1, 0.0, h1, h2, e2)
     factors[i] = F * (U * L)
     opacities[i] = sigmoid(OPACITY_UNIT * (fixed[9, i] + bounded(posed[9, t], 0.9)))
-    share = sigmoid(GATE_BIAS + bounded(posed[10, t], 3.0))
-    own = wp.vec3(fixed[10, i], fixed[11, i], fixed[12, i])
+    share = sigmoid(GATE_BIAS + bounded(posed[10, t], 6.0))
+    own = wp.vec3(fixed[10, i] + lit[0, i], fixed[11, i] + lit[1, i], fixed[12, i] + lit[2, i])
     residual = wp.vec3(
         fixed[13, i] + bounded(posed[11, t], 3.0),
         fixed[14, i] + bounded(posed[12, t], 3.0),
@@ -156,6 +158,7 @@ def make_gaussians_back(
     footprints: wp.array[wp.vec3],
     thickness: wp.float32,
     texture: wp.array2d[wp.float32],
+    lit: wp.array2d[wp.float32],
     fixed: wp.array2d[wp.float32],
     posed: wp.array2d[wp.float32],
     grad_means: wp.array[wp.vec3],
@@ -188,8 +191,8 @@ def make_gaussians_back(
     g8 = SHEAR_UNIT * thickness * g[2, 1]
     o = sigmoid(OPACITY_UNIT * (fixed[9, i] + bounded(posed[9, t], 0.9)))
     g9 = go * o * (1.0 - o) * OPACITY_UNIT
-    share = sigmoid(GATE_BIAS + bounded(posed[10, t], 3.0))
-    own = wp.vec3(fixed[10, i], fixed[11, i], fixed[12, i])
+    share = sigmoid(GATE_BIAS + bounded(posed[10, t], 6.0))
+    own = wp.vec3(fixed[10, i] + lit[0, i], fixed[11, i] + lit[1, i], fixed[12, i] + lit[2, i])
     given = wp.vec3(texture[0, t], texture[1, t], texture[2, t])
     g_share = wp.dot(gc, given - own) * share * (1.0 - share)
     for c in range(3):
@@ -212,7 +215,7 @@ def make_gaussians_back(
     grad_posed[7, t] = g7 * slope(posed[7, t], 0.9)
     grad_posed[8, t] = g8 * slope(posed[8, t], 0.9)
     grad_posed[9, t] = g9 * slope(posed[9, t], 0.9)
-    grad_posed[10, t] = g_share * slope(posed[10, t], 3.0)
+    grad_posed[10, t] = g_share * slope(posed[10, t], 6.0)
 
 
 @wp.kernel(enable_backward=False)
@@ -262,16 +265,13 @@ def project_back(
             M = factors[i]
             a = wp.transpose(M) * ja
             b = wp.transpose(M) * jb
-            # d(S^-1) = -S^-1 dS S^-1, for the two-dimensional covariance S.
+            # With the covariance [[A, B], [B, C]] of determinant D: p = C / D, m = B / C, r = 1 / C.
             q = conics[k, i]
             g = grad_conics[k, i]
-            s00 = g[0] * q[0] + 0.5 * g[1] * q[1]
-            s01 = g[0] * q[1] + 0.5 * g[1] * q[2]
-            s10 = 0.5 * g[1] * q[0] + g[2] * q[1]
-            s11 = 0.5 * g[1] * q[1] + g[2] * q[2]
-            gaa = -(q[0] * s00 + q[1] * s10)
-            gab = -2.0 * (q[0] * s01 + q[1] * s11)
-            gbb = -(q[1] * s01 + q[2] * s11)
+            pp = q[0] * q[0]
+            gaa = -g[0] * pp
+            gab = 2.0 * g[0] * q[1] * pp + g[1] * q[2]
+            gbb = -g[0] * q[1] * q[1] * pp - g[1] * q[1] * q[2] - g[2] * q[2] * q[2]
             ga = 2.0 * gaa * a + gab * b
             gb = 2.0 * gbb * b + gab * a
             gF = gF + wp.outer(ja, ga) + wp.outer(jb, gb)
@@ -324,8 +324,11 @@ def project(
     depths: wp.array2d[wp.float32],
     reaches: wp.array2d[wp.vec2],
 ) -> None:
-    """A Gaussian's ellipse in a picture (Zwicker et al. 2001): its center and the inverse of its covariance (px), its
-    color from this side, its depth (m) and how far it reaches right and down (px; negative: not drawn).
+    """A Gaussian's ellipse in a picture (Zwicker et al. 2001): its center (px), its form, its color from this side, its
+    depth (m) and how far it reaches right and down (px; negative: not drawn).
+
+    The form (p, m, r) is q = p (dx - m dy)^2 + r dy^2: a sum of squares, where the entries of the covariance's inverse
+    would cancel for a thin slanted ellipse.
 
     A view is world-to-camera rotation 9 and translation 3, fx, skew, cx, fy, cy, the camera's center 3, then the
     picture's least and greatest x and y.
@@ -364,7 +367,7 @@ def project(
     # |a x b|^2, since (a.a)(b.b) - (a.b)^2 cancels where the ellipse is thin.
     determinant = wp.dot(n, n) + blur * (aa + bb) + blur * blur
     centers[k, i] = wp.vec2(u, v)
-    conics[k, i] = wp.vec3((bb + blur) / determinant, -ab / determinant, (aa + blur) / determinant)
+    conics[k, i] = wp.vec3((bb + blur) / determinant, ab / (bb + blur), 1.0 / (bb + blur))
     depths[k, i] = z
     toward = means[i] - wp.vec3(views[k, 17], views[k, 18], views[k, 19])
     d = wp.transpose(frames[i]) * wp.normalize(toward)

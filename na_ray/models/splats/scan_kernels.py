@@ -33,11 +33,9 @@ def last_pixel(x: wp.float32, start: wp.int32, count: wp.int32) -> wp.int32:
 @wp.func
 @no_type_check
 def half_width(conic: wp.vec3, dy: wp.float32, level: wp.float32) -> wp.float32:
-    """Half the width of an ellipse's row, negative where it has none; its middle lies at -conic[1] dy / conic[0].
-
-    Where a x^2 + 2 b x y + c y^2 = level.
-    """
-    rest = level - (conic[2] - conic[1] * conic[1] / conic[0]) * dy * dy
+    """Half the width of an ellipse's row, where p (dx - m dy)^2 + r dy^2 = level; negative where it has none. The
+    row's middle lies at m dy."""
+    rest = level - conic[2] * dy * dy
     if rest < 0.0:
         return -1.0
     return wp.sqrt(rest / conic[0])
@@ -86,14 +84,15 @@ def draw_in_order(
                 dy = wp.float32(row + top) - center[1]
                 half = half_width(conic, dy, level)
                 if half >= 0.0:
-                    middle = center[0] - conic[1] * dy / conic[0]
+                    middle = center[0] + conic[1] * dy
+                    fall = conic[2] * dy * dy
                     for column in range(
                         first_pixel(middle - half, left), last_pixel(middle + half, left, windows[k, 2]) + 1
                     ):
                         t = passing[k, row, column]
                         if t >= OPAQUE:
-                            dx = wp.float32(column + left) - center[0]
-                            power = -0.5 * (conic[0] * dx * dx + conic[2] * dy * dy) - conic[1] * dx * dy
+                            e = wp.float32(column + left) - middle
+                            power = -0.5 * (conic[0] * e * e + fall)
                             alpha = wp.min(opacity * wp.exp(power), MOST_ALPHA)
                             if alpha >= LEAST_ALPHA:
                                 colors[k, row, column] = colors[k, row, column] + (t * alpha) * shade
@@ -155,13 +154,14 @@ def draw_in_order_back(
                 dy = wp.float32(row + top) - center[1]
                 half = half_width(conic, dy, level)
                 if half >= 0.0:
-                    middle = center[0] - conic[1] * dy / conic[0]
+                    middle = center[0] + conic[1] * dy
+                    fall = conic[2] * dy * dy
                     for column in range(
                         first_pixel(middle - half, left), last_pixel(middle + half, left, windows[k, 2]) + 1
                     ):
                         if place <= last[k, row, column]:
-                            dx = wp.float32(column + left) - center[0]
-                            power = -0.5 * (conic[0] * dx * dx + conic[2] * dy * dy) - conic[1] * dx * dy
+                            e = wp.float32(column + left) - middle
+                            power = -0.5 * (conic[0] * e * e + fall)
                             weight = wp.exp(power)
                             alpha = wp.min(opacity * weight, MOST_ALPHA)
                             if alpha >= LEAST_ALPHA:
@@ -176,10 +176,11 @@ def draw_in_order_back(
                                 if opacity * weight < MOST_ALPHA:
                                     go = go + grad_alpha * weight
                                     gp = grad_alpha * alpha
-                                    gu = gu + gp * (conic[0] * dx + conic[1] * dy)
-                                    gv = gv + gp * (conic[1] * dx + conic[2] * dy)
-                                    ga = ga - 0.5 * gp * dx * dx
-                                    gb = gb - gp * dx * dy
+                                    pe = conic[0] * e
+                                    gu = gu + gp * pe
+                                    gv = gv + gp * (conic[2] * dy - pe * conic[1])
+                                    ga = ga - 0.5 * gp * e * e
+                                    gb = gb + gp * pe * dy
                                     gc = gc - 0.5 * gp * dy * dy
             grad_centers[k, i] = wp.vec2(gu, gv)
             grad_conics[k, i] = wp.vec3(ga, gb, gc)

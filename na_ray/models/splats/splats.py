@@ -1,7 +1,7 @@
 """The splat avatar: Gaussians in the UV atlas, posed by skinning, corrected by a decoder of pose and texture."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from na_ray.config.splats import SplatsConfig
 from na_ray.models.avatar import Avatar, Picture, normals_from_depth
 from na_ray.models.splats import project_kernels
 from na_ray.models.splats.decoder import Decoder
+from na_ray.models.splats.lighting import COUNT, fit_light, relit
 from na_ray.models.splats.loss import picture_loss
 from na_ray.models.splats.rasterize import Gaussians, Views, draw
 from na_ray.models.splats.texels import PosedTexels, Texels, shrink_texture
@@ -66,6 +67,11 @@ class Splats(Avatar[SplatFrame]):
 
     name = "splats"
     mean_texture: Tensor
+    """(3, s, s), RGB in [0, 1]: of the training's maps."""
+    mean_harmonics: Tensor
+    """(8, n): of the training's normals."""
+    light: Tensor
+    """(8, 3): how colors follow the harmonics of the normals."""
 
     def __init__(self, config: SplatsConfig, body: Body, data: DataConfig | None = None) -> None:
         """`data` says what lies behind the body."""
@@ -77,6 +83,8 @@ class Splats(Avatar[SplatFrame]):
         self.changes = nn.Parameter(torch.zeros(9, n))
         self.decoder = Decoder(9, POSED, side, config.widths)
         self.register_buffer("mean_texture", torch.full((3, side, side), 0.5))
+        self.register_buffer("mean_harmonics", torch.zeros(COUNT, n))
+        self.register_buffer("light", torch.zeros(COUNT, 3))
         self._insides: dict[tuple[int, int], Tensor] = {}
 
     @property
@@ -91,10 +99,23 @@ class Splats(Avatar[SplatFrame]):
         return self
 
     @torch.no_grad()
-    def set_mean_texture(self, texture: Float[Tensor, "3 s s"]) -> None:
-        """Begin with the mean of the training's texture maps: as every texel's own color, too."""
-        self.mean_texture.copy_(texture)
-        self.fixed[10:13] = texture.reshape(3, -1)[:, self.texels.index.long()]
+    def start_from(self, frames: Callable[[], Iterable[tuple[PosedBody, Tensor]]]) -> None:
+        """Begin with the mean of the training's texture maps, as every texel's own color, and with the light that
+        they show. `frames`: poses and maps (3, s, s) of some training frames, each time anew.
+        """
+        index = self.texels.index.long()
+
+        def at_texels() -> Iterator[tuple[Tensor, Tensor]]:
+            for posed, texture in frames():
+                normals = self.texels.pose(posed).normals
+                yield texture.reshape(3, -1)[:, index], normals.reshape(3, -1)[:, index]
+
+        mean, basis, light = fit_light(at_texels)
+        self.mean_texture.zero_()
+        self.mean_texture.view(3, -1)[:, index] = mean
+        self.mean_harmonics.copy_(basis)
+        self.light.copy_(light)
+        self.fixed[10:13] = mean
 
     def shrink(self, texture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 s s"]:
         """A texture map (RGB in [0, 1]) at the atlas's side."""
@@ -130,12 +151,28 @@ class Splats(Avatar[SplatFrame]):
         self, texels: PosedTexels, texture: Float[Tensor, "3 s s"], normals: Float[Tensor, "3 s s"]
     ) -> tuple[Gaussians, Float[Tensor, "14 s s"]]:
         """The Gaussians, and the decoder's output that corrected them; differentiable in the parameters."""
+        lit = self._lit(texels)
         seen = torch.cat([texture - 0.5, normals, 3 * (texture - self.mean_texture)])
         output = self.decoder(seen[None])[0]
         means, factors, opacities, colors = _MakeGaussians.apply(
-            self.fixed, output, texture, texels.points, texels.frames, self.texels
+            self.fixed, output, texture, lit, texels.points, texels.frames, self.texels
         )
         return Gaussians(means, factors, opacities, colors, texels.frames, self.changes), output
+
+    @torch.no_grad()
+    def _lit(self, texels: PosedTexels) -> Float[Tensor, "3 n"]:
+        """What the light adds to the texels' own colors at this pose."""
+        index = self.texels.index.long()
+        mean = self.mean_texture.view(3, -1)[:, index]
+        return relit(mean, self.mean_harmonics, self.light, texels.normals.view(3, -1)[:, index]).contiguous()
+
+    @torch.no_grad()
+    def relit_texture(self, posed: PosedBody) -> Float[Tensor, "3 s s"]:
+        """The mean map in the light of a pose, RGB in [0, 1]: what the pose alone says of a frame's texture map."""
+        texels = self.texels.pose(posed)
+        result = self.mean_texture.clone()
+        result.view(3, -1)[:, self.texels.index.long()] += self._lit(texels)
+        return result.clamp_(0, 1)
 
     @torch.no_grad()
     def picture(self, frame: SplatFrame, camera: Camera, supersample: int = 1) -> Picture:
@@ -194,10 +231,10 @@ class _MakeGaussians(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, fixed: Tensor, posed: Tensor, texture: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        points, frames, texels = rest
+        lit, points, frames, texels = rest
         n, device = fixed.shape[1], fixed.device
         ctx.inputs = [t.detach().contiguous() for t in (texels.index, points, frames, texels.footprints)]
-        ctx.parameters = [t.detach().reshape(len(t), -1).contiguous() for t in (texture, fixed, posed)]
+        ctx.parameters = [t.detach().reshape(len(t), -1).contiguous() for t in (texture, lit, fixed, posed)]
         outputs = [fixed.new_zeros(n, *shape) for shape in ((3,), (3, 3), (), (3,))]
         with kernels.on_device(device) as name:
             wp.launch(project_kernels.make_gaussians, n, _inputs(ctx), _outputs(outputs), device=name)
@@ -207,7 +244,7 @@ class _MakeGaussians(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        _, fixed, posed = ctx.parameters
+        _, _, fixed, posed = ctx.parameters
         found = torch.zeros_like(fixed), torch.zeros_like(posed)
         given = _outputs([g.contiguous() for g in grads])
         index, _, *rest = _inputs(ctx)
@@ -215,7 +252,7 @@ class _MakeGaussians(torch.autograd.Function):
         with kernels.on_device(fixed.device) as name:
             inputs = [index, *rest, *given]
             wp.launch(project_kernels.make_gaussians_back, fixed.shape[1], inputs, outputs, device=name)
-        return found[0], found[1].view(ctx.shape), None, None, None, None
+        return found[0], found[1].view(ctx.shape), None, None, None, None, None
 
 
 def _inputs(ctx: Any) -> list[Any]:

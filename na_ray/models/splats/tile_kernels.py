@@ -30,13 +30,16 @@ def meets_tile(center: wp.vec2, conic: wp.vec3, level: wp.float32, x0: wp.float3
     nearest_y = wp.clamp(0.0, low_y, low_y + side)
     if nearest_x == 0.0 and nearest_y == 0.0:
         return True
+    p = conic[0]
+    m = conic[1]
+    r = conic[2]
     best = wp.float32(1.0e30)
     if nearest_x != 0.0:
-        y = wp.clamp(-conic[1] * nearest_x / conic[2], low_y, low_y + side)
-        best = wp.min(best, conic[0] * nearest_x * nearest_x + 2.0 * conic[1] * nearest_x * y + conic[2] * y * y)
+        y = wp.clamp(p * m * nearest_x / (r + p * m * m), low_y, low_y + side)
+        best = wp.min(best, p * (nearest_x - m * y) * (nearest_x - m * y) + r * y * y)
     if nearest_y != 0.0:
-        x = wp.clamp(-conic[1] * nearest_y / conic[0], low_x, low_x + side)
-        best = wp.min(best, conic[0] * x * x + 2.0 * conic[1] * x * nearest_y + conic[2] * nearest_y * nearest_y)
+        x = wp.clamp(m * nearest_y, low_x, low_x + side)
+        best = wp.min(best, p * (x - m * nearest_y) * (x - m * nearest_y) + r * nearest_y * nearest_y)
     return best <= level
 
 
@@ -136,7 +139,8 @@ def draw_tiles(
             conic = conics[k, i]
             dx = x - centers[k, i][0]
             dy = y - centers[k, i][1]
-            power = -0.5 * (conic[0] * dx * dx + conic[2] * dy * dy) - conic[1] * dx * dy
+            e = dx - conic[1] * dy
+            power = -0.5 * (conic[0] * e * e + conic[2] * dy * dy)
             alpha = wp.min(opacities[i] * wp.exp(power), MOST_ALPHA)
             if alpha >= LEAST_ALPHA:
                 total = total + (t * alpha) * shades[k, i]
@@ -191,7 +195,8 @@ def draw_tiles_back(
         conic = conics[k, i]
         dx = x - centers[k, i][0]
         dy = y - centers[k, i][1]
-        power = -0.5 * (conic[0] * dx * dx + conic[2] * dy * dy) - conic[1] * dx * dy
+        e = dx - conic[1] * dy
+        power = -0.5 * (conic[0] * e * e + conic[2] * dy * dy)
         weight = wp.exp(power)
         alpha = wp.min(opacities[i] * weight, MOST_ALPHA)
         if alpha >= LEAST_ALPHA:
@@ -204,7 +209,6 @@ def draw_tiles_back(
             if opacities[i] * weight < MOST_ALPHA:
                 wp.atomic_add(grad_opacities, k, i, grad_alpha * weight)
                 gp = grad_alpha * alpha
-                wp.atomic_add(
-                    grad_centers, k, i, gp * wp.vec2(conic[0] * dx + conic[1] * dy, conic[1] * dx + conic[2] * dy)
-                )
-                wp.atomic_add(grad_conics, k, i, -gp * wp.vec3(0.5 * dx * dx, dx * dy, 0.5 * dy * dy))
+                pe = conic[0] * e
+                wp.atomic_add(grad_centers, k, i, gp * wp.vec2(pe, conic[2] * dy - pe * conic[1]))
+                wp.atomic_add(grad_conics, k, i, gp * wp.vec3(-0.5 * e * e, pe * dy, -0.5 * dy * dy))
