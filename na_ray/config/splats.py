@@ -48,11 +48,11 @@ class SplatsConfig:
     """Decoupled weight decay of the decoder, a unit of learning rate."""
     turn: float = 0.2
     """Standard deviation (rad) of the random rotation of the normals that the decoder sees in training."""
-    own_maps: float = 0.5
+    own_maps: float = 0.4
     """Share of the training steps that see the frame's own texture map."""
-    mean_maps: float = 0.5
-    """Share of the training steps that see the mean training map: for poses without photographs. What is left is
-    trained on predicted maps, where the run has a texture predictor, else on mixtures of both."""
+    mean_maps: float = 0.3
+    """Share of the training steps that see the mean training map in the light of the pose: for poses without
+    photographs. The steps that are left see mixtures of both."""
 
     def __post_init__(self) -> None:
         for name in ("size", "global_batch", "views_per_frame", "warmup_steps"):

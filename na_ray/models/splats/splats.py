@@ -32,6 +32,9 @@ THICKNESS = 0.0015
 """Of a texel's Gaussian before training, m: two standard deviations or so."""
 START_SCALE, START_OPACITY, START_DEPTH = 0.42, 0.95, 0.0005
 """Before training: standard deviation in texels, opacity, and depth below the surface (m)."""
+AS_MEAN = 1 / 128
+"""A map that differs from the mean of the training's by less, on average, is that mean; a frame's own differs by 0.03
+and more."""
 BACKGROUND_DEPTH = 5.0
 """Depth (m) where nothing is seen."""
 
@@ -52,7 +55,9 @@ class PictureBatch:
 
     posed: PosedBody
     texture: Float[Tensor, "3 s s"]
-    """The map that the decoder sees, at the atlas's side, RGB in [0, 1]."""
+    """The frame's own map at the atlas's side, RGB in [0, 1]."""
+    share: float
+    """How much of it is seen; the rest is the mean map in the light of the pose."""
     turn: Float[Tensor, "3 3"]
     """Rotation of the normals that the decoder sees."""
     views: Views
@@ -137,10 +142,15 @@ class Splats(Avatar[SplatFrame]):
     ) -> SplatFrame:
         """The Gaussians of a pose and a texture map (RGB in [0, 1], first row at v = 1), for any number of cameras.
 
+        The mean of the training's maps is put into the light of the pose: the pose alone decides then.
         Normals are drawn from the pose, in training as well: normal maps that are given are not looked at.
         """
         texels = self.texels.pose(posed)
-        gaussians, _ = self.gaussians_of(texels, self.shrink(texture), texels.normals)
+        lit, small = self._lit(texels), self.shrink(texture)
+        # Without a host's look at the device: the mean map says nothing of the frame, and its light is another pose's.
+        is_mean = (small - self.mean_texture).abs().mean() < AS_MEAN
+        small = torch.where(is_mean, self._lit_texture(lit), small)
+        gaussians, _ = self.gaussians_of(texels, small, lit, texels.normals)
         return SplatFrame(posed, texels.origin.double().cpu().numpy(), gaussians)
 
     def gaussians(self, frame: SplatFrame) -> Gaussians:
@@ -148,10 +158,16 @@ class Splats(Avatar[SplatFrame]):
         return frame.gaussians
 
     def gaussians_of(
-        self, texels: PosedTexels, texture: Float[Tensor, "3 s s"], normals: Float[Tensor, "3 s s"]
+        self,
+        texels: PosedTexels,
+        texture: Float[Tensor, "3 s s"],
+        lit: Float[Tensor, "3 n"],
+        normals: Float[Tensor, "3 s s"],
     ) -> tuple[Gaussians, Float[Tensor, "14 s s"]]:
-        """The Gaussians, and the decoder's output that corrected them; differentiable in the parameters."""
-        lit = self._lit(texels)
+        """The Gaussians, and the decoder's output that corrected them; differentiable in the parameters.
+
+        `lit`: what the light of the pose adds to the texels' colors. `normals`: as the decoder sees them.
+        """
         seen = torch.cat([texture - 0.5, normals, 3 * (texture - self.mean_texture)])
         output = self.decoder(seen[None])[0]
         means, factors, opacities, colors = _MakeGaussians.apply(
@@ -166,12 +182,10 @@ class Splats(Avatar[SplatFrame]):
         mean = self.mean_texture.view(3, -1)[:, index]
         return relit(mean, self.mean_harmonics, self.light, texels.normals.view(3, -1)[:, index]).contiguous()
 
-    @torch.no_grad()
-    def relit_texture(self, posed: PosedBody) -> Float[Tensor, "3 s s"]:
+    def _lit_texture(self, lit: Float[Tensor, "3 n"]) -> Float[Tensor, "3 s s"]:
         """The mean map in the light of a pose, RGB in [0, 1]: what the pose alone says of a frame's texture map."""
-        texels = self.texels.pose(posed)
         result = self.mean_texture.clone()
-        result.view(3, -1)[:, self.texels.index.long()] += self._lit(texels)
+        result.view(3, -1)[:, self.texels.index.long()] += lit
         return result.clamp_(0, 1)
 
     @torch.no_grad()
@@ -198,7 +212,9 @@ class Splats(Avatar[SplatFrame]):
         config = self.config
         texels = self.texels.pose(batch.posed)
         normals = (batch.turn @ texels.normals.reshape(3, -1)).view_as(texels.normals)
-        gaussians, output = self.gaussians_of(texels, batch.texture, normals)
+        lit = self._lit(texels)
+        texture = torch.lerp(self._lit_texture(lit), batch.texture, batch.share)
+        gaussians, output = self.gaussians_of(texels, texture, lit, normals)
         drawn = draw(gaussians, batch.views, config.blur)
         colors = drawn.colors + drawn.transmittance[..., None] * (self.background + 1) / 2
         loss = len(batch.sizes) * config.output_weight * output.square().mean()

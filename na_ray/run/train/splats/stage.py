@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from na_ray.body.body import Body
+from na_ray.body.body import Body, PosedBody
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import Experiment
 from na_ray.models.splats.cost import step_multiply_adds
@@ -22,7 +23,7 @@ from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.splats.step import to_batch
 
 MOST_MAPS = 256
-"""Training maps that the mean is taken of, evenly spaced."""
+"""Training maps that the mean and the light are taken of, evenly spaced."""
 
 
 def schedule(experiment: Experiment) -> Schedule:
@@ -37,15 +38,17 @@ def build(experiment: Experiment, dataset: PictureDataset, device: torch.device)
     return Splats(experiment.splats, Body.from_rig(dataset.rig), experiment.data).to(device)
 
 
-def mean_texture(dataset: PictureDataset) -> Tensor:
-    """The mean (3, s, s) in [0, 1] of the training frames' texture maps, of `MOST_MAPS` at most."""
+def start(splats: Splats, dataset: PictureDataset) -> None:
+    """Begin with the mean and the light of the training frames' texture maps, of `MOST_MAPS` of them at most."""
     frames = dataset.frames
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(MOST_MAPS, len(frames))).round().astype(int))
-    side = dataset.experiment.splats.side
-    total = np.zeros((side, side, 3))
-    for i in chosen:
-        total += small_texture(dataset, dataset.split.texture(frames[i]))
-    return torch.from_numpy(total / (255 * len(chosen))).permute(2, 0, 1).float()
+
+    def maps() -> Iterator[tuple[PosedBody, Tensor]]:
+        for frame in (frames[i] for i in chosen):
+            texture = torch.from_numpy(small_texture(dataset, dataset.split.texture(frame))).to(splats.device)
+            yield splats.body.pose(dataset.split.pose(frame)), texture.permute(2, 0, 1).float() / 255
+
+    splats.start_from(maps)
 
 
 class SplatsTrainer:
@@ -59,7 +62,7 @@ class SplatsTrainer:
         self.schedule = schedule(self.experiment)
         self.splats = build(self.experiment, dataset, self.worker.device)
         if context.run.checkpoints.latest() is None:
-            self.splats.set_mean_texture(mean_texture(dataset))
+            start(self.splats, dataset)
         self.optimizer = SplatsOptimizer(self.splats, self.schedule.steps)
         several, total = self.worker.world > 1, num_pictures(self.experiment)
         self.model = DistributedDataParallel(self.splats, broadcast_buffers=False) if several else self.splats

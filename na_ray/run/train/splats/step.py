@@ -25,7 +25,8 @@ def to_batch(row: Row, splats: Splats, dataset: PictureDataset, step: int, slot:
     turn = torch.from_numpy(rotation(rng, splats.config.turn)).float()
     return PictureBatch(
         posed=posed,
-        texture=training_map(own, splats.mean_texture, splats.config, rng),
+        texture=own,
+        share=own_share(splats.config, rng),
         turn=turn.to(device),
         views=Views.of(cameras, np.asarray(row["translation"], np.float32), device, windows),
         targets=_targets(row, windows, device),
@@ -39,14 +40,12 @@ def _targets(row: Row, windows: list[Box], device: torch.device) -> Tensor:
     return torch.as_tensor(np.array(row["pictures"][:, :height, :width]), device=device).float() / 255
 
 
-def training_map(own: Tensor, mean: Tensor, config: SplatsConfig, rng: np.random.Generator) -> Tensor:
-    """The frame's own map, the mean of all, or a mixture of both."""
+def own_share(config: SplatsConfig, rng: np.random.Generator) -> float:
+    """How much of the frame's own map a step sees: all of it, nothing (the pose decides), or any part."""
     drawn, share = rng.random(), float(rng.random())
     if drawn < config.own_maps:
-        return own
-    if drawn < config.own_maps + config.mean_maps:
-        return mean
-    return torch.lerp(mean, own, share)
+        return 1.0
+    return 0.0 if drawn < config.own_maps + config.mean_maps else share
 
 
 def rotation(rng: np.random.Generator, deviation: float) -> np.ndarray:
