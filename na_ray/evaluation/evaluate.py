@@ -24,8 +24,9 @@ from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import UserError
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Lpips
-from na_ray.evaluation.protocol import Maps, MeanTexture, Protocol
+from na_ray.evaluation.protocol import Maps, Protocol
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
+from na_ray.motion.textures import MeanTexture
 from na_ray.pictures.box import Box, mask_box
 from na_ray.render import background_of, encode, mesh_view
 

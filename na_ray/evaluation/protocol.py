@@ -7,44 +7,12 @@ from typing import Literal
 import numpy as np
 
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import Map
 from na_ray.checkpoint import TrainedAvatar
-from na_ray.config.selection import Selection, select, select_frames
+from na_ray.config.selection import Selection, select
 from na_ray.config.values import UserError
-from na_ray.evaluation.texture_metrics import mean_map
-
-MOST_MAPS = 512
-"""The mean is taken of all training maps up to so many; of more, of `SOME_MAPS`, evenly spaced."""
-
-SOME_MAPS = 256
 
 Maps = Literal["own", "predicted", "mean"]
 """The texture maps worn: the frame's own, made from its photographs; predicted ones; the mean of the training's."""
-
-
-@dataclass(frozen=True, eq=False)
-class MeanTexture:
-    """The mean training texture map, worn at every frame."""
-
-    source: str
-    map: Map
-
-    @classmethod
-    def of(cls, actor: TrainedAvatar, capture: Capture) -> "MeanTexture":
-        """The mean over the actor's training frames, one map in memory at a time."""
-        data = actor.config.data
-        split = capture.split(data.train_split)
-        frames = select_frames(data, split.num_frames)
-        if len(frames) <= MOST_MAPS:
-            mean = mean_map(split.textures(frames.start, frames.stop))
-            return cls(f"the mean of all {len(frames)} training maps ({split.name})", mean)
-        chosen = np.linspace(frames[0], frames[-1], SOME_MAPS).round().astype(int).tolist()
-        mean = mean_map(split.texture(frame) for frame in chosen)
-        return cls(f"the mean of {SOME_MAPS} of {len(frames)} training maps ({split.name}), evenly spaced", mean)
-
-    def texture(self, position: int) -> Map:
-        """The same one for every frame."""
-        return self.map
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from na_ray.body.surface import Surface
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import DataConfig, Experiment, NerfConfig
-from na_ray.evaluation import image_metrics, protocol
+from na_ray.evaluation import image_metrics
 from na_ray.evaluation.evaluate import body_box, evaluate, target_image
 from na_ray.models.nerf.renderer import Nerf
+from na_ray.motion import textures
 from na_ray.pictures.box import Box
 
 SIZE = (48, 64)
@@ -245,6 +246,6 @@ def test_the_mean_map_is_of_all_frames_or_of_some_and_says_so(actor, capture, mo
     monkeypatch.setattr(protocol, "SOME_MAPS", some)
     split = capture.split("training")
     frames = range(4) if words == "all 4" else (0, 3)
-    mean = protocol.MeanTexture.of(actor, capture)
+    mean = textures.MeanTexture.of(actor, capture)
     expected = np.mean([split.texture(f).astype(np.float64) for f in frames], axis=0).round()
     assert np.array_equal(mean.texture(2), expected) and mean.source.startswith(f"the mean of {words} training maps")
