@@ -21,7 +21,7 @@ from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Split
 from na_ray.capture.image import shrink_map
 from na_ray.capture.rig import Pose
-from na_ray.capture.textures import Textures
+from na_ray.capture.textures import TextureSource
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import Progress, UserError
@@ -47,13 +47,16 @@ def encode(actor: TrainedAvatar, pose: Pose, texture: np.ndarray) -> Frame:
 class Motion(Sequence[tuple[Pose, np.ndarray]]):
     """Frames of a split, read one by one as they are asked for: the pose and the texture map (h, w, 3) uint8."""
 
-    def __init__(self, split: Split, frames: Sequence[int] | None = None, textures: Textures | None = None) -> None:
+    def __init__(
+        self, split: Split, frames: Sequence[int] | None = None, textures: TextureSource | None = None
+    ) -> None:
         """`frames`: positions in the split, in the order of the film; repeats freeze it. None: all.
 
         `textures`: texture maps to take instead of the split's own.
         """
         self.split = split
-        self._given, self._maps = textures, textures or split
+        self._given = textures
+        self._maps: TextureSource = textures or split
         self.frames = range(split.num_frames) if frames is None else frames
 
     def __len__(self) -> int:

@@ -42,16 +42,18 @@ def texture_cameras(root: str) -> tuple[int, ...] | None:
 
 def write_about(root: str, tool: str, up: Sequence[float], fps: float, cameras: Sequence[int]) -> None:
     """Write `capture.json`: lengths are metres, `up` points to the sky in world axes, `cameras` made the maps."""
-    values = {
-        "version": VERSION,
-        "tool": {"name": tool, "version": _version()},
-        "unit": "metre",
-        "up": list(up),
-        "fps": fps,
-        "textures": {"cameras": list(cameras)},
-    }
-    with open(os.path.join(root, NAME), "w", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(values, indent=1) + "\n")
+    write_values(root, {"unit": "metre", "up": list(up), "fps": fps, "textures": {"cameras": list(cameras)}}, tool)
+
+
+def write_values(root: str, values: dict[str, Any], tool: str) -> None:
+    """Write `capture.json`, aside and renamed: the version of its form, the tool, and the `values`."""
+    head = {"version": VERSION, "tool": {"name": tool, "version": _version()}}
+    kept = {name: value for name, value in values.items() if name not in head}
+    path = os.path.join(root, NAME)
+    aside = f"{path}.{os.getpid()}"
+    with open(aside, "w", encoding="utf-8", newline="\n") as file:
+        file.write(json.dumps(head | kept, indent=1) + "\n")
+    os.replace(aside, path)
 
 
 def _version() -> str:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,6 +14,13 @@ from na_ray.capture.image import read_image
 from na_ray.capture.layout import IMAGES, VIDEOS, by_number, find_map_videos
 from na_ray.capture.storage import join, listing
 from na_ray.config.values import UserError
+
+
+class TextureSource(Protocol):
+    """Where a motion's texture maps come from."""
+
+    def texture(self, position: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The texture map, RGB, of the frame at a position in the split; its first row is v = 1."""
 
 
 @dataclass(frozen=True, eq=False)

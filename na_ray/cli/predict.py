@@ -1,67 +1,14 @@
-"""The commands that make maps: na-ray prepare normals, predict-textures."""
+"""The command that predicts maps: na-ray predict-textures."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, Suppress, arg, subcommand
+from tyro.conf import Positional, arg
 
 from na_ray.cli.render import chosen_device, fetch
 from na_ray.cli.train import ProgressBar
-from na_ray.config import parse_indices
 from na_ray.config.values import UserError
-
-
-@dataclass(frozen=True)
-class Normals:
-    """Draw the UV normal map of every pose, as published: what predict-textures sees."""
-
-    capture: Positional[str]
-    """Folder or URL of a capture, or of one split of it. Poses and body are enough: images need not be there."""
-    out: Annotated[Path, arg(name="output", aliases=["-o"])]
-    """Folder for normal/NNNNNN.png or normal.avi; with several splits, for one folder per split that holds them: the
-    capture itself, for maps that are found in it. Existing pictures are kept."""
-    split: tuple[str, ...] = ()
-    """Motions. All of the capture if not given."""
-    frames: str = "all"
-    """Frames of each: `0..40`, `3,7` or `all`."""
-    size: int = 512
-    """Side of the maps, texels."""
-    format: Literal["png", "avi"] = "png"
-    """png: lossless. avi: motion JPEG, as published, less than half the bytes."""
-    fps: float = 25.0
-    """Frames a second of an .avi."""
-    overwrite: bool = False
-    """Replace existing maps."""
-
-    def run(self) -> int:
-        """Draw them."""
-        from na_ray.capture.dataset import Capture
-        from na_ray.motion.normals import write_normals
-
-        capture = Capture.open(self.capture)
-        splits = [capture.split(name) for name in self.split or capture.splits]
-        for split in splits:
-            out = self.out / split.name if len(splits) > 1 else self.out
-            frames = parse_indices(self.frames, split.num_frames)
-            with ProgressBar("frames") as progress:
-                where = write_normals(split, out, frames, self.size, self.format, self.overwrite, self.fps, progress)
-            print(f"wrote {where}: {len(frames)} normal maps")
-        return 0
-
-
-@dataclass(frozen=True)
-class Prepare:
-    """Make what a capture lacks."""
-
-    what: Annotated[
-        Annotated[Normals, subcommand("normals", prefix_name=False)] | Annotated[None, Suppress], arg(name="")
-    ]
-
-    def run(self) -> int:
-        """Make it."""
-        assert self.what is not None, "the command line asks for one"
-        return self.what.run()
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,6 @@ from na_ray.cli.train import ProgressBar
 from na_ray.config import AvatarName, parse_indices
 
 if TYPE_CHECKING:  # torch and what reads videos take seconds to import: --help need not wait
-    from na_ray.capture.dataset import Split
-    from na_ray.capture.textures import Textures
     from na_ray.checkpoint import TrainedAvatar
 
 
@@ -30,8 +28,8 @@ class Render:
     frames: str = "all"
     """Frames of it: `0..40`, `3,7` or `all`."""
     textures: str | None = None
-    """Texture maps to draw the actor with, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
-    The split's own if not given."""
+    """Texture maps to draw the actor with: `own`, the split's; `mean`, the mean of the training maps; or a folder of
+    NNNNNN.png or an .avi, as na-ray predict-textures writes them. If not given: own, or mean where there are none."""
     camera: str = "orbit"
     """orbit, spiral, the position of a recorded camera (`3`), several to move between (`0,4,8`), or a JSON file."""
     views: tuple[Literal["color", "depth", "normals", "mesh"], ...] = ("color",)
@@ -55,17 +53,21 @@ class Render:
         """Render."""
         from na_ray.capture.dataset import Capture
         from na_ray.capture.trajectory import along
+        from na_ray.motion.textures import choose_textures, told_textures
         from na_ray.render import Motion, render_sequence
 
-        split = Capture.open(self.capture).split(self.split)
+        capture = Capture.open(self.capture)
+        split = capture.split(self.split)
         frames = parse_indices(self.frames, split.num_frames)
-        textures = _textures(self.textures, split, frames)
         cameras = along(self.camera, split, frames)
         if self.size is not None:
             cameras = [c.fitted(self.size) for c in cameras]
+        actor = _load(self.actor, self.avatar, self.device)
+        textures = choose_textures(self.textures, actor, capture, split, frames)
+        print(told_textures(textures, split))
         with ProgressBar("frames") as progress:
             films = render_sequence(
-                _load(self.actor, self.avatar, self.device),
+                actor,
                 Motion(split, frames, textures),
                 cameras,
                 self.out,
@@ -95,8 +97,8 @@ class Evaluate:
     frames: str = "all"
     """Frames of it: `0..40`, `3,7` or `all`."""
     textures: str | None = None
-    """Texture maps to draw the actor with, as na-ray predict-textures wrote them: a folder of NNNNNN.png, or an .avi.
-    The split's own if not given."""
+    """Texture maps to draw the actor with: `own`, the split's; `mean`, the mean of the training maps; or a folder of
+    NNNNNN.png or an .avi, as na-ray predict-textures writes them. If not given: own, or mean where there are none."""
     cameras: str = "all"
     """Cameras: `0..11` (the end is exclusive), `0,3,7` or `all`."""
     size: int | None = None
@@ -114,16 +116,18 @@ class Evaluate:
         """Score."""
         from na_ray.capture.dataset import Capture
         from na_ray.evaluation.evaluate import evaluate
+        from na_ray.motion.textures import choose_textures, told_textures
 
         if self.out is not None and self.out.exists() and not self.overwrite:
             raise FileExistsError(f"{self.out} exists: name another file, or --overwrite")
         capture = Capture.open(self.capture)
         split = capture.split(self.split)
         frames = parse_indices(self.frames, split.num_frames)
-        textures = _textures(self.textures, split, frames)
         cameras = parse_indices(self.cameras, len(split.cameras))
         small = split.cameras[cameras[0]].fitted(self.size) if self.size else split.cameras[cameras[0]]
         actor = _load(self.actor, self.avatar, self.device)
+        textures = choose_textures(self.textures, actor, capture, split, frames)
+        print(told_textures(textures, split))
         size = (small.height, small.width)
         with ProgressBar("pictures") as progress:
             scores = evaluate(
@@ -141,13 +145,6 @@ class Evaluate:
         if self.out is not None:
             scores.save(self.out)
         return 0
-
-
-def _textures(path: str | None, split: "Split", frames: list[int]) -> "Textures | None":
-    """The texture maps that `--textures` names."""
-    from na_ray.capture.textures import Textures
-
-    return None if path is None else Textures.open(path, split, frames)
 
 
 def _load(actor: str, avatar: AvatarName | None, device: Literal["auto", "cpu", "cuda"]) -> "TrainedAvatar":

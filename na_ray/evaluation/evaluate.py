@@ -1,37 +1,43 @@
 """Score an actor against photographs, beside the posed mesh drawn with the same texture map.
 
-PSNR, SSIM and, where its weights are present, LPIPS, on float pictures in [0, 1]: over the whole image, and over the
-box around the body. The box is that of the capture's `masks/<split>/CCC/FFFFFF.png` where it has them, else that of
-spheres around the posed vertices, the same for every avatar; the scores say which.
+PSNR, SSIM and, where its weights are present, LPIPS, on float pictures in [0, 1]: over the whole image, over the box
+around the body, and over the pixels of its mask where the capture has masks. The box is that of the mask
+(`masks/<split>/CCC/FFFFFF.png`), else that of spheres around the posed vertices, the same for every avatar; the scores
+say which.
 """
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from na_ray.body.body import PosedBody
-from na_ray.capture import storage
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import read_image, resample_area, to_colors
-from na_ray.capture.layout import IMAGES, by_number, number_of
+from na_ray.capture.image import resample_area, to_colors
+from na_ray.capture.masks import Masks
 from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import UserError
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Lpips
-from na_ray.evaluation.protocol import Maps, MeanTexture, Protocol
+from na_ray.evaluation.protocol import Maps, Protocol
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
-from na_ray.pictures.box import Box, mask_box, sphere_box
+from na_ray.motion.textures import MeanTexture
+from na_ray.pictures.box import Box, mask_box
 from na_ray.render import background_of, encode, mesh_view
 
 BOX_RADIUS = 0.06
 """Radius (m) of the spheres around the posed vertices that bound the body where no mask does: no knob of an avatar,
 so that all are scored over the same pixels."""
+
+_Three = tuple[float | None, float | None, float | None]
+"""PSNR, SSIM and LPIPS; None where there is none."""
+
+_NONE: _Three = (None, None, None)
 
 
 def target_image(
@@ -88,7 +94,7 @@ def evaluate(
         background=background_of(actor),
         rays_per_pixel=supersample**2,
         textures=textures.source if textures else "the split's own",
-        crops={"whole": "the whole image", "box": f"bounding box of {judge.box_source}"},
+        crops={str(crop): what for crop, what in judge.crops.items()},
         notes=judge.notes,
         images=images,
     )
@@ -132,8 +138,7 @@ class _Judge:
             self.lpips = image_metrics.load_lpips().to(actor.model.device)
         except FileNotFoundError as missing:
             self.missing.append(str(missing))
-        self.masks = storage.join(capture.path, "masks", split.name)
-        self.has_masks = bool(storage.listing(self.masks))
+        self.masks = Masks.of(capture, split)
 
     @property
     def notes(self) -> list[str]:
@@ -143,52 +148,65 @@ class _Judge:
         return [*self.missing, f"{self.diverged} crops hold numbers that are not finite and are left out of the means"]
 
     @property
-    def box_source(self) -> str:
-        """What the box bounds."""
-        if self.has_masks:
-            return f"the mask (masks/{self.split.name})"
-        return f"the posed body's vertices with spheres of {BOX_RADIUS} m around them"
-
-    def box(self, frame: int, number: int, camera: Camera, posed: PosedBody) -> Box | None:
-        """The body's box in the picture of `camera`."""
-        if not self.has_masks:
-            return sphere_box(posed.world_vertices.double().cpu().numpy(), camera, BOX_RADIUS)
-        mask = read_image(self._mask_file(frame, number))[..., 0]
-        box = mask_box(torch.from_numpy(mask))
-        return box and box.scaled(camera.height / mask.shape[0], camera.width / mask.shape[1])
-
-    def _mask_file(self, frame: int, number: int) -> str:
-        """The mask of a frame: folders go by the camera's number, files by the frame's."""
-        folders = {number_of(name): name for name in storage.listing(self.masks)}
-        name = self.split.cameras[number].name
-        folder = storage.join(self.masks, folders.get(number_of(name), name))
-        masks = by_number(folder, storage.listing(folder), IMAGES)
-        wanted = self.split.frames[frame]
-        if wanted not in masks:
-            raise FileNotFoundError(f"{folder}: no mask of frame {wanted}: copy it there, or remove masks/")
-        return storage.join(folder, masks[wanted])
+    def crops(self) -> dict[Crop, str]:
+        """What each crop is."""
+        what = f"the posed body's vertices with spheres of {BOX_RADIUS} m around them"
+        if self.masks:
+            what = f"the mask (masks/{self.split.name})"
+        crops: dict[Crop, str] = {"whole": "the whole image", "box": f"bounding box of {what}"}
+        return crops | ({"mask": f"the pixels of {what}; no LPIPS"} if self.masks else {})
 
     def scores(
         self, frame: int, number: int, camera: Camera, seen: dict[Method, Tensor], posed: PosedBody
     ) -> list[ImageScore]:
-        """Scores of the pictures of one camera, over the whole image and over the box."""
+        """Scores of the pictures of one camera, over every crop."""
         target = target_image(self.split, frame, number, camera, self.background)
-        whole, box = Box(0, 0, camera.height, camera.width), self.box(frame, number, camera, posed)
-        crops: dict[Crop, Box | None] = {"whole": whole, "box": box}
-        number_on_disk = self.split.frames[frame]
+        whole, mask = Box(0, 0, camera.height, camera.width), None
+        box = None if self.masks else sphere_box(posed.world_vertices.double().cpu().numpy(), camera, BOX_RADIUS)
+        if self.masks:
+            silhouette = self.masks.mask(frame, number)
+            box, mask = _scaled_box(silhouette, camera), _scaled_mask(silhouette, camera)
         found = []
         for method, color in seen.items():
-            for crop, part in crops.items():
-                values = self._compare(part.crop(color), part.crop(target.to(color))) if part else (None,) * 3
-                found.append(ImageScore(number_on_disk, camera.name, method, crop, *values))
+            truth = target.to(color)
+            scored: dict[Crop, _Three] = {
+                "whole": self._compare(whole.crop(color), whole.crop(truth)),
+                "box": self._compare(box.crop(color), box.crop(truth)) if box else _NONE,
+            }
+            if mask is not None:
+                scored["mask"] = self._compare_within(mask.to(color.device), color, truth)
+            for crop, values in scored.items():
+                found.append(ImageScore(self.split.frames[frame], camera.name, method, crop, *values))
         return found
 
-    def _compare(self, color: Tensor, target: Tensor) -> tuple[float | None, float | None, float | None]:
+    def _compare(self, color: Tensor, target: Tensor) -> _Three:
         """PSNR, SSIM and LPIPS; None for what the picture is too small or not finite for."""
-        if not torch.isfinite(color).all():
-            self.diverged += 1
-            return None, None, None
+        if not self._is_finite(color):
+            return _NONE
         side = min(color.shape[:2])
         ssim = image_metrics.ssim(color, target) if side >= image_metrics.SSIM_WINDOW else None
         lpips = float(self.lpips(color, target)) if self.lpips and side >= image_metrics.LPIPS_MIN_SIDE else None
         return image_metrics.psnr(color, target), ssim, lpips
+
+    def _compare_within(self, mask: Tensor, color: Tensor, target: Tensor) -> _Three:
+        """The same over the pixels of a mask: LPIPS, whose features look far beyond a pixel, has none."""
+        if not self._is_finite(color):
+            return _NONE
+        return image_metrics.masked_psnr(color, target, mask), image_metrics.masked_ssim(color, target, mask), None
+
+    def _is_finite(self, color: Tensor) -> bool:
+        finite = bool(torch.isfinite(color).all())
+        self.diverged += not finite
+        return finite
+
+
+def _scaled_box(silhouette: np.ndarray, camera: Camera) -> Box | None:
+    """The box of a mask, whatever its size, in the picture of `camera`."""
+    box = mask_box(torch.from_numpy(silhouette))
+    return box and box.scaled(camera.height / silhouette.shape[0], camera.width / silhouette.shape[1])
+
+
+def _scaled_mask(silhouette: np.ndarray, camera: Camera) -> Bool[Tensor, "h w"]:
+    """The pixels of the picture of `camera` of which a mask covers the half at least."""
+    share = resample_area(silhouette[..., None].astype(np.uint8), camera.height, camera.width)[..., 0]
+    return torch.from_numpy(share >= 0.5)

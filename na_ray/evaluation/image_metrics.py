@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from na_ray.config.values import UserError
@@ -53,6 +53,22 @@ def ssim_map(image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"]) -> F
     c1, c2 = 0.01**2, 0.03**2
     similarity = (2 * mx * my + c1) * (2 * sxy + c2) / ((mx * mx + my * my + c1) * (sxx + syy + c2))
     return similarity.permute(1, 2, 0)
+
+
+def masked_psnr(
+    image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"], mask: Bool[Tensor, "h w"]
+) -> float | None:
+    """`psnr` over the pixels of a mask; None where it is empty."""
+    return psnr(image[mask][None], target[mask][None]) if mask.any() else None
+
+
+def masked_ssim(
+    image: Float[Tensor, "h w c"], target: Float[Tensor, "h w c"], mask: Bool[Tensor, "h w"]
+) -> float | None:
+    """Mean of `ssim_map` over the windows whose centers lie in a mask; None where there is none."""
+    margin = SSIM_WINDOW // 2
+    centers = mask[margin:-margin, margin:-margin]
+    return float(ssim_map(image, target)[centers].mean()) if centers.any() else None
 
 
 class Lpips(nn.Module):

@@ -7,39 +7,12 @@ from typing import Literal
 import numpy as np
 
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import Map
 from na_ray.checkpoint import TrainedAvatar
-from na_ray.config.selection import Selection, select, select_frames
+from na_ray.config.selection import Selection, select
 from na_ray.config.values import UserError
-from na_ray.evaluation.texture_metrics import mean_map
-
-MOST_MAPS = 64
-"""Training maps that the mean is taken of, evenly spaced."""
 
 Maps = Literal["own", "predicted", "mean"]
 """The texture maps worn: the frame's own, made from its photographs; predicted ones; the mean of the training's."""
-
-
-@dataclass(frozen=True, eq=False)
-class MeanTexture:
-    """The mean training texture map, worn at every frame."""
-
-    source: str
-    map: Map
-
-    @classmethod
-    def of(cls, actor: TrainedAvatar, capture: Capture) -> "MeanTexture":
-        """The mean over the actor's training frames, of `MOST_MAPS` at most."""
-        data = actor.config.data
-        split = capture.split(data.train_split)
-        frames = select_frames(data, split.num_frames)
-        chosen = np.unique(np.linspace(frames[0], frames[-1], min(MOST_MAPS, len(frames))).round().astype(int))
-        mean = mean_map(split.texture(int(frame)) for frame in chosen)
-        return cls(f"the mean of {len(chosen)} texture maps of {split.name}", mean)
-
-    def texture(self, position: int) -> Map:
-        """The same one for every frame."""
-        return self.map
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from na_ray.evaluation.protocol import Protocol
 Method = Literal["nerf", "splats", "mesh"]
 """What was scored: an avatar, by its kind, or the textured mesh."""
 
-Crop = Literal["whole", "box"]
-"""Over what: the whole image, or the box around the body."""
+Crop = Literal["whole", "box", "mask"]
+"""Over what: the whole image, the box around the body, or, where the capture has masks, the mask's pixels alone."""
 
 METRICS = ("psnr", "ssim", "lpips")
 """Names of the scores: dB, and two without unit; LPIPS is better when it is lower."""

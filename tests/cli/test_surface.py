@@ -88,7 +88,12 @@ def test_the_overview_loads_no_parser_of_options_either() -> None:
 
 def test_help_waits_for_nothing_heavy() -> None:
     lines = [[name, "--help"] for name in COMMANDS]
-    lines += [["prepare", "normals", "--help"], ["train", "lan", "--help"], ["sweep", "demo", "--help"]]
+    lines += [
+        ["prepare", "normals", "--help"],
+        ["prepare", "textures", "--help"],
+        ["train", "lan", "--help"],
+        ["sweep", "demo", "--help"],
+    ]
     lines += [["train", "lan", "--print-config"]]
     script = (
         "import sys\nfrom na_ray.cli.main import main\n"
@@ -191,7 +196,9 @@ def options(*words: str) -> Iterator[str]:
 
 def snapshot() -> str:
     """Every option of every command."""
-    commands = [(name,) if name != "prepare" else (name, "normals") for name in COMMANDS]
+    commands: list[tuple[str, ...]] = []
+    for name in COMMANDS:
+        commands += [(name, "normals"), (name, "textures")] if name == "prepare" else [(name,)]
     return "\n".join(line for words in commands for line in options(*words)) + "\n"
 
 

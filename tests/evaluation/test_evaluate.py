@@ -19,6 +19,7 @@ from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.evaluate import evaluate, target_image
 from na_ray.models.nerf.renderer import Nerf
+from na_ray.motion import textures
 from na_ray.pictures.box import Box, sphere_box
 
 SIZE = (48, 64)
@@ -175,7 +176,80 @@ def test_the_body_box_bounds_every_sphere(actor, capture):
     ends = np.array(ends)
     left, top = np.ceil(np.maximum(ends[:, :2].min(0), 0) - 0.01)
     right, bottom = np.floor(np.minimum(ends[:, 2:].max(0), (SIZE[1] - 1, SIZE[0] - 1)) + 0.01) + 1
-    assert sphere_box(posed.world_vertices.double().numpy(), camera, radius) == Box(int(top), int(left), int(bottom), int(right))
+    assert sphere_box(posed.world_vertices.double().numpy(), camera, radius) == Box(
+        int(top), int(left), int(bottom), int(right)
+    )
     away = camera.T_world_camera.copy()
     away[:3, [0, 2]] *= -1
-    assert sphere_box(posed.world_vertices.double().numpy(), type(camera)("away", camera.K, away, *SIZE), radius) is None
+    assert (
+        sphere_box(posed.world_vertices.double().numpy(), type(camera)("away", camera.K, away, *SIZE), radius) is None
+    )
+
+
+def naive_masked(image, target, mask):
+    """PSNR and SSIM over a mask's pixels, pixel by pixel and window by window in float64."""
+    a, b = image.numpy().astype(np.float64), target.numpy().astype(np.float64)
+    squares = [(a[y, x, c] - b[y, x, c]) ** 2 for y, x in zip(*np.nonzero(mask), strict=True) for c in range(3)]
+    similarities = []
+    for y, x in zip(*np.nonzero(mask), strict=True):
+        if not (3 <= y < a.shape[0] - 3 and 3 <= x < a.shape[1] - 3):
+            continue
+        for c in range(3):
+            p, q = (m[y - 3 : y + 4, x - 3 : x + 4, c].ravel() for m in (a, b))
+            (vp, cov), (_, vq) = np.cov(p, q)
+            means = (2 * p.mean() * q.mean() + 1e-4) / (p.mean() ** 2 + q.mean() ** 2 + 1e-4)
+            similarities.append(means * (2 * cov + 9e-4) / (vp + vq + 9e-4))
+    return -10 * np.log10(np.mean(squares)), np.mean(similarities)
+
+
+@pytest.mark.parametrize("resolution", [None, (24, 32), (20, 27)])
+def test_scores_of_the_mask_are_those_of_its_pixels_alone(actor, tmp_path, resolution):
+    folder = write_tiny_capture(tmp_path, frames=1, resolution=SIZE)
+    mask = np.zeros(SIZE, np.uint8)
+    mask[8:33, 21:48] = 255
+    mask[0:5, 60:64] = 255  # at the border, where no window of SSIM fits
+    mask[12:17, 30:31] = 0
+    write_picture(folder / "masks" / "training" / "1" / "0.png", mask)
+    capture = Capture.open(str(folder))
+    scores = evaluate(actor, capture, "training", [0], [1], resolution=resolution)
+    split = capture.split("training")
+    height, width = resolution or SIZE
+    camera = split.cameras[1].resized(height, width) if resolution else split.cameras[1]
+    target, shown = target_image(split, 0, 1, camera), pictures(actor, split, 0, camera)
+    # The part of every pixel that the mask covers, by counting a grid that both sizes divide.
+    fine = np.kron(mask > 0, np.ones((height, width))).reshape(height, SIZE[0], width, SIZE[1]).mean((1, 3))
+    for method in ("nerf", "mesh"):
+        psnr, ssim = naive_masked(shown[method], target, fine >= 0.5)
+        assert scores.mean(method, "mask", "psnr") == pytest.approx(psnr, abs=1e-4)
+        assert scores.mean(method, "mask", "ssim") == pytest.approx(ssim, abs=1e-5)
+        assert scores.mean(method, "mask", "lpips") is None
+    assert list(scores.summary()["mesh"]) == ["whole", "box", "mask"]
+    assert scores.crops["mask"] == "the pixels of the mask (masks/training); no LPIPS"
+
+
+def test_an_empty_mask_has_no_scores_and_a_capture_without_masks_no_such_crop(actor, capture, tmp_path):
+    assert "mask" not in evaluate(actor, capture, "training", [0], [1], baseline=False).crops
+    folder = write_tiny_capture(tmp_path, frames=1, resolution=SIZE)
+    write_picture(folder / "masks" / "training" / "001" / "000000.png", np.zeros(SIZE, np.uint8))
+    scores = evaluate(actor, Capture.open(str(folder)), "training", [0], [1], baseline=False)
+    for crop in ("mask", "box"):
+        assert scores.mean("nerf", crop, "psnr") is None and scores.mean("nerf", crop, "ssim") is None
+    assert scores.mean("nerf", "whole", "psnr") > 0
+
+
+def test_avatars_of_any_shell_are_scored_over_the_same_box(actor, capture):
+    wide = Experiment(nerf=NerfConfig(hidden=8, encoder_width=4, samples_per_ray=4, shell_radius=0.2))
+    other = TrainedAvatar(Nerf(wide.nerf, actor.body).eval(), actor.body, wide)
+    a, b = (evaluate(avatar, capture, "training", [0], [1]) for avatar in (actor, other))
+    assert a.mean("mesh", "box", "psnr") == b.mean("mesh", "box", "psnr") and a.crops == b.crops
+
+
+@pytest.mark.parametrize(("most", "some", "words"), [(512, 256, "all 4"), (3, 2, "2 of 4")])
+def test_the_mean_map_is_of_all_frames_or_of_some_and_says_so(actor, capture, monkeypatch, most, some, words):
+    monkeypatch.setattr(protocol, "MOST_MAPS", most)
+    monkeypatch.setattr(protocol, "SOME_MAPS", some)
+    split = capture.split("training")
+    frames = range(4) if words == "all 4" else (0, 3)
+    mean = textures.MeanTexture.of(actor, capture)
+    expected = np.mean([split.texture(f).astype(np.float64) for f in frames], axis=0).round()
+    assert np.array_equal(mean.texture(2), expected) and mean.source.startswith(f"the mean of {words} training maps")

@@ -12,8 +12,8 @@ from na_ray.checkpoint import TrainedAvatar, load_avatar
 from na_ray.config import Experiment
 from na_ray.config.selection import select
 from na_ray.evaluation.evaluate import evaluate
-from na_ray.evaluation.protocol import MeanTexture
 from na_ray.evaluation.scores import Scores
+from na_ray.motion.textures import MeanTexture
 from na_ray.render import Motion, View, render_sequence
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.train.avatar.validation import spaced
