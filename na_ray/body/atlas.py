@@ -134,3 +134,13 @@ def _first_of_each(keys: Int[Tensor, "n"], values: Int[Tensor, "n"]) -> tuple[In
     first = torch.ones_like(ordered, dtype=torch.bool)
     first[1:] = ordered[1:] != ordered[:-1]
     return ordered[first], values[order[first]]
+
+
+def shrink_texture(texture: Float[Tensor, "3 h w"], inside: Bool[Tensor, "h w"], side: int) -> Float[Tensor, "3 s s"]:
+    """A texture map area-averaged to the atlas's side, over the texels inside the charts (h, w) alone; as plain area
+    averages where a texel holds none."""
+    mask = inside.to(texture)[None]
+    both = torch.nn.functional.interpolate(torch.cat([texture * mask, mask, texture])[None], (side, side), mode="area")[
+        0
+    ]
+    return torch.where(both[3:4] > 0, both[:3] / both[3:4].clamp(min=1e-6), both[4:])

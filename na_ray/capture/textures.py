@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,6 +16,7 @@ from na_ray.capture.storage import join, listing
 from na_ray.config.values import UserError
 
 
+@runtime_checkable
 class TextureSource(Protocol):
     """Where a motion's texture maps come from."""
 

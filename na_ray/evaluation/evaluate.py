@@ -27,7 +27,7 @@ from na_ray.evaluation.image_metrics import Lpips
 from na_ray.evaluation.protocol import Maps, Protocol
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
 from na_ray.motion.textures import MeanTexture
-from na_ray.pictures.box import Box, mask_box
+from na_ray.pictures.box import Box, mask_box, sphere_box
 from na_ray.render import background_of, encode, mesh_view
 
 BOX_RADIUS = 0.06

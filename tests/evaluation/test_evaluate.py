@@ -176,9 +176,8 @@ def test_the_body_box_bounds_every_sphere(actor, capture):
     ends = np.array(ends)
     left, top = np.ceil(np.maximum(ends[:, :2].min(0), 0) - 0.01)
     right, bottom = np.floor(np.minimum(ends[:, 2:].max(0), (SIZE[1] - 1, SIZE[0] - 1)) + 0.01) + 1
-    assert sphere_box(posed.world_vertices.double().numpy(), camera, radius) == Box(
-        int(top), int(left), int(bottom), int(right)
-    )
+    points = posed.world_vertices.double().numpy()
+    assert sphere_box(points, camera, radius) == Box(int(top), int(left), int(bottom), int(right))
     away = camera.T_world_camera.copy()
     away[:3, [0, 2]] *= -1
     assert (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from na_ray.body import kernels
-from na_ray.body.atlas import Atlas
+from na_ray.body.atlas import Atlas, shrink_texture
 from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
@@ -24,7 +24,7 @@ from na_ray.models.splats.decoder import Decoder
 from na_ray.models.splats.lighting import COUNT, fit_light, relit
 from na_ray.models.splats.loss import picture_loss
 from na_ray.models.splats.rasterize import Gaussians, Views, draw
-from na_ray.models.splats.texels import PosedTexels, Texels, shrink_texture
+from na_ray.models.splats.texels import PosedTexels, Texels
 
 FIXED, POSED = 16, 14
 """Numbers a texel: its own (beside 9 for the change of color with direction), and those that the decoder gives."""

@@ -110,11 +110,3 @@ def _rest_frames(body: Body, side: int) -> tuple[Tensor, Tensor, Tensor]:
     footprints = torch.stack([du.norm(dim=1), (dv * tangent).sum(1), (dv * bitangent).sum(1)], dim=1)
     frames = torch.stack([tangent, bitangent, normal], dim=2)
     return frames.to(body.vertices), footprints.to(body.vertices), sound
-
-
-def shrink_texture(texture: Float[Tensor, "3 h w"], inside: Tensor, side: int) -> Float[Tensor, "3 s s"]:
-    """A texture map area-averaged to the atlas's side, over the texels inside the charts (h, w) alone; as plain area
-    averages where a texel holds none."""
-    mask = inside.to(texture)[None]
-    both = F.interpolate(torch.cat([texture * mask, mask, texture])[None], (side, side), mode="area")[0]
-    return torch.where(both[3:4] > 0, both[:3] / both[3:4].clamp(min=1e-6), both[4:])

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from na_ray.body.atlas import Atlas
+from na_ray.body.atlas import Atlas, shrink_texture
 from na_ray.body.body import Body
 from na_ray.capture.camera import Camera
 from na_ray.capture.image import over_background, resample_area
 from na_ray.capture.pixels import posed_vertices
 from na_ray.capture.rig import Pose
 from na_ray.config import Experiment
-from na_ray.models.splats.texels import shrink_texture
 from na_ray.pictures.box import Box, sphere_box
 from na_ray.run.data.frames import FrameDataset, FrameSampler, Row, Shard
 
