@@ -245,8 +245,8 @@ def test_avatars_of_any_shell_are_scored_over_the_same_box(actor, capture):
 
 @pytest.mark.parametrize(("most", "some", "words"), [(512, 256, "all 4"), (3, 2, "2 of 4")])
 def test_the_mean_map_is_of_all_frames_or_of_some_and_says_so(actor, capture, monkeypatch, most, some, words):
-    monkeypatch.setattr(protocol, "MOST_MAPS", most)
-    monkeypatch.setattr(protocol, "SOME_MAPS", some)
+    monkeypatch.setattr(textures, "MOST_MAPS", most)
+    monkeypatch.setattr(textures, "SOME_MAPS", some)
     split = capture.split("training")
     frames = range(4) if words == "all 4" else (0, 3)
     mean = textures.MeanTexture.of(actor, capture)

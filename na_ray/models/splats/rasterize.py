@@ -17,81 +17,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from na_ray.body import kernels
-from na_ray.capture.camera import Camera
 from na_ray.models.splats import project_kernels, scan_kernels, tile_kernels
-from na_ray.pictures.box import Box
+from na_ray.models.splats.gaussians import Gaussians, Views
 
-Path = Literal["scan", "tiles"]
+DrawnBy = Literal["scan", "tiles"]
 """How pictures are drawn: a Gaussian after the other, or by tiles of pixels in parallel."""
 
-PAIRS = 6
-"""Pairs of Gaussian and tile for which memory is laid out, a Gaussian and view, unless a call needed more before."""
-
 
 @dataclass(frozen=True)
-class Gaussians:
-    """n Gaussians of one frame, relative to an origin."""
-
-    means: Float[Tensor, "n 3"]
-    """Centers, m."""
-    factors: Float[Tensor, "n 3 3"]
-    """M: the covariance is M M^T, m^2."""
-    opacities: Float[Tensor, "n"]
-    """Greatest alpha of each."""
-    colors: Float[Tensor, "n 3"]
-    """RGB, nominally in [0, 1], seen along the mean direction."""
-    frames: Float[Tensor, "n 3 3"]
-    """Local axes as columns, in which `changes` are given."""
-    changes: Float[Tensor, "9 n"]
-    """The color along the unit direction d (local) is colors + 0.1 C d, C by rows."""
-
-
-@dataclass(frozen=True)
-class Views:
-    """k cameras and the parts of their pictures that are drawn, one size for all."""
-
-    numbers: Float[Tensor, "k 24"]
-    """As `project_kernels.project` takes them."""
-    windows: Int[Tensor, "k 4"]
-    """Left, top, width and height of the part, px."""
-    size: tuple[int, int]
-    """Height and width of the pictures' tensors: the largest part's."""
-
-    @staticmethod
-    def of(
-        cameras: Sequence[Camera],
-        origin: np.ndarray,
-        device: torch.device,
-        windows: Sequence[Box] | None = None,
-    ) -> "Views":
-        """Of cameras, with the Gaussians' origin (world, m). `windows`: parts of their pictures; None: all of them."""
-        boxes = windows or [Box(0, 0, c.height, c.width) for c in cameras]
-        rows = [_numbers(camera, np.asarray(origin, np.float64)) for camera in cameras]
-        places = [[b.left, b.top, b.right - b.left, b.bottom - b.top] for b in boxes]
-        size = (max(p[3] for p in places), max(p[2] for p in places))
-        numbers = torch.tensor(np.stack(rows), dtype=torch.float32, device=device)
-        return Views(numbers, torch.tensor(places, dtype=torch.int32, device=device), size)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @property
-    def tiles(self) -> int:
-        """Tiles of the largest part."""
-        return -(-self.size[0] // tile_kernels.TILE) * -(-self.size[1] // tile_kernels.TILE)
-
-
-def _numbers(camera: Camera, origin: np.ndarray) -> np.ndarray:
-    rotation = camera.T_world_camera[:3, :3].T
-    center = camera.center - origin
-    K = camera.K
-    ends = [-0.5, camera.width - 0.5, -0.5, camera.height - 0.5]
-    focal = [K[0, 0], K[0, 1], K[0, 2], K[1, 1], K[1, 2]]
-    return np.concatenate([rotation.reshape(-1), -rotation @ center, focal, center, ends])
-
-
-@dataclass(frozen=True)
-class Drawing:
+class SplatDrawing:
     """k pictures; what lies outside a view's window is empty."""
 
     colors: Float[Tensor, "k h w 3"]
@@ -102,7 +36,9 @@ class Drawing:
     """Sum of the depths along the optical axis (m) times what each Gaussian adds; None where not asked for."""
 
 
-def draw(gaussians: Gaussians, views: Views, blur: float, depth: bool = False, path: Path | None = None) -> Drawing:
+def draw(
+    gaussians: Gaussians, views: Views, blur: float, depth: bool = False, path: DrawnBy | None = None
+) -> SplatDrawing:
     """Draw Gaussians through some views. `blur`: variance (px^2) that a pixel's filter adds.
 
     Differentiable in everything but the views, `frames` and depths. `path`: None for the device's own.
@@ -111,7 +47,7 @@ def draw(gaussians: Gaussians, views: Views, blur: float, depth: bool = False, p
     path = path or ("tiles" if g.means.device.type == "cuda" else "scan")
     tensors = (g.means, g.factors, g.opacities, g.colors, g.frames, g.changes)
     colors, transmittance, far = _Draw.apply(*tensors, views, blur, depth, path)
-    return Drawing(colors, transmittance, far if depth else None)
+    return SplatDrawing(colors, transmittance, far if depth else None)
 
 
 class _Ellipses:
@@ -197,10 +133,12 @@ class _Draw(torch.autograd.Function):
             held = [passing.clone(), passing * grad_passing, grad_colors.contiguous()]
             back(ctx.order, ellipses, views, tensors[2], (last, touched), held, flat, name)
             means, factors, _, _, frames, changes = _gaussian_arrays(tensors)
-            inputs = [means, factors, frames, changes, wp.from_torch(views.numbers), wp.from_torch(touched)]
-            inputs += [ellipses.arrays[1], *flat]
-            *outputs, _, by_changes = _gaussian_arrays(found)
-            wp.launch(project_kernels.project_back, n, inputs, [*outputs, by_changes], device=name)
+            g_means, g_factors, g_opacities, g_colors, _, g_changes = _gaussian_arrays(found)
+            seen = [wp.from_torch(views.numbers), wp.from_torch(touched)]
+            inputs = [means, factors, *seen, ellipses.arrays[1], flat[0], flat[1], flat[3]]
+            wp.launch(project_kernels.project_back, n, inputs, [g_means, g_factors, g_opacities], device=name)
+            inputs = [means, frames, changes, *seen, flat[2]]
+            wp.launch(project_kernels.shade_back, n, inputs, [g_means, g_colors, g_changes], device=name)
         return *found[:4], None, found[5], None, None, None, None
 
 
@@ -251,9 +189,6 @@ class _Pairs:
     owners: Int[Tensor, "p"]
 
 
-_capacities: dict[tuple[torch.device, int], int] = {}
-
-
 def _tiles(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Any], name: str) -> _Pairs:
     """Draw all pixels at once; returns the pairs."""
     pairs = _pairs(e, views, opacities, name)
@@ -269,7 +204,6 @@ def _pairs(e: _Ellipses, views: Views, opacities: Tensor, name: str) -> _Pairs:
     k, n = e.depths.shape
     counts = torch.zeros(k, n, dtype=torch.int64, device=device)
     centers, conics, _, depths, reaches = e.arrays
-    capacity = PAIRS * k * n
     nothing = torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1, dtype=torch.int32, device=device)
 
     def launch(ends: Tensor, write: bool, keys: Tensor, owners: Tensor) -> None:

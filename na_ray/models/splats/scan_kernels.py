@@ -141,11 +141,8 @@ def draw_in_order_back(
             shade = shades[k, i]
             reach = reaches[k, i]
             level = 2.0 * wp.log(opacity / LEAST_ALPHA)
-            gu = wp.float32(0.0)
-            gv = wp.float32(0.0)
-            ga = wp.float32(0.0)
-            gb = wp.float32(0.0)
-            gc = wp.float32(0.0)
+            gm = wp.vec2(0.0, 0.0)
+            gf = wp.vec3(0.0, 0.0, 0.0)
             go = wp.float32(0.0)
             gs = wp.vec3(0.0, 0.0, 0.0)
             for row in range(
@@ -177,12 +174,9 @@ def draw_in_order_back(
                                     go = go + grad_alpha * weight
                                     gp = grad_alpha * alpha
                                     pe = conic[0] * e
-                                    gu = gu + gp * pe
-                                    gv = gv + gp * (conic[2] * dy - pe * conic[1])
-                                    ga = ga - 0.5 * gp * e * e
-                                    gb = gb + gp * pe * dy
-                                    gc = gc - 0.5 * gp * dy * dy
-            grad_centers[k, i] = wp.vec2(gu, gv)
-            grad_conics[k, i] = wp.vec3(ga, gb, gc)
+                                    gm = gm + gp * wp.vec2(pe, conic[2] * dy - pe * conic[1])
+                                    gf = gf + gp * wp.vec3(-0.5 * e * e, pe * dy, -0.5 * dy * dy)
+            grad_centers[k, i] = gm
+            grad_conics[k, i] = gf
             grad_shades[k, i] = gs
             grad_opacities[k, i] = go

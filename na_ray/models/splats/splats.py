@@ -1,35 +1,30 @@
 """The splat avatar: Gaussians in the UV atlas, posed by skinning, corrected by a decoder of pose and texture."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-import warp as wp
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from na_ray.body import kernels
 from na_ray.body.atlas import Atlas, shrink_texture
 from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
 from na_ray.models.avatar import Avatar, Picture, normals_from_depth
-from na_ray.models.splats import project_kernels
 from na_ray.models.splats.decoder import Decoder
+from na_ray.models.splats.gaussians import Gaussians, Views
 from na_ray.models.splats.lighting import COUNT, fit_light, relit
 from na_ray.models.splats.loss import picture_loss
-from na_ray.models.splats.rasterize import Gaussians, Views, draw
+from na_ray.models.splats.make import MakeGaussians
+from na_ray.models.splats.rasterize import draw
 from na_ray.models.splats.texels import PosedTexels, Texels
 
 FIXED, POSED = 16, 14
 """Numbers a texel: its own (beside 9 for the change of color with direction), and those that the decoder gives."""
-THICKNESS = 0.0015
-"""Of a texel's Gaussian before training, m: two standard deviations or so."""
 START_SCALE, START_OPACITY, START_DEPTH = 0.42, 0.95, 0.0005
 """Before training: standard deviation in texels, opacity, and depth below the surface (m)."""
 AS_MEAN = 1 / 128
@@ -170,7 +165,7 @@ class Splats(Avatar[SplatFrame]):
         """
         seen = torch.cat([texture - 0.5, normals, 3 * (texture - self.mean_texture)])
         output = self.decoder(seen[None])[0]
-        means, factors, opacities, colors = _MakeGaussians.apply(
+        means, factors, opacities, colors = MakeGaussians.apply(
             self.fixed, output, texture, lit, texels.points, texels.frames, self.texels
         )
         return Gaussians(means, factors, opacities, colors, texels.frames, self.changes), output
@@ -240,54 +235,3 @@ def _start(n: int) -> Tensor:
     fixed[9] = math.log(START_OPACITY / (1 - START_OPACITY)) / 5.0
     fixed[10:13] = 0.5
     return fixed
-
-
-class _MakeGaussians(torch.autograd.Function):
-    """`project_kernels.make_gaussians` for autograd: differentiable in a texel's own numbers and the decoder's."""
-
-    @staticmethod
-    def forward(ctx: Any, fixed: Tensor, posed: Tensor, texture: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        lit, points, frames, texels = rest
-        n, device = fixed.shape[1], fixed.device
-        ctx.inputs = [t.detach().contiguous() for t in (texels.index, points, frames, texels.footprints)]
-        ctx.parameters = [t.detach().reshape(len(t), -1).contiguous() for t in (texture, lit, fixed, posed)]
-        outputs = [fixed.new_zeros(n, *shape) for shape in ((3,), (3, 3), (), (3,))]
-        with kernels.on_device(device) as name:
-            wp.launch(project_kernels.make_gaussians, n, _inputs(ctx), _outputs(outputs), device=name)
-        ctx.shape = posed.shape
-        return tuple(outputs)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        _, _, fixed, posed = ctx.parameters
-        found = torch.zeros_like(fixed), torch.zeros_like(posed)
-        given = _outputs([g.contiguous() for g in grads])
-        index, _, *rest = _inputs(ctx)
-        outputs = [wp.from_torch(g) for g in found]
-        with kernels.on_device(fixed.device) as name:
-            inputs = [index, *rest, *given]
-            wp.launch(project_kernels.make_gaussians_back, fixed.shape[1], inputs, outputs, device=name)
-        return found[0], found[1].view(ctx.shape), None, None, None, None, None
-
-
-def _inputs(ctx: Any) -> list[Any]:
-    index, points, frames, footprints = ctx.inputs
-    return [
-        wp.from_torch(index),
-        wp.from_torch(points, dtype=wp.vec3),
-        wp.from_torch(frames, dtype=wp.mat33),
-        wp.from_torch(footprints, dtype=wp.vec3),
-        THICKNESS,
-        *map(wp.from_torch, ctx.parameters),
-    ]
-
-
-def _outputs(tensors: Sequence[Tensor]) -> list[Any]:
-    means, factors, opacities, colors = tensors
-    return [
-        wp.from_torch(means, dtype=wp.vec3),
-        wp.from_torch(factors, dtype=wp.mat33),
-        wp.from_torch(opacities),
-        wp.from_torch(colors, dtype=wp.vec3),
-    ]

@@ -12,7 +12,7 @@ from na_ray.body import kernels
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body, PosedBody, rotate
 from na_ray.config.values import UserError
-from na_ray.models.splats import project_kernels
+from na_ray.models.splats import texel_kernels
 
 FEWEST = 16
 """Texels below which an atlas is no use."""
@@ -86,7 +86,7 @@ class Texels(nn.Module):
             inputs += [wp.from_torch(blended.view(n, 3, 3), dtype=wp.mat33), wp.from_torch(self.rest, dtype=wp.mat33)]
             inputs.append(wp.mat33(*posed.rotation.T.reshape(-1).tolist()))
             outputs = [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(frames, dtype=wp.mat33)]
-            wp.launch(project_kernels.pose_texels, n, inputs, [*outputs, wp.from_torch(image)], device=name)
+            wp.launch(texel_kernels.pose_texels, n, inputs, [*outputs, wp.from_torch(image)], device=name)
         return PosedTexels(posed.translation, points, frames, image.view(3, self.side, self.side))
 
 

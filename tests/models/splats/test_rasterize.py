@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from na_ray.capture.camera import Camera
-from na_ray.models.splats.rasterize import Gaussians, Views, draw
+from na_ray.models.splats.gaussians import Gaussians, Views
+from na_ray.models.splats.rasterize import draw
 from na_ray.pictures.box import Box
 from tests.models.splats import oracle
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from na_ray.capture.rig import Pose
 from na_ray.config import SplatsConfig
-from na_ray.models.splats.rasterize import Views
+from na_ray.models.splats.gaussians import Views
 from na_ray.models.splats.splats import PictureBatch, Splats
 from na_ray.pictures.box import Box
 from na_ray.run.data.frames import Row

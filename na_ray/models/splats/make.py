@@ -1,0 +1,68 @@
+"""A texel's numbers to its Gaussian, for autograd."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import warp as wp
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from na_ray.body import kernels
+from na_ray.models.splats import texel_kernels
+
+THICKNESS = 0.0015
+"""Of a texel's Gaussian before training, m: two standard deviations or so."""
+
+
+class MakeGaussians(torch.autograd.Function):
+    """`texel_kernels.make_gaussians` for autograd: differentiable in a texel's own numbers and the decoder's."""
+
+    @staticmethod
+    def forward(ctx: Any, fixed: Tensor, posed: Tensor, texture: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        """Means, factors, opacities and colors."""
+        lit, points, frames, texels = rest
+        n, device = fixed.shape[1], fixed.device
+        ctx.inputs = [t.detach().contiguous() for t in (texels.index, points, frames, texels.footprints)]
+        ctx.parameters = [t.detach().reshape(len(t), -1).contiguous() for t in (texture, lit, fixed, posed)]
+        outputs = [fixed.new_zeros(n, *shape) for shape in ((3,), (3, 3), (), (3,))]
+        with kernels.on_device(device) as name:
+            wp.launch(texel_kernels.make_gaussians, n, _inputs(ctx), _outputs(outputs), device=name)
+        ctx.shape = posed.shape
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+        """Of the first two arguments."""
+        _, _, fixed, posed = ctx.parameters
+        found = torch.zeros_like(fixed), torch.zeros_like(posed)
+        given = _outputs([g.contiguous() for g in grads])
+        index, _, *rest = _inputs(ctx)
+        outputs = [wp.from_torch(g) for g in found]
+        with kernels.on_device(fixed.device) as name:
+            inputs = [index, *rest, *given]
+            wp.launch(texel_kernels.make_gaussians_back, fixed.shape[1], inputs, outputs, device=name)
+        return found[0], found[1].view(ctx.shape), None, None, None, None, None
+
+
+def _inputs(ctx: Any) -> list[Any]:
+    index, points, frames, footprints = ctx.inputs
+    return [
+        wp.from_torch(index),
+        wp.from_torch(points, dtype=wp.vec3),
+        wp.from_torch(frames, dtype=wp.mat33),
+        wp.from_torch(footprints, dtype=wp.vec3),
+        THICKNESS,
+        *map(wp.from_torch, ctx.parameters),
+    ]
+
+
+def _outputs(tensors: Sequence[Tensor]) -> list[Any]:
+    means, factors, opacities, colors = tensors
+    return [
+        wp.from_torch(means, dtype=wp.vec3),
+        wp.from_torch(factors, dtype=wp.mat33),
+        wp.from_torch(opacities),
+        wp.from_torch(colors, dtype=wp.vec3),
+    ]
