@@ -45,7 +45,6 @@ WEIGHTS: dict[StageName, str] = {"nerf": "nerf.pt", "texture": "predictor.pt"}
 WEIGHTS_0_1 = {"nerf": "renderer.pt"}
 """The same in checkpoints of na_ray 0.1, where it was another."""
 
-
 FINGERPRINT = "fingerprint.json"
 """The file that tells captures apart."""
 
@@ -131,7 +130,11 @@ def _existing(folder: Path, name: str) -> Path:
 
 def load_experiment(folder: Path) -> Experiment:
     """The knobs that a checkpoint was trained with."""
-    return from_json(read_json(_existing(folder, "experiment.json"), "train", "texture", "stages"))
+    return from_json(_experiment_values(folder))
+
+
+def _experiment_values(folder: Path) -> dict[str, Any]:
+    return read_json(_existing(folder, "experiment.json"), "train", "texture", "stages")
 
 
 def load_rig(folder: Path) -> Rig:
@@ -148,8 +151,9 @@ def load_avatar(folder: str | Path, device: torch.device | str = "cpu") -> Train
     """Open a checkpoint for rendering. Raises FileNotFoundError or UserError, one line, when it is none."""
     folder = Path(folder)
     _expect(folder, "nerf")
-    config = load_experiment(folder)
-    if config.nerf.mesh_residual and is_of_0_1(json.loads((folder / "experiment.json").read_text())):
+    values = _experiment_values(folder)
+    config = from_json(values)
+    if config.nerf.mesh_residual and is_of_0_1(values):
         log.warning("%s is of version 0.1: it keeps the blurred mesh that it started from (mesh_prior soft)", folder)
     body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
     nerf = Nerf(config.nerf, body, config.data)
@@ -206,10 +210,23 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is damaged ({reason}): take another checkpoint, or copy it again")
 
 
+_whole: set[tuple[Path, int, int]] = set()
+"""Archives that were found whole: path, time of change (ns) and bytes. A sweep asks for its checkpoints often."""
+
+
+def _open_archive(path: Path) -> None:
+    """Raise zipfile.BadZipFile where an archive is cut short; one that is unchanged is not opened again."""
+    status = path.stat()
+    key = path, status.st_mtime_ns, status.st_size
+    if key not in _whole:
+        with zipfile.ZipFile(path):
+            _whole.add(key)
+
+
 def damage(folder: Path) -> str | None:
     """What is wrong with the files of a checkpoint, in one line; None: it is whole.
 
-    Opens every file, and reads no tensor: archives that were cut short lack the directory at their end.
+    Reads no tensor: archives that were cut short lack the directory at their end.
     """
     try:
         read_json(folder / "experiment.json", "train")
@@ -217,8 +234,7 @@ def damage(folder: Path) -> str | None:
         if not any(weights_file(folder, stage).is_file() for stage in WEIGHTS):
             return f"{folder} holds no weights: take another checkpoint, or copy it again"
         for path in sorted({*folder.glob("*.pt"), folder / "body.npz"}):
-            with zipfile.ZipFile(path):
-                continue
+            _open_archive(path)
     except zipfile.BadZipFile as error:
         return str(_damaged(path, error))
     except (UserError, OSError) as error:
