@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from na_ray.checkpoint import Checkpoints, expect_stage
+from na_ray.checkpoint import expect_stage
+from na_ray.checkpoints import Checkpoints
 from na_ray.config import AvatarName, StageName
 from na_ray.config.files import STAGES_0_1
 from na_ray.config.values import UserError

@@ -136,7 +136,11 @@ def _existing(folder: Path, name: str) -> Path:
 
 def load_experiment(folder: Path) -> Experiment:
     """The knobs that a checkpoint was trained with."""
-    return from_json(read_json(_existing(folder, "experiment.json"), "train", "texture", "stages"))
+    return from_json(_experiment_values(folder))
+
+
+def _experiment_values(folder: Path) -> dict[str, Any]:
+    return read_json(_existing(folder, "experiment.json"), "train", "texture", "stages")
 
 
 def load_rig(folder: Path) -> Rig:
@@ -154,8 +158,9 @@ def load_avatar(folder: str | Path, device: torch.device | str = "cpu") -> Train
     line, when it is none."""
     folder = Path(folder)
     name = avatar_in(folder)
-    config = load_experiment(folder)
-    if config.nerf.mesh_residual and is_of_0_1(json.loads((folder / "experiment.json").read_text())):
+    values = _experiment_values(folder)
+    config = from_json(values)
+    if config.nerf.mesh_residual and is_of_0_1(values):
         log.warning("%s is of version 0.1: it keeps the blurred mesh that it started from (mesh_prior soft)", folder)
     body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
     model = AVATARS[name].make(config, body)
@@ -222,10 +227,23 @@ def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(f"{path} is damaged ({reason}): take another checkpoint, or copy it again")
 
 
+_whole: set[tuple[Path, int, int]] = set()
+"""Archives that were found whole: path, time of change (ns) and bytes. A sweep asks for its checkpoints often."""
+
+
+def _open_archive(path: Path) -> None:
+    """Raise zipfile.BadZipFile where an archive is cut short; one that is unchanged is not opened again."""
+    status = path.stat()
+    key = path, status.st_mtime_ns, status.st_size
+    if key not in _whole:
+        with zipfile.ZipFile(path):
+            _whole.add(key)
+
+
 def damage(folder: Path) -> str | None:
     """What is wrong with the files of a checkpoint, in one line; None: it is whole.
 
-    Opens every file, and reads no tensor: archives that were cut short lack the directory at their end.
+    Reads no tensor: archives that were cut short lack the directory at their end.
     """
     try:
         read_json(folder / "experiment.json", "train")
@@ -233,8 +251,7 @@ def damage(folder: Path) -> str | None:
         if not any(weights_file(folder, stage).is_file() for stage in WEIGHTS):
             return f"{folder} holds no weights: take another checkpoint, or copy it again"
         for path in sorted({*folder.glob("*.pt"), folder / "body.npz"}):
-            with zipfile.ZipFile(path):
-                continue
+            _open_archive(path)
     except zipfile.BadZipFile as error:
         return str(_damaged(path, error))
     except (UserError, OSError) as error:
@@ -246,55 +263,3 @@ def validation(folder: Path) -> dict[str, float]:
     """The validation's scores of a checkpoint, `validation/psnr` and so on; empty where it was not validated."""
     metrics = read_json(folder / "metrics.json", "step")
     return {name: value for name, value in metrics.items() if name.startswith("validation/")}
-
-
-class Checkpoints:
-    """The checkpoints of a run: `root/step_NNNNNN`. The last few and the best (highest validation PSNR) are kept."""
-
-    def __init__(self, root: Path, keep_last: int) -> None:
-        self.root, self.keep_last = root, keep_last
-
-    def all(self) -> list[Path]:
-        """Complete checkpoints, oldest first: those that lack nothing, and whose files are whole."""
-        return [folder for folder in self._written() if damage(folder) is None]
-
-    def _written(self) -> list[Path]:
-        found = self.root.glob("step_*/metrics.json")
-        return sorted((f.parent for f in found), key=lambda f: int(f.name.removeprefix("step_")))
-
-    def set_aside(self) -> list[str]:
-        """Rename the damaged ones to `damaged_step_NNNNNN`, so that their steps can be saved again. Returns a line
-        for each that says what is wrong with it."""
-        lines = []
-        for folder in self._written():
-            wrong = damage(folder)
-            if wrong is not None:
-                aside = folder.with_name(f"damaged_{folder.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                os.replace(folder, aside)
-                lines.append(f"{wrong}; it was renamed to {aside.name}")
-        return lines
-
-    def latest(self) -> Path | None:
-        """The checkpoint to go on from."""
-        return next((folder for folder in reversed(self._written()) if damage(folder) is None), None)
-
-    def best(self) -> Path | None:
-        """The validated checkpoint with the highest PSNR, else the latest."""
-        scores = {f: read_json(f / "metrics.json").get("validation/psnr") for f in self.all()}
-        scored = {f: s for f, s in scores.items() if s is not None}
-        return max(scored, key=lambda f: scored[f]) if scored else self.latest()
-
-    def folder(self, step: int) -> Path:
-        """Where the checkpoint of a step lies."""
-        return self.root / f"step_{step:06d}"
-
-    def prune(self) -> None:
-        """Remove what is neither among the last `keep_last` nor the best."""
-        kept = {*self.all()[-self.keep_last :], self.best()}
-        for folder in self.all():
-            if folder not in kept:
-                # Renamed first: a crash half way through leaves no folder that looks complete.
-                gone = folder.with_name(f".{folder.name}.gone")
-                os.replace(folder, gone)
-                shutil.rmtree(gone, ignore_errors=True)

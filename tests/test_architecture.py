@@ -148,6 +148,11 @@ def test_decode_workers_load_neither_torch_nor_warp() -> None:
     assert loaded_after(capture, ("torch", "warp", "ray", "mlflow")) == []
 
 
+def test_training_workers_load_no_mlflow() -> None:
+    """It takes a second, of every worker and of those that replace it: the driver alone tracks and reports."""
+    assert loaded_after(["na_ray.run.train.ray_trainer"], ("mlflow", "na_ray.run.train.nerf.report")) == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_stay_short(path: Path) -> None:
     assert path.read_text().count("\n") <= 300, f"{path} has more than 300 lines: split it by topic"

@@ -178,7 +178,7 @@ def _run(
         return 0
     if before is not None:
         before(found.experiment)
-    return _sweep(found) if isinstance(found, SweepCommand) else _train(found)
+    return _sweep(found) if isinstance(found, SweepCommand) else _train(found, _given(arguments))
 
 
 def parsed(
@@ -198,6 +198,11 @@ def _config_file(arguments: list[str]) -> Path | None:
     return parser.parse_known_args(arguments)[0].config
 
 
+def _given(arguments: list[str]) -> set[str]:
+    """The names of the options that stand on the command line: knobs by their dotted names."""
+    return {word[2:].split("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
+
+
 def _sweep(command: SweepCommand) -> int:
     from na_ray.run.sweep.search_space import DEFAULT, parse_space
     from na_ray.run.sweep.sweep import sweep  # Ray takes seconds to import: --help need not wait
@@ -209,12 +214,12 @@ def _sweep(command: SweepCommand) -> int:
     return 0
 
 
-def _train(command: TrainCommand) -> int:
+def _train(command: TrainCommand, given: set[str]) -> int:
     from na_ray.run.tracking.runs import where_to_look
     from na_ray.run.train.driver import train  # Ray takes seconds to import: --help need not wait
 
     experiment = command.experiment
-    best = train(experiment, resume=command.resume == "auto")
+    best = train(experiment, resume=command.resume == "auto", given=given)
     print(f"\nbest checkpoint: {best}")
     if experiment.stages[-1] in get_args(AvatarName):
         print(f"render it:       na-ray render {best} --capture {experiment.capture} --output film")

@@ -14,8 +14,8 @@ STAGES_0_1 = {"renderer": "nerf"}
 """Stages of 0.1 that have another name now. Their folders in a run were named alike."""
 
 
-SINCE_0_1 = {"nerf.mesh_prior": "soft", "data.pixel_jitter": False}
-"""Knobs that 0.1 did not have, and what it did."""
+SINCE_0_1 = {"nerf.mesh_prior": "soft", "data.pixel_jitter": False, "texture.held_out": None}
+"""Knobs that 0.1 did not have, and what it did. A later file that lacks one was written before there was the knob."""
 
 
 def is_of_0_1(values: dict[str, Any]) -> bool:
@@ -49,7 +49,7 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     """The contents of an `experiment.json` with the names of this version, without its version."""
     values = dict(values)
     if values.pop("version", 1) >= VERSION:
-        return values
+        return _with_newer_knobs(values)
     train, texture = dict(values["train"]), dict(values["texture"])
     # Where 0.1 left a batch open, it followed the workers: a frame, or four windows, for each.
     workers = max(1, train["num_workers"])
@@ -57,11 +57,16 @@ def upgraded(values: dict[str, Any]) -> dict[str, Any]:
     texture["global_batch"] = texture.pop("windows_per_step") or 4 * workers
     values["nerf"] = dict(values.pop("renderer"))
     values["data"] = values["data"] | {"background": values["nerf"].pop("background")}
+    stages = [STAGES_0_1.get(stage, stage) for stage in values["stages"]]
+    return _with_newer_knobs(values | {"train": train, "texture": texture, "stages": stages})
+
+
+def _with_newer_knobs(values: dict[str, Any]) -> dict[str, Any]:
+    values = dict(values)
     for knob, meaning in SINCE_0_1.items():
         section, name = knob.split(".")
-        values[section] = {name: meaning} | values[section]
-    stages = [STAGES_0_1.get(stage, stage) for stage in values["stages"]]
-    return values | {"train": train, "texture": texture, "stages": stages}
+        values[section] = {name: meaning} | values.get(section, {})
+    return values
 
 
 def upgraded_knob(name: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from na_ray.config.experiment import DataConfig
+from na_ray.config.texture import TextureConfig
 from na_ray.config.values import AUTO, UserError, parse_indices
 
 HELD_OUT_EVERY, FIRST_HELD_OUT = 6, 3
@@ -13,6 +14,9 @@ FEWEST_CAMERAS = 4
 
 FRAME_SHARE = 10
 """Then one in so many frames, the last ones."""
+
+FEWEST_HELD_OUT = 3
+"""Of a sequence of frames, no fewer decide: the third is the first that is predicted from two others."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,30 @@ class Selection:
         )
 
 
+@dataclass(frozen=True)
+class SequenceSelection:
+    """Positions of frames in the training split, for a stage that looks through no camera."""
+
+    train_frames: range
+    validation_frames: range | None
+    """Frames that decide which checkpoint is the best. None: the first of the test split do."""
+
+    @property
+    def warning(self) -> str | None:
+        """What to tell where the scores of what decides flatter; None where they do not."""
+        if self.validation_frames is None:
+            return (
+                "warning: frames of the test split decide which checkpoint is the best (texture.held_out None, as in "
+                "version 0.1): their scores flatter; a new run leaves training frames out instead"
+            )
+        if not set(self.validation_frames) & set(self.train_frames):
+            return None
+        return (
+            f"warning: what decides is trained on ({len(self.train_frames)} frames): its scores flatter; choose more "
+            "data.frames, or a texture.held_out of 0.1"
+        )
+
+
 def auto_train_views(num_cameras: int) -> list[int]:
     """The cameras that `data.train_views auto` trains on."""
     if num_cameras < FEWEST_CAMERAS:
@@ -77,8 +105,24 @@ def select(data: DataConfig, num_cameras: int, num_frames: int) -> Selection:
     return Selection(tuple(train), tuple(train), tuple(fit), frames[:-held_out], frames[-held_out:])
 
 
-def select_train_frames(data: DataConfig, num_cameras: int, num_frames: int) -> range:
-    """The frames to train on, for a stage that looks through no camera: the same as the NeRF's of the same knobs."""
+def select_sequences(data: DataConfig, texture: TextureConfig, num_cameras: int, num_frames: int) -> SequenceSelection:
+    """Settle what the texture stage trains on and what decides: no frame that the NeRF of the same knobs leaves out is
+    trained on, nor the last `texture.held_out` of them.
+
+    Where less than a window of frames would be left, none is held out: `warning` says so.
+    """
+    frames, train = select_frames(data, num_frames), _nerf_frames(data, num_cameras, num_frames)
+    if texture.held_out is None:
+        return SequenceSelection(train, None)
+    wanted = max(FEWEST_HELD_OUT, int(len(frames) * texture.held_out)) if texture.held_out else 0
+    left = min(len(train), len(frames) - wanted)
+    if left < texture.first_window:
+        left = len(train)
+    # Both begin with the first frame.
+    return SequenceSelection(frames[:left], frames[left:] or train)
+
+
+def _nerf_frames(data: DataConfig, num_cameras: int, num_frames: int) -> range:
     try:
         return select(data, num_cameras, num_frames).train_frames
     except UserError:  # of cameras that do not exist, which are the NeRF's to refuse, or of the frames: raised again

@@ -132,8 +132,11 @@ class TextureConfig:
     """Steps between two checkpoints."""
     validate_every: int = 1_000
     """Steps between two validations; 0: only at the end."""
+    held_out: float | None = 0.1
+    """Share of the training frames, the last ones, that are left out of training: they decide which checkpoint is the
+    best. 0: trained frames decide. None: the first frames of the test split, as in version 0.1, whose runs go on so."""
     validation_frames: int = 32
-    """First frames of the test split (else of the training split) that validation predicts, one after the other."""
+    """Most frames that validation predicts, one after the other: the first of those that decide."""
     parity: bool = False
     """Reproduce the original's numbers, quirks included (docs/original.md)."""
 
@@ -154,6 +157,7 @@ class TextureConfig:
         ):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "betas", all(0 <= b < 1 for b in self.betas), "two numbers in [0, 1)")
+        check(self, "held_out", self.held_out is None or 0 <= self.held_out < 1, "a share in [0, 1), or None")
         check(self, "average_beta", 0 <= self.average_beta < 1, "in [0, 1)")
         check(self, "max_scale", 1 <= self.max_scale <= 4, "between 1 and 4")
         check(self, "max_window", self.max_window >= self.first_window, "at least first_window")

@@ -1,4 +1,4 @@
-"""The commands as a user types them, in a process of their own."""
+"""The commands as a user types them: one of each kind in a process of its own, the others in this one."""
 
 import json
 import subprocess
@@ -14,6 +14,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.pictures.png import read_png
+from tests.cli.conftest import Shell
 from tests.make_capture import write_tiny_capture
 
 
@@ -64,23 +65,25 @@ def test_extract_names_frame_f_of_the_video_f(capture: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("camera", ["orbit", "1", "0,2"])
-def test_render_films_recorded_and_new_cameras(capture: Path, actor: Path, tmp_path: Path, camera: str) -> None:
+def test_render_films_recorded_and_new_cameras(
+    shell: Shell, capture: Path, actor: Path, tmp_path: Path, camera: str
+) -> None:
     out = tmp_path / "film"
     command = ["render", actor, "--capture", capture, "-o", out, "--frames", "0..3", "--camera", camera]
-    done = na_ray(*command, "--views", "color", "mesh", "--side-by-side")
-    assert done.returncode == 0, done.stderr
+    code, _, err = shell.run(*command, "--views", "color", "mesh", "--side-by-side")
+    assert code == 0, err
     assert len(list((out / "color").glob("*.png"))) == 3
     assert {f.name for f in out.glob("*.mp4")} == {"color.mp4", "mesh.mp4", "side_by_side.mp4"}
 
 
-def test_evaluate_prints_a_table_and_never_overwrites(capture: Path, actor: Path, tmp_path: Path) -> None:
+def test_evaluate_prints_a_table_and_never_overwrites(shell: Shell, capture: Path, actor: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.json"
     command = ["evaluate", actor, "--capture", capture, "-o", out, "--frames", "0,1", "--cameras", "2"]
     done = na_ray(*command)
     assert done.returncode == 0 and "mesh" in done.stdout, done.stderr
     assert json.loads(out.read_text())["resolution"] == [32, 40]
-    again = na_ray(*command)
-    assert again.returncode == 2 and again.stderr.startswith("error: ") and "--overwrite" in again.stderr
+    code, _, err = shell.run(*command)
+    assert code == 2 and err.startswith("error: ") and "--overwrite" in err
 
 
 @pytest.mark.parametrize(
@@ -93,8 +96,14 @@ def test_evaluate_prints_a_table_and_never_overwrites(capture: Path, actor: Path
         (["import", "nowhere.pt", "--capture", "CAPTURE", "-o", "x"], "nowhere.pt: no such file"),
     ],
 )
-def test_a_mistake_is_one_line(arguments: list[str], line: str, capture: Path, actor: Path) -> None:
+def test_a_mistake_is_one_line(shell: Shell, arguments: list[str], line: str, capture: Path, actor: Path) -> None:
     words = [a.replace("CAPTURE", str(capture)).replace("ACTOR", str(actor)) for a in arguments]
-    done = na_ray(*words)
+    code, _, err = shell.run(*words)
+    assert code == 2
+    assert line in err and "Traceback" not in err and len(err.splitlines()) == 1
+
+
+def test_a_mistake_is_one_line_of_a_process_too(capture: Path) -> None:
+    done = na_ray("render", "nowhere", "--capture", capture, "-o", "x")
     assert done.returncode == 2
-    assert line in done.stderr and "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
+    assert "is no checkpoint" in done.stderr and len(done.stderr.splitlines()) == 1

@@ -1,7 +1,6 @@
 """na-ray prepare normals and predict-textures as a user types them, and what render makes of their files."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,32 +10,12 @@ from na_ray import checkpoint
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
 from na_ray.capture.trajectory import to_file
-from na_ray.cli.main import main
 from na_ray.config import Experiment, override
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.pictures.png import read_png
+from tests.cli.conftest import Shell
 from tests.make_capture import write_tiny_capture
 from tests.tiny_predictor import save_predictor
-
-
-class Shell:
-    """Runs commands in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def run(self, *arguments: object) -> tuple[int, str, str]:
-        """(exit code, standard output, standard error)."""
-        self.monkeypatch.setattr(sys, "argv", ["na-ray", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = self.capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -18,35 +18,15 @@ import pytest
 import tyro
 
 import na_ray
-from na_ray.cli.main import COMMANDS, main, overview
+from na_ray.cli.main import COMMANDS, overview
 from na_ray.cli.train import SweepCommand, TrainCommand
-from na_ray.cli.train import main as experiment_main
-from na_ray.config import Experiment, override
+from na_ray.config import override
 from na_ray.recipes import DEMO, LAN, RECIPES
+from tests.cli.conftest import Shell
 
 ROOT = Path(__file__).parents[2]
 SNAPSHOT = ROOT / "tests" / "data" / "cli_options.txt"
 HEAVY = ("torch", "ray", "mlflow", "av", "scipy", "pandas", "trimesh", "warp", "optuna", "fsspec", "PIL")
-
-
-class Shell:
-    """Runs `na-ray` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capsys = monkeypatch, capsys
-
-    def run(self, *arguments: object, experiment: Experiment | None = None) -> tuple[int, str, str]:
-        """(exit code, standard output, standard error) of na-ray, or of an experiment's script."""
-        self.monkeypatch.setattr(sys, "argv", ["na-ray", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main() if experiment is None else experiment_main(experiment)
-        said = self.capsys.readouterr()
-        return int(ended.value.code or 0), said.out, said.err
-
-
-@pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(monkeypatch, capsys)
 
 
 def command_class(name: str) -> type:

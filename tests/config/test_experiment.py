@@ -194,6 +194,19 @@ def test_a_batch_that_0_1_left_open_is_what_the_workers_made_of_it() -> None:
     assert from_json(old).train.global_batch == 9
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_knob_that_a_file_lacks_stands_for_what_was_done_before_there_was_it(version: int) -> None:
+    values = to_dict(Experiment()) | {"version": 2}
+    if version == 1:
+        del values["version"]
+        values["renderer"] = values.pop("nerf") | {"background": values["data"].pop("background")}
+        values["train"]["frames_per_step"] = values["train"].pop("global_batch")
+        values["texture"]["windows_per_step"] = values["texture"].pop("global_batch")
+    assert from_json(values).texture.held_out == 0.1
+    del values["texture"]["held_out"]
+    assert from_json(values).texture.held_out is None
+
+
 def test_every_default_has_its_declared_type() -> None:
     for section in SECTIONS:
         values = to_dict(section())

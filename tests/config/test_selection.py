@@ -2,8 +2,8 @@
 
 import pytest
 
-from na_ray.config import DataConfig
-from na_ray.config.selection import auto_train_views, select, select_train_frames
+from na_ray.config import DataConfig, TextureConfig
+from na_ray.config.selection import auto_train_views, select, select_sequences
 from na_ray.config.values import UserError
 
 
@@ -42,11 +42,44 @@ def test_a_single_frame_cannot_both_train_and_decide() -> None:
         select(DataConfig(frames="1,5"), 12, 12)
 
 
-def test_a_stage_without_cameras_trains_on_the_frames_of_the_nerf() -> None:
-    auto = DataConfig(train_views="auto", validation_views="auto", frames="10..50")
+def test_the_last_tenth_of_a_sequence_decides() -> None:
+    data = DataConfig(frames="10..60")
+    chosen = select_sequences(data, TextureConfig(), 12, 60)
+    assert chosen.train_frames == range(10, 55) and chosen.validation_frames == range(55, 60)
+    assert chosen.warning is None
+    fifth = select_sequences(data, TextureConfig(held_out=0.2), 12, 60)
+    assert fifth.train_frames == range(10, 50) and fifth.validation_frames == range(50, 60)
+
+
+@pytest.mark.parametrize("held_out", [0.02, 0.1, 0.2])
+def test_a_stage_without_cameras_leaves_out_what_the_nerf_does(held_out: float) -> None:
+    frames = DataConfig(train_views="auto", validation_views="auto", frames="10..50")
+    texture = TextureConfig(held_out=held_out)
     for cameras in (3, 8):
-        assert select_train_frames(auto, cameras, 60) == select(auto, cameras, 60).train_frames
+        nerf, chosen = select(frames, cameras, 60), select_sequences(frames, texture, cameras, 60)
+        assert chosen.validation_frames is not None and chosen.warning is None
+        assert set(chosen.train_frames) <= set(nerf.train_frames)
+        assert [*chosen.train_frames, *chosen.validation_frames] == list(range(10, 50)), "each frame does one thing"
     # It needs none of the cameras that the recipe names.
-    assert select_train_frames(DataConfig(frames="10..50"), 0, 60) == range(10, 50)
+    assert select_sequences(DataConfig(frames="10..50"), texture, 0, 60).train_frames.start == 10
     with pytest.raises(UserError, match="training frames must be one range"):
-        select_train_frames(DataConfig(frames="1,5"), 0, 12)
+        select_sequences(DataConfig(frames="1,5"), texture, 0, 12)
+
+
+def test_too_few_frames_of_a_sequence_to_spare_any_is_warned_of() -> None:
+    enough = select_sequences(DataConfig(), TextureConfig(first_window=4), 12, 7)
+    assert enough.train_frames == range(4) and enough.validation_frames == range(4, 7) and enough.warning is None
+    few = select_sequences(DataConfig(), TextureConfig(first_window=4), 12, 6)
+    assert few.train_frames == few.validation_frames == range(6)
+    assert few.warning is not None and "what decides is trained on (6 frames)" in few.warning
+    # With two cameras the NeRF leaves its last frame out: that one decides here as well.
+    spared = select_sequences(DataConfig(train_views="auto", validation_views="auto"), TextureConfig(), 2, 6)
+    assert spared.train_frames == range(5) and spared.validation_frames == range(5, 6) and spared.warning is None
+    asked = select_sequences(DataConfig(), TextureConfig(held_out=0.0), 12, 60)
+    assert asked.train_frames == asked.validation_frames == range(60) and asked.warning is not None
+
+
+def test_a_run_of_0_1_decides_on_the_test_split_and_is_warned() -> None:
+    old = select_sequences(DataConfig(), TextureConfig(held_out=None), 12, 60)
+    assert old.train_frames == range(60) and old.validation_frames is None
+    assert old.warning is not None and "frames of the test split decide" in old.warning

@@ -19,7 +19,7 @@ from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.rig import Rig
 from na_ray.capture.storage import join
 from na_ray.config import Experiment
-from na_ray.config.selection import select_train_frames
+from na_ray.config.selection import SequenceSelection, select_sequences
 from na_ray.config.values import StorageError, UserError
 from na_ray.run.data.frames import Row
 
@@ -75,7 +75,7 @@ class SequenceDataset:
     rig: Rig
     experiment: Experiment
     frames: range
-    """Positions in the split."""
+    """Positions in the split, of the frames to train on."""
 
     @staticmethod
     def make(capture: Capture, experiment: Experiment) -> "SequenceDataset":
@@ -83,13 +83,17 @@ class SequenceDataset:
 
         Raises UserError, one line per defect, where the stage cannot be trained on the training split.
         """
-        data = experiment.data
-        split = capture.split(data.train_split)
-        frames = select_train_frames(data, len(split.camera_files), split.num_frames)
+        split = capture.split(experiment.data.train_split)
+        frames = _selection(split, experiment).train_frames
         report = examine_training(split, frames, experiment.texture)
         if report.defects:
             raise UserError("\n".join(report.defects))
         return SequenceDataset(split, capture.rig, experiment, frames)
+
+    @property
+    def selection(self) -> SequenceSelection:
+        """What is trained on, and what decides."""
+        return _selection(self.split, self.experiment)
 
     @property
     def where(self) -> str:
@@ -188,6 +192,10 @@ class SequenceDataset:
         resized[0] *= enlarged[1] / values.shape[2]
         resized[1] *= enlarged[0] / values.shape[1]
         return resized
+
+
+def _selection(split: Split, experiment: Experiment) -> SequenceSelection:
+    return select_sequences(experiment.data, experiment.texture, len(split.camera_files), split.num_frames)
 
 
 @dataclass(frozen=True)

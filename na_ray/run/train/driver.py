@@ -1,5 +1,6 @@
 """The driver of a training: preflight, MLflow, the workers, and the trained actor at the end."""
 
+from collections.abc import Container
 from pathlib import Path
 
 from na_ray.capture.dataset import Capture
@@ -16,14 +17,15 @@ from na_ray.run.train.stages import STAGES, AnyDataset
 from na_ray.run.train.worker import train_here
 
 
-def train(experiment: Experiment, resume: bool = False) -> Path:
+def train(experiment: Experiment, resume: bool = False, given: Container[str] = ()) -> Path:
     """Train the stages of an experiment. Returns the folder of the best checkpoint of the last stage.
 
     `resume` goes on with the run of that name in `experiment.storage`, if there is one: from its latest checkpoint,
-    into the same MLflow run. Raises UserError, FileExistsError or FileNotFoundError, one line per defect, for what the
-    user can fix.
+    into the same MLflow run. `given` names the knobs that the user gave by hand: what a resumed run would keep instead
+    is refused, where a recipe's is passed over. Raises UserError, FileExistsError or FileNotFoundError, one line per
+    defect, for what the user can fix.
     """
-    root, experiment = open_run(experiment, resume)
+    root, experiment = open_run(experiment, resume, given)
     datasets = preflight(experiment, root)
     capture = fingerprint(Capture.open(experiment.capture), experiment.data.train_split)
     check_capture(root, capture)

@@ -6,7 +6,7 @@ from ray.exceptions import RayActorError
 from ray.train import UserCallback
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
-from na_ray.checkpoint import Checkpoints
+from na_ray.checkpoints import Checkpoints
 from na_ray.config.values import MISTAKES, StorageError, UserError
 
 

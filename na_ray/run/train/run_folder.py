@@ -13,12 +13,14 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from na_ray.capture.storage import is_url
-from na_ray.checkpoint import Checkpoints, write_json
+from na_ray.checkpoint import write_json
+from na_ray.checkpoints import Checkpoints
 from na_ray.config import Experiment, StageName, flatten, override
 from na_ray.config.files import SINCE_0_1, from_json, read_json, to_json
 from na_ray.config.values import UserError
@@ -133,10 +135,11 @@ def predicted_folder(root: Path, split: str) -> Path:
     return root / "texture" / "predicted" / split
 
 
-def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
+def open_run(experiment: Experiment, resume: bool, given: Container[str] = ()) -> tuple[Path, Experiment]:
     """The folder of a run, new or found again, and the experiment with all its values settled. Writes nothing.
 
-    Raises FileExistsError for a run that is there when `resume` is not asked for, UserError when its knobs differ.
+    `given`: knobs that the user gave by hand. Raises FileExistsError for a run that is there when `resume` is not asked
+    for, UserError when its knobs differ.
     """
     root = Path(experiment.storage).expanduser().absolute() / experiment.name
     if experiment.capture and not is_url(experiment.capture):  # workers have another working directory
@@ -152,6 +155,11 @@ def open_run(experiment: Experiment, resume: bool) -> tuple[Path, Experiment]:
     before, now = flatten(started), flatten(experiment)
     for name in PINNED:
         if before[name] != now[name]:
+            if name in given:
+                raise UserError(
+                    f"{name} is {now[name]}, and {root} was started with {before[name]}, which it keeps: leave the "
+                    "option out, or choose another --name"
+                )
             print(f"{name} stays {before[name]}, with which {root} was started, instead of {now[name]}", flush=True)
     experiment = override(experiment, {name: before[name] for name in PINNED})
     now = flatten(experiment)

@@ -1,4 +1,8 @@
-"""The stages, side by side: what the driver and the workers need of each."""
+"""The stages, side by side: what the driver and the workers need of each.
+
+Workers import this when they start, and those that replace lost ones too: what the driver alone needs (MLflow, the
+report) is imported when it is called for.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,13 +14,9 @@ from na_ray.config import Experiment, StageName
 from na_ray.run.data.frames import FrameDataset, FrameSampler
 from na_ray.run.data.pictures import PictureDataset, PictureSampler, num_pictures
 from na_ray.run.data.sequences import SequenceDataset, SequenceSampler, num_windows
-from na_ray.run.tracking import pyfunc_avatar, pyfunc_predictor
-from na_ray.run.tracking.runs import Tracker
-from na_ray.run.train.avatar import report as avatar_report
 from na_ray.run.train.context import Schedule, TrainContext, Trainer
 from na_ray.run.train.nerf import stage as nerf_stage
 from na_ray.run.train.splats import stage as splats_stage
-from na_ray.run.train.texture import report as texture_report
 from na_ray.run.train.texture import stage as texture_stage
 
 AnyDataset = FrameDataset | SequenceDataset
@@ -36,14 +36,29 @@ class Stage:
     """(dataset, batch slots of a worker, batch slots in all, first step) to what a `StepLoader` reads."""
     slots: Callable[[Experiment], int]
     """Batch slots: rows of one step over all workers."""
-    close: Callable[[Path, Capture, Path, Tracker], str]
-    """Score and film the best checkpoint; returns a summary for the user."""
+    close: Callable[..., str]
+    """(best checkpoint, capture, stage's folder, its `Tracker`): score and film; returns a summary for the user."""
     lighter: str
     """Knobs to lower where a step does not fit a device's memory."""
     served: str
     """File of the MLflow model."""
     suffix: str
     """What the registered model's name ends in."""
+
+
+_SERVED = Path(__file__).parents[1] / "tracking"
+
+
+def _close_texture(*arguments: Any) -> str:
+    from na_ray.run.train.texture import report
+
+    return report.close(*arguments)
+
+
+def _close_avatar(*arguments: Any) -> str:
+    from na_ray.run.train.avatar import report
+
+    return report.close(*arguments)
 
 
 STAGES: dict[StageName, Stage] = {
@@ -54,10 +69,10 @@ STAGES: dict[StageName, Stage] = {
         trainer=texture_stage.TextureTrainer,
         order=SequenceSampler,
         slots=num_windows,
-        close=texture_report.close,
+        close=_close_texture,
         lighter="texture.global_batch, texture.max_window or vid2vid.resolution, or set "
         "vid2vid.activation_checkpointing",
-        served=pyfunc_predictor.__file__,
+        served=str(_SERVED / "pyfunc_predictor.py"),
         suffix="-texture",
     ),
     "nerf": Stage(
@@ -67,10 +82,10 @@ STAGES: dict[StageName, Stage] = {
         trainer=nerf_stage.NerfTrainer,
         order=FrameSampler,
         slots=lambda experiment: experiment.train.global_batch,
-        close=avatar_report.close,
+        close=_close_avatar,
         lighter="data.rays_per_view, data.views_per_frame, nerf.samples_per_ray, nerf.samples_per_chunk or "
         "train.validation_size, or set train.precision bfloat16",
-        served=pyfunc_avatar.__file__,
+        served=str(_SERVED / "pyfunc_avatar.py"),
         suffix="",
     ),
     "splats": Stage(
@@ -80,9 +95,9 @@ STAGES: dict[StageName, Stage] = {
         trainer=splats_stage.SplatsTrainer,
         order=PictureSampler,
         slots=num_pictures,
-        close=avatar_report.close,
+        close=_close_avatar,
         lighter="splats.size, splats.texels or splats.views_per_frame",
-        served=pyfunc_avatar.__file__,
+        served=str(_SERVED / "pyfunc_avatar.py"),
         suffix="-splats",
     ),
 }

@@ -74,6 +74,7 @@ def plan_of(capture: Path, **knobs: object) -> SequenceDataset:
         "vid2vid.resolution": (SIDE, SIDE),
         "vid2vid.num_layers": 4,
         "texture.global_batch": 4,
+        "texture.held_out": 0,  # all frames are trained on
     }
     return SequenceDataset.make(Capture.open(capture), override(Experiment(), changes | knobs))
 
@@ -295,3 +296,9 @@ def test_training_frames_are_one_range(captures: dict[str, Path]) -> None:
         plan_of(captures["raw"], **{"data.frames": "0,4,8,9,10"})
     chosen = plan_of(captures["raw"], **{"data.frames": "4..12"})
     assert {f for (row,) in take(chosen, (0,), 20) for f in row["frames"]} == set(range(4, 12))
+
+
+def test_frames_that_decide_are_in_no_window(captures: dict[str, Path]) -> None:
+    chosen = plan_of(captures["raw"], **{"texture.held_out": 0.3, "data.frames": "2..20", "texture.double_every": 5})
+    assert chosen.selection.validation_frames == range(15, 20)
+    assert {f for (row,) in take(chosen, (0,), 40) for f in row["frames"]} == set(range(2, 15))

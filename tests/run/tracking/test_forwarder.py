@@ -1,12 +1,16 @@
 """Metrics reach MLflow once each, also when it was away or the driver was started again."""
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,43 +60,66 @@ def test_a_new_driver_delivers_what_the_old_one_did_not(tiny: Experiment, tmp_pa
     assert logged(again) == [1, 2, 3]
 
 
-@pytest.fixture
-def server(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Starts an MLflow server on loopback, as often as it is called."""
-    copy_store(empty_store, tmp_path / "server.db")
+class Port(socketserver.ThreadingTCPServer):
+    """A port of loopback behind which the server answers, while it is open: closed, the server seems to be gone.
+
+    A server takes many seconds to start: these tests share one, each behind a port of its own.
+    """
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, server: int, number: int = 0) -> None:
+        self.server, self.ends = server, set[socket.socket]()
+        super().__init__(("127.0.0.1", number), Relay)
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        """Refuse connections from now on, and cut those that there are."""
+        self.shutdown()
+        self.server_close()
+        for end in list(self.ends):
+            with contextlib.suppress(OSError):  # it has ended by itself
+                end.shutdown(socket.SHUT_RDWR)
+
+    def reopened(self) -> "Port":
+        """The same port, open again."""
+        return Port(self.server, self.server_address[1])
+
+
+class Relay(socketserver.BaseRequestHandler):
+    """A connection through the port."""
+
+    def handle(self) -> None:
+        port = self.server
+        assert isinstance(port, Port)
+        with socket.create_connection(("127.0.0.1", port.server)) as there:
+            port.ends |= {self.request, there}
+            back = threading.Thread(target=pump, args=(there, self.request), daemon=True)
+            back.start()
+            pump(self.request, there)
+            back.join()
+            port.ends -= {self.request, there}
+
+
+def pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the other end is gone
+        while data := source.recv(65536):
+            sink.sendall(data)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of an MLflow server on loopback."""
+    folder = tmp_path_factory.mktemp("server")
+    copy_store(empty_store, folder / "server.db")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    started: list[subprocess.Popen] = []
-
-    def start() -> subprocess.Popen:
-        command = [
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ]
-        store = [
-            "--backend-store-uri",
-            f"sqlite:///{tmp_path}/server.db",
-            "--artifacts-destination",
-            str(tmp_path / "a"),
-        ]
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_TRACKING_URI": ""}
-        process = subprocess.Popen(
-            [*command, *store], env=environment, start_new_session=True, stderr=subprocess.DEVNULL
-        )
-        started.append(process)
-        until(answers, alive=lambda: process.poll() is None)
-        return process
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "a")]
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_TRACKING_URI": ""}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
 
     def answers() -> bool:
         try:
@@ -101,44 +128,45 @@ def server(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch): 
         except OSError:
             return False
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            end(process)
+    until(answers, alive=lambda: process.poll() is None)
+    yield port
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def server(mlflow_server: int, monkeypatch: pytest.MonkeyPatch) -> Port:
+    """Runs are tracked by the server behind this port."""
+    port = Port(mlflow_server)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port.server_address[1]}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return port
 
 
 def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume(
-    tiny: Experiment,
-    server,  # type: ignore[no-untyped-def]
-    monkeypatch: pytest.MonkeyPatch,
+    tiny: Experiment, server: Port, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process = server()
     short = override(tiny, {"report.frames": 0})
     append = RunFolder.append
 
     def end_the_server(run: RunFolder, step: int, *rest: Any, **named: Any) -> None:
         append(run, step, *rest, **named)
-        if step == 6 and process.poll() is None:
-            end(process)
+        if step == 6:
+            server.close()
 
     with monkeypatch.context() as patch:
         patch.setattr(forwarder, "PATIENCE", 1.0)
         patch.setattr(RunFolder, "append", end_the_server)
         with pytest.raises(ValueError, match=r"MLflow does not answer .*: training is done, and --resume auto"):
             train(short)
-    server()
+    again = server.reopened()
     assert train(short, resume=True).name in ("step_000005", "step_000010")
     ids = json.loads((Path(short.storage) / "tiny" / "tracking.json").read_text())
     run = runs.connect().get_run(ids["nerf"])
     assert run.info.status == "FINISHED"
     history = runs.connect().get_metric_history(ids["nerf"], "loss")
     assert [m.step for m in history] == [2, 4, 6, 8, 10]
-
-
-def end(process: subprocess.Popen) -> None:
-    """Kill the server with all its processes."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    again.close()
 
 
 def test_a_server_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,17 +176,17 @@ def test_a_server_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.Monk
             runs.connect()
 
 
-def test_metrics_wait_for_a_server_that_went_away(tiny: Experiment, tmp_path: Path, server) -> None:  # type: ignore[no-untyped-def]
-    process = server()
+def test_metrics_wait_for_a_server_that_went_away(tiny: Experiment, tmp_path: Path, server: Port) -> None:
     run, watch = follower(tiny, tmp_path)
     report(run, 1)
     watch.look()
-    end(process)
+    server.close()
     for step in (2, 3):
         report(run, step)
         watch.look()
     assert watch.away and len(watch.waiting) == 2
-    server()
+    again = server.reopened()
     report(run, 4)
     watch.look()
     assert not watch.waiting and logged(watch) == [1, 2, 3, 4]
+    again.close()

@@ -16,7 +16,8 @@ from ray.exceptions import RayActorError
 
 from na_ray import checkpoint
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import Checkpoints, load_avatar
+from na_ray.checkpoint import load_avatar
+from na_ray.checkpoints import Checkpoints
 from na_ray.config import Experiment, override
 from na_ray.config.values import UserError
 from na_ray.run.cluster.notice import LAST, PreemptionWatch
@@ -25,7 +26,7 @@ from na_ray.run.train.driver import train
 from na_ray.run.train.restart_policy import RestartPolicy
 from na_ray.run.train.run_folder import RunFolder
 from tests.make_capture import write_tiny_capture
-from tests.moments import kill_decoder, until
+from tests.moments import until
 
 
 def record(experiment: Experiment) -> list[dict]:
@@ -111,13 +112,6 @@ def test_shards_of_an_unreadable_video_are_skipped_and_counted_on_request(
     train(patient)
     lines = [line["metrics"] for line in record(patient) if "loss" in line["metrics"]]
     assert lines[-1]["skipped_shards"] > 0 and steps(patient)[-1] == 60
-
-
-def test_killed_decoders_cost_nothing(distributed: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kill_decoder(monkeypatch, str(tmp_path / "killed"), shard=20)
-    train(override(distributed, {"data.memory_mb": 1}))
-    assert (tmp_path / "killed").exists()
-    assert steps(distributed) == delivered(distributed) == list(range(1, 61))
 
 
 @pytest.mark.cluster  # a minute of Ray; what it costs a step is tested in test_step.py

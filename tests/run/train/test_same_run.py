@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from na_ray.capture.dataset import Capture
+from na_ray.cli.train import main
 from na_ray.config import Experiment, override
 from na_ray.config.values import UserError
 from na_ray.run.train.driver import train
@@ -96,3 +98,14 @@ def test_a_resumed_run_keeps_its_batch(short: Experiment, capsys: pytest.Capture
     assert "train.global_batch stays 1, with which" in capsys.readouterr().out
     kept = json.loads((Path(short.storage) / "tiny" / "experiment.json").read_text())
     assert kept["train"]["global_batch"] == 1
+
+
+def test_a_batch_that_is_given_by_hand_and_is_not_the_run_s_is_refused(
+    short: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(short)
+    monkeypatch.setattr(sys, "argv", ["tiny.py", "--resume", "auto", "--train.steps", "2", "--train.global-batch=8"])
+    with pytest.raises(SystemExit) as ended:
+        main(short)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and "train.global_batch is 8, and " in told and "was started with 1, which" in told

@@ -1,6 +1,7 @@
 """Checkpoints that a crash, a copy or a disk has cut short."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -10,7 +11,8 @@ import torch
 
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
-from na_ray.checkpoint import Checkpoints, damage, load_avatar, load_training, save, validation
+from na_ray.checkpoint import damage, load_avatar, load_training, save, validation
+from na_ray.checkpoints import Checkpoints
 from na_ray.config import Experiment, NerfConfig, override
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
@@ -68,6 +70,18 @@ def test_a_torn_file_is_one_line_that_names_it_and_is_passed_over(
     assert str(last / name) in line and "damaged_step_000010" in line and "\n" not in line
     assert sorted(f.name for f in root.iterdir()) == ["damaged_step_000010", "step_000005"]
     open_all(root / "step_000005")
+
+
+def test_an_archive_that_is_unchanged_is_not_opened_again(two: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(two, tmp_path / "checkpoints")
+    checkpoints, file = Checkpoints(root, 2), root / "step_000010" / "training.pt"
+    assert checkpoints.latest() == checkpoints.best() == file.parent
+    before = file.stat()
+    file.write_bytes(bytes(before.st_size))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert checkpoints.latest() == checkpoints.best() == file.parent, "nothing says that it was changed"
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+    assert checkpoints.latest() == checkpoints.best() == root / "step_000005"
 
 
 @pytest.mark.parametrize("name", FILES[:3])

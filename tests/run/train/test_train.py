@@ -24,7 +24,7 @@ from na_ray.evaluation.image_metrics import psnr
 from na_ray.render import encode
 from na_ray.run.tracking.registry import resolve
 from na_ray.run.train.driver import train
-from tests.moments import kill_training_worker
+from tests.moments import kill_decoder, kill_training_worker
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -170,10 +170,22 @@ def test_mistakes_are_told_before_training(tiny: Experiment, tmp_path: Path) -> 
         train(override(tiny, {"capture": str(tmp_path / "nowhere"), "name": "c"}))
 
 
-def test_two_workers_learn_what_one_does(tiny: Experiment, ray_cluster: None) -> None:
-    both = override(tiny, {"train.global_batch": 2, "train.steps": 20, "report.frames": 0})
+def test_two_workers_learn_what_one_does_though_a_decoder_is_killed(
+    tiny: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = override(tiny, {"train.global_batch": 2, "train.steps": 20, "train.log_every": 1, "report.frames": 0})
     one = train(override(both, {"name": "one"}))
-    two = train(override(both, {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5}))
+    # Each worker reads eight shards and more: twenty rows, of groups of four shards of four rows.
+    marker = Path(tiny.storage) / "killed"
+    kill_decoder(monkeypatch, str(marker), shard=5)
+    shared = {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5, "data.memory_mb": 1}
+    two = train(override(both, shared))
+    assert marker.exists()
+    root = Path(tiny.storage) / "two"
+    lines = record(root)
+    assert [line["step"] for line in lines if "loss" in line["metrics"]] == list(range(1, 21)), "no step is repeated"
+    history = MlflowClient().get_metric_history(json.loads((root / "tracking.json").read_text())["nerf"], "loss")
+    assert [m.step for m in history] == list(range(1, 21))
     a, b = trained(one.parent / "step_000020"), trained(two.parent / "step_000020")
     assert max(float((a[name] - b[name]).abs().max()) for name in a) < 2e-5
 

@@ -12,7 +12,8 @@ from na_ray.capture.image import resized
 from na_ray.capture.textures import Textures
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Predictor, load_predictor
-from na_ray.config.selection import select_train_frames
+from na_ray.config import Experiment
+from na_ray.config.selection import SequenceSelection, select_sequences
 from na_ray.evaluation.protocol import maps_made_from
 from na_ray.evaluation.texture_metrics import TextureScores, score_textures
 from na_ray.motion.predict import Request, normal_maps, predict_sequence
@@ -39,19 +40,27 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
     lines = [f"predicted texture maps: {out}", f"film: {_film(predictor, split, textures, folder / 'film', request)}"]
     tracker.files(folder / "film", "film")
     if split.has_textures and config.report.frames:
-        chosen = select_train_frames(config.data, len(training.camera_files), training.num_frames)
+        chosen = select_sequences(config.data, config.texture, len(training.camera_files), training.num_frames)
         maps = (textures.texture(i) for i in range(split.num_frames))
-        scores = score_textures(maps, split, training, chosen, predictor.body)
+        scores = score_textures(maps, split, training, chosen.train_frames, predictor.body)
         scores.save(folder / "report" / "textures.json")
         tracker.files(folder / "report", "report")
         tracker.scores(_flat(scores), int(checkpoint.name.removeprefix("step_")))
-        deciding = min(config.texture.validation_frames, split.num_frames)
         part = (
-            f"trained on: none of these frames\nchose the checkpoint: the first {deciding} of these {split.num_frames} "
-            f"frames (validation)\ntarget maps: {maps_made_from(capture)}"
+            f"trained on: none of these frames\nchose the checkpoint: {_chosen_by(chosen, config, split)}\n"
+            f"target maps: {maps_made_from(capture)}"
         )
         lines = [f"Novel poses, predicted texture maps\n{scores.table()}\n{part}", *lines]
     return "\n" + "\n".join(lines)
+
+
+def _chosen_by(chosen: SequenceSelection, config: Experiment, scored: Split) -> str:
+    """Whether the scored frames decided which checkpoint is the best, in words."""
+    most, frames = config.texture.validation_frames, chosen.validation_frames
+    if frames is None:
+        return f"the first {min(most, scored.num_frames)} of these {scored.num_frames} frames"
+    kind = "trained" if chosen.warning else "held-out"
+    return f"none of these frames, but {min(most, len(frames))} {kind} frames of {config.data.train_split}"
 
 
 def _film(predictor: Predictor, split: Split, textures: Textures, folder: Path, request: Request) -> Path:

@@ -123,7 +123,7 @@ class TextureTrainer:
         generator.load_state_dict(self.average.weights)
         body = Body.from_rig(self.dataset.rig).to(device=worker.device)
         predictor = Predictor(generator.eval().requires_grad_(False), body, self.context.experiment)
-        return validate(predictor, step, self.context.run, worker.rank, worker.world)
+        return validate(predictor, self.dataset, step, self.context.run, worker.rank, worker.world)
 
     def weights(self) -> dict[str, Any]:
         """The average's: what predicts."""
@@ -186,8 +186,11 @@ def estimate(dataset: SequenceDataset) -> tuple[list[str], float, int]:
     frames = windows * sum(window_length(dataset, step) for step in range(steps))
     lines = [
         f"textures  {generator / 1e6:.1f} M + {discriminator / 1e6:.1f} M parameters, {cost / 1e9:.1f} G multiply-adds "
-        f"a frame, {steps} steps of {windows} windows of {window_length(dataset, 0)} to {dataset.longest()} frames",
+        f"a frame, {steps} steps of {windows} windows of {window_length(dataset, 0)} to {dataset.longest()} frames, of "
+        f"{len(dataset.frames)}",
         f"compared  by {loss_name}",
     ]
+    warning = dataset.selection.warning
+    lines += [warning] if warning else []
     # The generator, its average and two moments; the discriminator and two moments.
     return lines, float(frames * cost), 4 * (4 * generator + 3 * discriminator)

@@ -11,7 +11,9 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from na_ray import checkpoint
+from na_ray.body.atlas import Atlas
 from na_ray.capture.dataset import Capture
+from na_ray.capture.image import resized
 from na_ray.checkpoint import load_predictor
 from na_ray.config import Experiment, override
 from na_ray.models.vid2vid.generator import Generator
@@ -31,7 +33,26 @@ def moments(folder: Path, side: str) -> dict[int, torch.Tensor]:
     return {i: moment["exp_avg"] for i, moment in state.items()}
 
 
-def test_training_leaves_a_predictor_scores_pictures_and_a_model(tiny_texture: Experiment, tmp_path: Path) -> None:
+def check_validation(experiment: Experiment, root: Path) -> None:
+    """The last three training frames decide, and no frame of the test split does."""
+    folder = root / "texture" / "validation" / "step_000006"
+    assert sorted(f.name for f in folder.glob("*.png")) == [f"frame_{i:06d}.png" for i in (9, 10, 11)]
+    predictor = load_predictor(root / "texture" / "checkpoints" / "step_000006")
+    split = Capture.open(experiment.capture).split("training")
+    inside = Atlas(predictor.body, 32).inside.numpy()
+    errors = [
+        np.abs(prediction[inside] / 255.0 - resized(target, (32, 32))[inside] / 255.0).mean()
+        for prediction, target in zip(
+            predict_maps(predictor, split.normal_maps(9, 12)), split.textures(9, 12), strict=True
+        )
+    ]
+    (found,) = (line["metrics"] for line in record(root) if "validation/l1" in line["metrics"])
+    assert found["validation/l1"] == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_training_leaves_a_predictor_scores_pictures_and_a_model(
+    tiny_texture: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     best = train(tiny_texture)
     root = tmp_path / "runs" / "tiny"
     client = MlflowClient()
@@ -46,6 +67,8 @@ def test_training_leaves_a_predictor_scores_pictures_and_a_model(tiny_texture: E
     assert windows == [3, 4, 4]
     pictures = {a.path.rpartition(".")[2] for a in client.list_artifacts(stage.info.run_id, "validation/step_000006")}
     assert pictures == {"png", "mp4"}
+    check_validation(tiny_texture, root)
+    assert "chose the checkpoint: none of these frames, but 3 held-out frames of training" in capsys.readouterr().out
 
     split = Capture.open(tiny_texture.capture).split("testing")
     expected_maps = list(predict_maps(load_predictor(best), split.normal_maps()))
