@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from typing_extensions import Self
 
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
@@ -51,7 +50,7 @@ class FrameDataset:
     frames: tuple[int, ...]
 
     @classmethod
-    def make(cls, capture: Capture, experiment: Experiment) -> Self:
+    def make(cls, capture: Capture, experiment: Experiment) -> "FrameDataset":
         """Read the selections of `experiment.data`. Raises UserError for views or frames that do not exist."""
         data = experiment.data
         split = capture.split(data.train_split)
