@@ -15,7 +15,7 @@ from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
 from na_ray.models.avatar import Avatar, Picture, normals_from_depth
-from na_ray.models.splats.coarse import Coarse
+from na_ray.models.splats.coarse import CHANNELS, Coarse
 from na_ray.models.splats.decoder import Decoder
 from na_ray.models.splats.gaussians import Gaussians, Views
 from na_ray.models.splats.lighting import COUNT, fit_light, relit
@@ -24,7 +24,7 @@ from na_ray.models.splats.make import MakeGaussians
 from na_ray.models.splats.rasterize import draw
 from na_ray.models.splats.texels import PosedTexels, Texels
 
-FIXED, POSED = 16, 14
+FIXED, POSED = CHANNELS, 14
 """Numbers a texel: its own (beside 9 for the change of color with direction), and those that the decoder gives."""
 START_SCALE, START_OPACITY, START_DEPTH = 0.42, 0.95, 0.0005
 """Before training: standard deviation in texels, opacity, and depth below the surface (m)."""
@@ -84,7 +84,7 @@ class Splats(Avatar[SplatFrame]):
         n, side = len(self.texels), config.side
         self.fixed = nn.Parameter(_start(n))
         self.changes = nn.Parameter(torch.zeros(9, n))
-        self.coarse = Coarse(FIXED, self.texels.index, side, COARSER)
+        self.coarse = Coarse(self.texels.index, side, COARSER)
         self.decoder = Decoder(9, POSED, side, config.widths)
         self.register_buffer("mean_texture", torch.full((3, side, side), 0.5))
         self.register_buffer("mean_harmonics", torch.zeros(COUNT, n))
