@@ -56,8 +56,8 @@ class Vid2vidConfig:
     """Learn textures as residuals of the mean training texture: good ones thousands of steps earlier (the paper starts
     from nothing). Needs texture.max_scale 1: the mean has its place in the atlas."""
     relit: bool = False
-    """Put that mean into the light of each frame's normals, by the few numbers that tell how the colors of the training
-    maps follow them: what holds for poses that training never saw. Needs mean_residual."""
+    """Put that mean into the light of each frame's normals, by the harmonics that tell how the colors of the
+    training maps follow them: what holds for poses that training never saw. Needs mean_residual."""
     activation_checkpointing: bool = False
     """Recompute the generator's blocks in the backward pass instead of keeping their activations."""
 

@@ -65,7 +65,7 @@ class Generator(nn.Module):
             self.register_buffer("base", torch.zeros(3, *config.resolution))
         if config.relit:
             self.register_buffer("basis", torch.zeros(COUNT, *config.resolution))
-            self.register_buffer("light", torch.zeros(COUNT, 3))
+            self.register_buffer("light", torch.zeros(COUNT, 3, *config.resolution))
         initialize(self)
 
     def start_from(self, mean: Float[Tensor, "3 h w"]) -> None:
@@ -73,10 +73,11 @@ class Generator(nn.Module):
         self.base.copy_(_before_tanh(mean))
 
     def start_from_light(
-        self, mean: Float[Tensor, "3 h w"], basis: Float[Tensor, "8 h w"], light: Float[Tensor, "8 3"]
+        self, mean: Float[Tensor, "3 h w"], basis: Float[Tensor, "8 h w"], light: Float[Tensor, "8 3 h w"]
     ) -> None:
         """Make the mean texture, RGB in [0, 1], in the light of each frame's normals what the residuals are added to
-        (`relit`). `basis`: the mean harmonics of the normals, `light`: as `models.lighting.fit_light` gives it."""
+        (`relit`). `basis`: the mean harmonics of the normals, `light`: that of each texel
+        (`models.lighting.local_light`)."""
         self.base.copy_(mean)
         self.basis.copy_(basis)
         self.light.copy_(light)
@@ -85,9 +86,9 @@ class Generator(nn.Module):
         """What the residuals are added to, before the tanh: the same for every frame, or lit by its normals."""
         if not self.config.relit:
             return self.base[None]
-        mean, basis = self.base.flatten(1), self.basis.flatten(1)
+        mean, basis, light = self.base.flatten(1), self.basis.flatten(1), self.light.flatten(2)
         # Normal maps hold z, y, x; what is white between the charts never changes, nor does its light.
-        lit = [mean + relit(mean, basis, self.light, normals) for normals in label.to(mean).flip(1).flatten(2)]
+        lit = [mean + relit(mean, basis, light, normals) for normals in label.to(mean).flip(1).flatten(2)]
         return _before_tanh(2 * torch.stack(lit).view_as(label) - 1)
 
     def _width(self, level: int) -> int:

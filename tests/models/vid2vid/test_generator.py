@@ -6,7 +6,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from na_ray.config import Vid2vidConfig
-from na_ray.models.lighting import fit_light, relit
+from na_ray.models.lighting import fit_light, local_light, relit
 from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.blocks import folded
 from na_ray.models.vid2vid.generator import Generated, Generator
@@ -129,7 +129,8 @@ def lit_generator(frames: int = 5) -> tuple[Generator, torch.Tensor, torch.Tenso
     torch.nn.init.zeros_(network.head.weight)
     pairs = [(image.flatten(1), label.flip(0).flatten(1)) for image, label in zip(images, labels, strict=True)]
     found = fit_light(lambda: pairs)
-    network.start_from_light(found[0].view_as(mean), found[1].view(8, *CONFIG.resolution), found[2])
+    each = local_light(lambda: pairs, found, CONFIG.resolution).view(8, 3, *CONFIG.resolution)
+    network.start_from_light(found[0].view_as(mean), found[1].view(8, *CONFIG.resolution), each)
     return network, labels, 2 * images - 1
 
 
@@ -158,6 +159,7 @@ def test_a_relit_base_is_the_mean_where_normals_do_not_vary():
     mean, basis, light = fit_light(lambda: pairs)
     torch.testing.assert_close(mean, torch.stack([image for image, _ in pairs]).mean(0))
     assert not relit(mean, basis, light, pairs[0][1]).any() and not light.any()
+    assert not local_light(lambda: pairs, (mean, basis, light), (2, 3)).any()
 
 
 def test_networks_without_a_light_have_the_tensors_that_they_had():

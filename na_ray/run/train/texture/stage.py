@@ -17,7 +17,7 @@ from na_ray.capture.image import resized
 from na_ray.checkpoint import Predictor
 from na_ray.config import Vid2vidConfig
 from na_ray.evaluation.texture_metrics import mean_map
-from na_ray.models.lighting import fit_light
+from na_ray.models.lighting import fit_light, local_light
 from na_ray.models.optim import predictor_adam
 from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.discriminator import Discriminator
@@ -29,9 +29,8 @@ from na_ray.run.data.sequences import SequenceDataset, num_steps, num_windows, w
 from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.texture.validation import validate
 
-
 MOST_LIT = 512
-"""Frames that the light is fitted to, at most: it is 24 numbers."""
+"""Frames that the light is fitted to, at most."""
 
 
 def schedule(dataset: SequenceDataset) -> Schedule:
@@ -61,9 +60,9 @@ def mean_texture(dataset: SequenceDataset) -> Float[Tensor, "3 h w"]:
 
 def light_of(
     dataset: SequenceDataset,
-) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "8 h w"], Float[Tensor, "8 3"]]:
-    """The mean texture (RGB in [0, 1]), the mean harmonics and the light of the training frames (`fit_light`), at the
-    maps' size: of all frames up to `MOST_LIT`, else of so many, evenly spaced."""
+) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "8 h w"], Float[Tensor, "8 3 h w"]]:
+    """The mean texture (RGB in [0, 1]), the mean harmonics and each texel's light (`local_light`), at the maps' size:
+    of all training frames up to `MOST_LIT`, else of so many, evenly spaced."""
     size, frames, split = dataset.experiment.vid2vid.resolution, dataset.frames, dataset.split
     kept = set(np.linspace(frames[0], frames[-1], min(len(frames), MOST_LIT)).round().astype(int).tolist())
 
@@ -74,8 +73,9 @@ def light_of(
                 texture, normal = (torch.from_numpy(resized(m, size).copy()).permute(2, 0, 1).flatten(1) for m in pair)
                 yield texture / 255, normal.flip(0) / 127.5 - 1
 
-    mean, basis, light = fit_light(read)
-    return mean.view(3, *size), basis.view(-1, *size), light
+    mean, basis, shared = fit_light(read)
+    light = local_light(read, (mean, basis, shared), size)
+    return mean.view(3, *size), basis.view(-1, *size), light.view(-1, 3, *size)
 
 
 class TextureTrainer:

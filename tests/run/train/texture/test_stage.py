@@ -16,6 +16,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.capture.image import resized
 from na_ray.checkpoint import load_predictor
 from na_ray.config import Experiment, override
+from na_ray.models.lighting import PRIOR, REACH
 from na_ray.models.vid2vid.generator import Generator
 from na_ray.motion.predict import predict_maps
 from na_ray.pictures.png import read_png
@@ -173,11 +174,21 @@ def test_a_relit_predictor_begins_with_the_least_squares_of_the_training_maps(ti
     terms -= terms.mean(1, keepdims=True)
     mean = textures.mean(0) / 255
     expected = textures / 255
+    rows, columns = np.divmod(np.arange(32 * 32), 32)
+    squares = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
+    near = np.where(np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns)) <= 1, squares, np.inf)
+    near = np.exp(-near / 2 / (32 * REACH) ** 2)
     for c in range(3):
-        matrix = (terms * mean[..., c]).reshape(8, -1)
-        change = (textures[..., c] / 255 - mean[..., c]).ravel()
-        solved = np.linalg.solve(matrix @ matrix.T + 1e-3 * np.eye(8), matrix @ change)
-        expected[..., c] = mean[..., c] + (solved @ matrix).reshape(textures.shape[:3])
+        matrix = (terms * mean[..., c]).reshape(8, len(maps), -1)
+        change = (textures[..., c] / 255 - mean[..., c]).reshape(len(maps), -1)
+        shared = np.linalg.solve(
+            np.einsum("kfn,lfn->kl", matrix, matrix) + 1e-3 * np.eye(8), np.einsum("kfn,fn->k", matrix, change)
+        )
+        left = change - np.einsum("k,kfn->fn", shared, matrix)
+        gram = np.einsum("mn,kfn,lfn->mkl", near, matrix, matrix, optimize=True) + PRIOR * np.eye(8)
+        own = np.linalg.solve(gram, np.einsum("mn,kfn,fn->mk", near, matrix, left, optimize=True)[..., None])[..., 0]
+        lit_up = np.einsum("nk,kfn->fn", shared + own, matrix).reshape(textures.shape[:3])
+        expected[..., c] = mean[..., c] + lit_up
     with torch.no_grad():
         inputs = torch.from_numpy(labels / 127.5 - 1).float().permute(0, 3, 1, 2)
         found = torch.tanh(stage.generator.start(inputs)).permute(0, 2, 3, 1).double().numpy() / 2 + 0.5
