@@ -15,10 +15,10 @@ from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
 from na_ray.models.avatar import Avatar, Picture, normals_from_depth
+from na_ray.models.lighting import COUNT, fit_light, relit
 from na_ray.models.splats.coarse import CHANNELS, Coarse
 from na_ray.models.splats.decoder import Decoder
 from na_ray.models.splats.gaussians import Gaussians, Views
-from na_ray.models.splats.lighting import COUNT, fit_light, relit
 from na_ray.models.splats.loss import picture_loss
 from na_ray.models.splats.make import MakeGaussians
 from na_ray.models.splats.rasterize import draw
