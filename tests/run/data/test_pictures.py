@@ -98,8 +98,14 @@ def test_a_row_shows_its_windows_of_the_video(capture: Path, size: int) -> None:
     assert len(windows) > 3 and max(w for _, _, w, _ in windows) < size
 
 
-def test_windows_hold_the_body_and_what_is_near_it(capture: Path) -> None:
+@pytest.mark.parametrize("skew", [0.0, 25.0])
+def test_windows_hold_the_body_and_what_is_near_it(tmp_path: Path, skew: float) -> None:
     """Every vertex, moved by the reach to any side, projects into the window or beside the picture."""
+    capture = write_tiny_capture(tmp_path / "skewed", frames=4, cameras=4, resolution=(48, 60))
+    for path in (capture / "intrinisc").iterdir():
+        K = np.loadtxt(path)
+        K[0, 1] = skew
+        np.savetxt(path, K, fmt="%.8f")
     split = Capture.open(str(capture)).split("training")
     dataset = dataset_of(capture)
     cameras = picture_cameras(dataset)
@@ -116,7 +122,8 @@ def test_windows_hold_the_body_and_what_is_near_it(capture: Path) -> None:
             seen, depth = cameras[view].project(points)
             assert (depth > 0).all()
             seen = seen[(seen > -0.5).all(1) & (seen < [59.5, 47.5]).all(1)]
-            assert (np.rint(seen) >= [x, y]).all() and (np.rint(seen) <= [x + w - 1, y + h - 1]).all()
+            assert (seen > [x - 1, y - 1]).all() and (seen < [x + w, y + h]).all()
+            assert w < 50, "it is not the whole picture"
 
 
 def test_pictures_with_alpha_stand_on_the_background(capture: Path) -> None:
@@ -226,7 +233,7 @@ def test_cameras_of_other_sizes_and_those_that_see_nothing(mixed: Path) -> None:
         by_view = dict(zip(row["views"].tolist(), zip(row["windows"].tolist(), row["pictures"], strict=True), strict=True))
         (x, y, w, h), picture = by_view[2]
         expected = averaged(split.image(int(row["frame"]), 2), 48, 60)[y : y + h, x : x + w]
-        assert w > 15 and np.abs(picture[:h, :w] - expected).max() <= 0.5 + 1e-3
+        assert w > 10 and np.abs(picture[:h, :w] - expected).max() <= 0.5 + 1e-3
         assert by_view[3][0] == [0, 0, 30, 24], "the whole picture, in which the body is not"
     assert largest <= dataset.row_bytes()
 
