@@ -42,20 +42,23 @@ def mask_box(mask: Tensor) -> Box | None:
 def sphere_box(points: np.ndarray, camera: Camera, radius: float) -> Box | None:
     """Bounding box in the picture of the spheres of `radius` (m) around world points (n, 3); None when it is outside.
 
-    The picture of a sphere at (x, z) in the plane y = 0 spans (x z -+ r sqrt(x^2 + z^2 - r^2)) / (z^2 - r^2).
+    The picture of a sphere at (x, z) in the plane y = 0 spans (x z -+ r sqrt(x^2 + z^2 - r^2)) / (z^2 - r^2). Skewed
+    pixels add their share of the rows that it spans.
     """
     local = (points - camera.center) @ camera.T_world_camera[:3, :3]
     local = local[local[:, 2] > 2 * radius]
     if not len(local):
         return None
     z = local[:, 2]
-    edges = []
+    edges, skewed = [], np.zeros((2, 1))
     for axis in (1, 0):
         x = local[:, axis]
         spread = radius * np.sqrt(x**2 + z**2 - radius**2)
         slopes = (np.array([x * z - spread, x * z + spread]) / (z**2 - radius**2)) * camera.K[axis, axis]
         limit = (camera.width, camera.height)[axis]
-        low, high = slopes.min() + camera.K[axis, 2], slopes.max() + camera.K[axis, 2]
+        spans = slopes + skewed
+        low, high = spans.min() + camera.K[axis, 2], spans.max() + camera.K[axis, 2]
+        skewed = np.sort(slopes * camera.K[0, 1] / camera.K[1, 1], axis=0)
         edges.append((max(0, int(np.ceil(low))), min(limit, int(np.floor(high)) + 1)))
     (top, bottom), (left, right) = edges
     return Box(top, left, bottom, right) if top < bottom and left < right else None

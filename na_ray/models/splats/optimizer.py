@@ -77,7 +77,9 @@ class SplatsOptimizer:
             torch._foreach_mul_(grads, (limit / norm).clamp(max=1))
             norm = torch.minimum(norm, limit)
             started = torch.isfinite(self.norms[number])
-            self.norms[number] = torch.where(started, MEMORY * self.norms[number] + (1 - MEMORY) * norm, norm)
+            running = torch.where(started, MEMORY * self.norms[number] + (1 - MEMORY) * norm, norm)
+            # Where pictures show nothing of the body, nothing is learned of how long gradients are.
+            self.norms[number] = torch.where(norm > 0, running, self.norms[number])
 
     def averaged(self, weights: dict[str, Tensor], names: list[str]) -> dict[str, Tensor]:
         """A state dict with the averages in place of the parameters of these names (in the order of `parameters`)."""

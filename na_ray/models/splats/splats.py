@@ -31,7 +31,7 @@ START_SCALE, START_OPACITY, START_DEPTH = 0.42, 0.95, 0.0005
 COARSER = 8
 """Texels, in each direction, that share a part of their numbers."""
 AS_MEAN = 1 / 128
-"""A map that differs from the mean of the training's by less, on average, is that mean; a frame's own differs by 0.03
+"""A map that differs from the mean of the training's by less, on average over its texels, is that mean; a frame's own differs by 0.03
 and more."""
 BACKGROUND_DEPTH = 5.0
 """Depth (m) where nothing is seen."""
@@ -147,7 +147,8 @@ class Splats(Avatar[SplatFrame]):
         texels = self.texels.pose(posed)
         lit, small = self._lit(texels), self.shrink(texture)
         # Without a host's look at the device: the mean map says nothing of the frame, and its light is another pose's.
-        is_mean = (small - self.mean_texture).abs().mean() < AS_MEAN
+        apart = (self._in_charts(small) - self.mean_texture).abs().sum() / (3 * len(self.texels))
+        is_mean = apart < AS_MEAN
         small = torch.where(is_mean, self._lit_texture(lit), small)
         gaussians, _ = self.gaussians_of(texels, small, lit, texels.normals)
         return SplatFrame(posed, texels.origin.double().cpu().numpy(), gaussians)
@@ -167,12 +168,17 @@ class Splats(Avatar[SplatFrame]):
 
         `lit`: what the light of the pose adds to the texels' colors. `normals`: as the decoder sees them.
         """
+        texture = self._in_charts(texture)
         seen = torch.cat([texture - 0.5, normals, 3 * (texture - self.mean_texture)])
         output = self.decoder(seen[None])[0]
         means, factors, opacities, colors = MakeGaussians.apply(
             self.fixed + self.coarse(), output, texture, lit, texels.points, texels.frames, self.texels
         )
         return Gaussians(means, factors, opacities, colors, texels.frames, self.changes), output
+
+    def _in_charts(self, texture: Float[Tensor, "3 s s"]) -> Float[Tensor, "3 s s"]:
+        """A map without what lies between its charts, where captures hold anything."""
+        return torch.where(self.texels.covered, texture, self.mean_texture)
 
     @torch.no_grad()
     def _lit(self, texels: PosedTexels) -> Float[Tensor, "3 n"]:

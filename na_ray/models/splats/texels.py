@@ -41,6 +41,8 @@ class Texels(nn.Module):
     weights: Tensor
     rest: Tensor
     footprints: Tensor
+    covered: Tensor
+    """(s, s): where they lie."""
 
     def __init__(self, body: Body, side: int) -> None:
         """Raises UserError where the atlas has hardly a texel."""
@@ -58,6 +60,8 @@ class Texels(nn.Module):
             )
         face = flat[index]
         corners, barycentrics = body.faces[face], atlas.barycentrics.view(-1, 3)[index]
+        covered = torch.zeros(side * side, dtype=torch.bool)
+        covered[index] = True
         tables = {
             "index": index.to(torch.int32),
             "corners": corners.to(torch.int32),
@@ -65,6 +69,7 @@ class Texels(nn.Module):
             "weights": (body.weights[corners] * barycentrics[..., None]).sum(1),
             "rest": frames[face],
             "footprints": footprints[face],
+            "covered": covered.view(side, side),
         }
         for name, table in tables.items():
             self.register_buffer(name, table.contiguous(), persistent=False)

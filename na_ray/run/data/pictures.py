@@ -73,8 +73,10 @@ class PictureDataset(FrameDataset):
 
     def row_bytes(self) -> int:
         """Bytes of one row at most, for the bound on memory: whole pictures."""
-        camera = picture_cameras(self)[self.views[0]]
-        picture = 3 * _rounded(camera.height) * _rounded(camera.width)
+        seen = (picture_cameras(self)[v] for v in self.views)
+        # A row's pictures are padded to the largest of them, along either side.
+        heights, widths = zip(*((_rounded(camera.height), _rounded(camera.width)) for camera in seen), strict=True)
+        picture = 3 * max(heights) * max(widths)
         return self.views_per_row * picture + 3 * self.experiment.splats.side**2 + 8192
 
 

@@ -17,10 +17,10 @@ from na_ray.models.splats.cost import step_multiply_adds
 from na_ray.models.splats.optimizer import SplatsOptimizer, rate
 from na_ray.models.splats.splats import Splats
 from na_ray.run.data.frames import Row
-from na_ray.run.data.pictures import PictureDataset, PictureSampler, num_pictures, small_texture
+from na_ray.run.data.pictures import PictureDataset, PictureSampler, num_pictures, picture_cameras, small_texture
 from na_ray.run.train.avatar.validation import validate
 from na_ray.run.train.context import Schedule, TrainContext
-from na_ray.run.train.splats.step import to_batch
+from na_ray.run.train.splats.step import chance, to_batch
 
 MOST_MAPS = 256
 """Training maps that the mean and the light are taken of, evenly spaced."""
@@ -75,7 +75,8 @@ class SplatsTrainer:
         """One update, from a row of pictures for each of the worker's frames."""
         total, squared = (torch.zeros((), device=self.worker.device) for _ in range(2))
         for i, (row, slot) in enumerate(zip(rows, self.slots, strict=True)):
-            batch = to_batch(row, self.splats, self.dataset, step, slot)
+            rng = chance(self.experiment.train.seed, step, slot)
+            batch = to_batch(row, self.splats, picture_cameras(self.dataset), rng)
             held = isinstance(self.model, DistributedDataParallel) and i < len(rows) - 1
             with self.model.no_sync() if held else contextlib.nullcontext():  # type: ignore[operator]
                 loss, error = self.model(batch)

@@ -1,26 +1,29 @@
 """Rows of pictures to batches on the device: which texture map a step sees, and which way its normals are turned."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose
 from na_ray.config import SplatsConfig
 from na_ray.models.splats.gaussians import Views
 from na_ray.models.splats.splats import PictureBatch, Splats
 from na_ray.pictures.box import Box
-from na_ray.run.data.frames import Row
-from na_ray.run.data.pictures import PictureDataset, picture_cameras
+
+Row = dict[str, np.ndarray]
+"""As `PictureDataset.rows` describes it; named here because a step imports no reader of videos."""
 
 
-def to_batch(row: Row, splats: Splats, dataset: PictureDataset, step: int, slot: int) -> PictureBatch:
-    """A row on the model's device. What is drawn by chance is a function of (seed, step, the frame's slot)."""
+def to_batch(row: Row, splats: Splats, cameras: Sequence[Camera], rng: np.random.Generator) -> PictureBatch:
+    """A row on the model's device. `cameras`: all of the split's, at the training resolution; `rng`: `chance`."""
     device = splats.device
-    rng = np.random.default_rng([dataset.experiment.train.seed, 5, step, slot])
     pose = Pose(**{name: row[name] for name in ("joints_RT", "rotation", "translation", "joints")}, pose=None)
     posed = splats.body.pose(pose)
     own = torch.as_tensor(np.array(row["texture"]), device=device).permute(2, 0, 1).float() / 255
-    cameras = [picture_cameras(dataset)[v] for v in row["views"]]
+    seen = [cameras[v] for v in row["views"]]
     windows = [Box(int(y), int(x), int(y + h), int(x + w)) for x, y, w, h in row["windows"]]
     turn = torch.from_numpy(rotation(rng, splats.config.turn)).float()
     return PictureBatch(
@@ -28,10 +31,15 @@ def to_batch(row: Row, splats: Splats, dataset: PictureDataset, step: int, slot:
         texture=own,
         share=own_share(splats.config, rng),
         turn=turn.to(device),
-        views=Views.of(cameras, np.asarray(row["translation"], np.float32), device, windows),
+        views=Views.of(seen, np.asarray(row["translation"], np.float32), device, windows),
         targets=_targets(row, windows, device),
         sizes=tuple((b.bottom - b.top, b.right - b.left) for b in windows),
     )
+
+
+def chance(seed: int, step: int, slot: int) -> np.random.Generator:
+    """The random numbers of a frame of a step: a function of (seed, step, the frame's slot), whoever computes it."""
+    return np.random.default_rng([seed, 5, step, slot])
 
 
 def _targets(row: Row, windows: list[Box], device: torch.device) -> Tensor:

@@ -1,0 +1,62 @@
+"""The loss by a loop over windows in float64, its own gradient by finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from na_ray.models.splats.loss import picture_loss, structural_similarity
+
+
+def pictures(height: int, width: int, seed: int = 0, channels: int = 3) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    shape = (1, channels, height, width)
+    x = torch.rand(*shape, generator=rng, dtype=torch.float64)
+    return x, (x + 0.3 * torch.randn(*shape, generator=rng, dtype=torch.float64)).clamp(0, 1)
+
+
+def naive(x: np.ndarray, y: np.ndarray) -> float:
+    """Mean SSIM of (c, h, w), window by window, biased variances."""
+    values = []
+    for channel in range(x.shape[0]):
+        for row in range(x.shape[1] - 6):
+            for column in range(x.shape[2] - 6):
+                a, b = (p[channel, row : row + 7, column : column + 7].reshape(-1) for p in (x, y))
+                ma, mb = a.mean(), b.mean()
+                va, vb, ab = ((a - ma) ** 2).mean(), ((b - mb) ** 2).mean(), ((a - ma) * (b - mb)).mean()
+                above = (2 * ma * mb + 1e-4) * (2 * ab + 9e-4)
+                values.append(above / ((ma * ma + mb * mb + 1e-4) * (va + vb + 9e-4)))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize("size", [(7, 7), (9, 12), (16, 8)])
+def test_similarity_is_that_of_the_windows(size: tuple[int, int]) -> None:
+    x, y = pictures(*size)
+    assert structural_similarity(x, y).item() == pytest.approx(naive(x[0].numpy(), y[0].numpy()), rel=1e-9)
+    assert structural_similarity(x, x).item() == pytest.approx(1, abs=1e-12)
+    flat = torch.full_like(x, 0.4)
+    assert structural_similarity(flat, y).item() == pytest.approx(naive(flat[0].numpy(), y[0].numpy()), rel=1e-9)
+
+
+def test_its_gradient_is_that_of_finite_differences() -> None:
+    x, y = pictures(9, 11, channels=2)
+    assert torch.autograd.gradcheck(lambda a: structural_similarity(a, y), x.requires_grad_(), atol=1e-8, rtol=1e-5)
+
+
+def test_in_float32_flat_pictures_have_finite_gradients() -> None:
+    x = torch.full((1, 3, 16, 16), 0.999, requires_grad=True)
+    structural_similarity(x, torch.ones(1, 3, 16, 16)).backward()
+    assert x.grad is not None and torch.isfinite(x.grad).all()
+
+
+def test_the_loss_is_the_weighted_sum() -> None:
+    x, y = (p[0].permute(1, 2, 0) for p in pictures(10, 12))
+    difference = (x - y).numpy()
+    similar = naive(x.permute(2, 0, 1).numpy(), y.permute(2, 0, 1).numpy())
+    loss, squared = picture_loss(x, y, 1.5, 5.0, 0.2)
+    expected = 1.5 * np.abs(difference).mean() + 5 * (difference**2).mean() + 0.2 * (1 - similar)
+    assert loss.item() == pytest.approx(expected, rel=1e-9)
+    assert squared.item() == pytest.approx((difference**2).mean(), rel=1e-9)
+    small, _ = picture_loss(x[:6], y[:6], 1.5, 5.0, 0.2)
+    difference = difference[:6]
+    assert small.item() == pytest.approx(1.5 * np.abs(difference).mean() + 5 * (difference**2).mean(), rel=1e-9)
