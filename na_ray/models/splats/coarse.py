@@ -16,13 +16,13 @@ from na_ray.body import kernels
 CHANNELS = 16
 """Numbers at each place of the coarse maps."""
 
-Row = wp.types.vector(CHANNELS, wp.float32)
+Sixteen = wp.types.vector(CHANNELS, wp.float32)
 
 
 @wp.kernel(enable_backward=False)
 @no_type_check
 def look_up(
-    values: wp.array[Row], taps: wp.array2d[wp.int32], shares: wp.array2d[wp.float32], found: wp.array[Row]
+    values: wp.array[Sixteen], taps: wp.array2d[wp.int32], shares: wp.array2d[wp.float32], found: wp.array[Sixteen]
 ) -> None:
     """The weighted sum of four coarse places for each texel."""
     i = wp.tid()
@@ -40,12 +40,12 @@ def look_up_back(
     starts: wp.array[wp.int32],
     members: wp.array[wp.int32],
     shares: wp.array[wp.float32],
-    grad: wp.array[Row],
-    found: wp.array[Row],
+    grad: wp.array[Sixteen],
+    found: wp.array[Sixteen],
 ) -> None:
     """The gradient of each coarse place, summed over the texels that look it up, in a fixed order."""
     j = wp.tid()
-    total = Row()
+    total = Sixteen()
     for place in range(starts[j], starts[j + 1]):
         total = total + shares[place] * grad[members[place]]
     found[j] = total
@@ -102,7 +102,7 @@ class _LookUp(torch.autograd.Function):
 
 
 def _rows(tensor: Float[Tensor, "n 16"]) -> Any:
-    return wp.from_torch(tensor, dtype=Row)
+    return wp.from_torch(tensor, dtype=Sixteen)
 
 
 def _bilinear(index: Int[Tensor, "n"], side: int, small: int) -> tuple[Int[Tensor, "n 4"], Float[Tensor, "n 4"]]:

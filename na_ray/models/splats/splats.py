@@ -31,8 +31,8 @@ START_SCALE, START_OPACITY, START_DEPTH = 0.42, 0.95, 0.0005
 COARSER = 8
 """Texels, in each direction, that share a part of their numbers."""
 AS_MEAN = 1 / 128
-"""A map that differs from the mean of the training's by less, on average over its texels, is that mean; a frame's own differs by 0.03
-and more."""
+"""A map that differs from the mean of the training's by less, on average over its texels, is that mean; a frame's own
+differs by 0.03 and more."""
 BACKGROUND_DEPTH = 5.0
 """Depth (m) where nothing is seen."""
 
