@@ -44,7 +44,7 @@ def test_steps_are_adam_s_with_cut_gradients_decay_and_averages() -> None:
     """A second model, updated by torch's own Adam with gradients that are cut here."""
     splats, plain = model(), model()
     optimizer = SplatsOptimizer(splats, 8)
-    texels, decoder = [plain.fixed, plain.changes], list(plain.decoder.parameters())
+    texels, decoder = [plain.fixed, plain.changes, *plain.coarse.parameters()], list(plain.decoder.parameters())
     adam = torch.optim.Adam(
         [{"params": texels, "lr": 0.0, "eps": 1e-7}, {"params": decoder, "lr": 0.0, "eps": 1e-8}], betas=(0.9, 0.99)
     )
