@@ -137,10 +137,15 @@ def _first_of_each(keys: Int[Tensor, "n"], values: Int[Tensor, "n"]) -> tuple[In
 
 
 def shrink_texture(texture: Float[Tensor, "3 h w"], inside: Bool[Tensor, "h w"], side: int) -> Float[Tensor, "3 s s"]:
-    """A texture map area-averaged to the atlas's side, over the texels inside the charts (h, w) alone; as plain area
-    averages where a texel holds none."""
+    """A texture map area-averaged to the atlas's side, over the texels inside the charts (h, w) alone.
+
+    A texel that holds none of them takes the mean of its neighbors that do, so that what lies between the charts, black
+    as a rule, darkens no border; where none does either, the plain average.
+    """
+    functional = torch.nn.functional
     mask = inside.to(texture)[None]
-    both = torch.nn.functional.interpolate(torch.cat([texture * mask, mask, texture])[None], (side, side), mode="area")[
-        0
-    ]
-    return torch.where(both[3:4] > 0, both[:3] / both[3:4].clamp(min=1e-6), both[4:])
+    both = functional.interpolate(torch.cat([texture * mask, mask, texture])[None], (side, side), mode="area")
+    colors, cover, plain = both.split([3, 1, 3], dim=1)
+    around = functional.avg_pool2d(torch.cat([colors, cover], dim=1), 3, 1, 1)
+    beside = torch.where(around[:, 3:] > 0, around[:, :3] / around[:, 3:].clamp(min=1e-6), plain)
+    return torch.where(cover > 0, colors / cover.clamp(min=1e-6), beside)[0]

@@ -15,7 +15,7 @@ from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
 from na_ray.models.avatar import Avatar, Picture, normals_from_depth
-from na_ray.models.lighting import COUNT, fit_light, relit
+from na_ray.models.lighting import COUNT, fit_light, local_light, relit
 from na_ray.models.splats.coarse import CHANNELS, Coarse
 from na_ray.models.splats.decoder import Decoder
 from na_ray.models.splats.gaussians import Gaussians, Views
@@ -74,7 +74,7 @@ class Splats(Avatar[SplatFrame]):
     mean_harmonics: Tensor
     """(8, n): of the training's normals."""
     light: Tensor
-    """(8, 3): how colors follow the harmonics of the normals."""
+    """(8, 3, n): how colors follow the harmonics of the normals."""
 
     def __init__(self, config: SplatsConfig, body: Body, data: DataConfig | None = None) -> None:
         """`data` says what lies behind the body."""
@@ -88,7 +88,7 @@ class Splats(Avatar[SplatFrame]):
         self.decoder = Decoder(9, POSED, side, config.widths)
         self.register_buffer("mean_texture", torch.full((3, side, side), 0.5))
         self.register_buffer("mean_harmonics", torch.zeros(COUNT, n))
-        self.register_buffer("light", torch.zeros(COUNT, 3))
+        self.register_buffer("light", torch.zeros(COUNT, 3, n))
         self._insides: dict[tuple[int, int], Tensor] = {}
 
     @property
@@ -107,26 +107,23 @@ class Splats(Avatar[SplatFrame]):
         """Begin with the mean of the training's texture maps, as every texel's own color, and with the light that
         they show. `frames`: poses and maps (3, s, s) of some training frames, each time anew.
         """
-        index = self.texels.index.long()
+        side, index = self.config.side, self.texels.index.long()
 
-        def at_texels() -> Iterator[tuple[Tensor, Tensor]]:
+        def whole() -> Iterator[tuple[Tensor, Tensor]]:
             for posed, texture in frames():
-                normals = self.texels.pose(posed).normals
-                yield texture.reshape(3, -1)[:, index], normals.reshape(3, -1)[:, index]
+                yield self._in_charts(texture).reshape(3, -1), self.texels.pose(posed).normals.view(3, -1)
 
-        mean, basis, light = fit_light(at_texels)
-        self.mean_texture.zero_()
-        self.mean_texture.view(3, -1)[:, index] = mean
-        self.mean_harmonics.copy_(basis)
-        self.light.copy_(light)
-        self.fixed[10:13] = mean
+        fit = fit_light(whole)
+        mean, basis, _ = fit
+        self.mean_texture.copy_(mean.view(3, side, side))
+        self.mean_harmonics.copy_(basis[:, index])
+        self.light.copy_(local_light(whole, fit, (side, side))[..., index])
+        self.fixed[10:13] = mean[:, index]
 
     def shrink(self, texture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 s s"]:
         """A texture map (RGB in [0, 1]) at the atlas's side."""
-        side, size = self.config.side, (texture.shape[1], texture.shape[2])
-        if size == (side, side):
-            return texture
-        return shrink_texture(texture, self._inside(size), side)
+        size = (texture.shape[1], texture.shape[2])
+        return shrink_texture(texture, self._inside(size), self.config.side)
 
     def _inside(self, size: tuple[int, int]) -> Tensor:
         """Which texels of a map of some size lie inside the charts; remembered."""
