@@ -30,6 +30,7 @@ LAYERS = (
     {"models", "synthetic", "formats", "pictures"},
     {
         "checkpoint",
+        "checkpoints",
         "actor",
         "original",
         "motion",

@@ -55,6 +55,9 @@ class Vid2vidConfig:
     mean_residual: bool = False
     """Learn textures as residuals of the mean training texture: good ones thousands of steps earlier (the paper starts
     from nothing). Needs texture.max_scale 1: the mean has its place in the atlas."""
+    relit: bool = False
+    """Put that mean into the light of each frame's normals, by the harmonics that tell how the colors of the
+    training maps follow them: what holds for poses that training never saw. Needs mean_residual."""
     activation_checkpointing: bool = False
     """Recompute the generator's blocks in the backward pass instead of keeping their activations."""
 
@@ -71,6 +74,7 @@ class Vid2vidConfig:
         # An instance norm over one value has no meaning.
         check(self, "resolution", sum(self.code_size) > 2, f"more than {2**self.num_layers} in one direction")
         check(self, "flow_scale", self.flow_scale > 0, "positive")
+        check(self, "relit", self.mean_residual or not self.relit, "False without mean_residual")
 
     @property
     def code_size(self) -> tuple[int, int]:

@@ -1,25 +1,17 @@
-"""Minutes on two cores: the synthetic actor that `make demo` writes, both stages.
+"""Minutes on two cores: the synthetic actor that `make demo` writes, with a texture predictor and both avatars.
 
 Two of its eight cameras and its second motion are held out. Everything lies in one folder (`demo/`).
 """
 
-from na_ray.config import (
-    DataConfig,
-    Experiment,
-    NerfConfig,
-    OptimConfig,
-    ReportConfig,
-    TextureConfig,
-    TrainConfig,
-    Vid2vidConfig,
-)
+from na_ray.config import DataConfig, Experiment, NerfConfig, OptimConfig, ReportConfig, SplatsConfig, TrainConfig
+from na_ray.recipes.splats import SPLATS
 
 DEMO = Experiment(
     name="demo",
     project="demo",
     capture="demo/capture",
     storage="demo/runs",
-    stages=("texture", "nerf"),
+    stages=("texture", "nerf", "splats"),
     data=DataConfig(
         train_views="0,1,3,4,6,7",
         validation_views="2,5",
@@ -29,49 +21,20 @@ DEMO = Experiment(
         views_per_frame=4,
         shard_frames=8,
     ),
-    vid2vid=Vid2vidConfig(
-        resolution=(128, 128),
-        num_filters=8,
-        max_num_filters=64,
-        num_layers=5,
-        num_downsamples_img=3,
-        embed_downsamples=4,
-        warp_downsamples=4,
-        flow_filters=8,
-        flow_blocks=2,
-        image_filters=16,
-        temporal_filters=16,
-        temporal_scales=2,
-        max_discriminator_filters=128,
-        mean_residual=True,
-    ),
-    texture=TextureConfig(
-        steps=60,
-        global_batch=2,
-        first_window=4,
-        max_window=8,
-        double_every=20,
-        max_scale=1.0,
-        lr_generator=1e-3,
-        gan_weight=0.1,
-        feature_weight=1.0,
-        average_beta=0.9,
-        average_start=10,
-        checkpoint_every=20,
-        validate_every=30,
-        validation_frames=8,
-    ),
+    vid2vid=SPLATS.vid2vid,
+    texture=SPLATS.texture,
     nerf=NerfConfig(samples_per_ray=20, hidden=96, encoder_width=16, mesh_residual=True),
-    optim=OptimConfig(lr=1.5e-3, decay_steps=900),
+    optim=OptimConfig(lr=1.5e-3, decay_steps=300),
+    splats=SplatsConfig(size=384, steps=400),
     train=TrainConfig(
-        steps=900,
+        steps=200,
         num_workers=2,
         global_batch=2,
         cpus_per_worker=0.5,
-        checkpoint_every=150,
-        validate_every=450,
+        checkpoint_every=100,
+        validate_every=200,
         validation_frames=2,
-        validation_size=128,
+        validation_size=192,
     ),
-    report=ReportConfig(frames=4, size=128, film_frames=32),
+    report=ReportConfig(frames=2, size=384, film_frames=32),
 )

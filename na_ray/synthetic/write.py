@@ -5,7 +5,9 @@ import os
 import shutil
 import zipfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float
@@ -140,11 +142,13 @@ def _film_clip(
         def video(*names: str) -> VideoWriter:
             return stack.enter_context(VideoWriter(os.path.join(folder, *names), FRAME_RATE, "mjpeg"))
 
+        # Ray queries and NumPy's loops let other threads run; each picture is one thread's.
+        pool = stack.enter_context(ThreadPoolExecutor(os.cpu_count()))
         views = [video("rgb_video", f"{k:03d}.avi") for k in range(len(cameras))]
         normals, textures = video(NORMAL_VIDEO), video(TEXTURE_VIDEO)
         for frame, pose in zip(clip, poses, strict=True):
             stage = studio.light(actor.dressed(frame))
-            images = [film(studio, stage, camera) for camera in cameras]
+            images = list(pool.map(partial(film, studio, stage), cameras))
             for view, image in zip(views, images, strict=True):
                 view.write(image[..., :3])
             posed = atlas.body.pose(pose)

@@ -17,8 +17,8 @@ PLACE_CHANNELS = 8
 class Decoder(nn.Module):
     """(channels_in, s, s) to (channels_out, s, s), s a multiple of 16; zero before training.
 
-    Squares of 4 x 4 texels become channels; then two 3 x 3 convolutions a level, half the size at each level, and back
-    with added skips; no normalization.
+    Squares of 4 x 4 texels become channels; then a 3 x 3 convolution at the largest level and two at the others, half
+    the size at each level, and back with added skips; no normalization.
     """
 
     def __init__(self, channels_in: int, channels_out: int, side: int, widths: Sequence[int]) -> None:
@@ -27,9 +27,9 @@ class Decoder(nn.Module):
         self.place = nn.Parameter(0.1 * torch.randn(1, PLACE_CHANNELS, side // UNSHUFFLE, side // UNSHUFFLE))
         self.gather = nn.Conv2d(channels_in * square + PLACE_CHANNELS, widths[0], 1)
         before = (widths[0], *widths)
-        self.down = nn.ModuleList(_level(a, b) for a, b in zip(before, widths, strict=False))
+        self.down = nn.ModuleList(_level(a, b, i > 0) for i, (a, b) in enumerate(zip(before, widths, strict=False)))
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in itertools.pairwise(widths))
-        self.merge = nn.ModuleList(_level(a, a) for a in widths[:-1])
+        self.merge = nn.ModuleList(_level(a, a, i > 0) for i, a in enumerate(widths[:-1]))
         self.out = nn.Conv2d(widths[0], channels_out * square, 1)
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
@@ -47,10 +47,7 @@ class Decoder(nn.Module):
         return F.pixel_shuffle(self.out(x), UNSHUFFLE)
 
 
-def _level(channels_in: int, channels_out: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(channels_out, channels_out, 3, padding=1),
-        nn.ReLU(inplace=True),
-    )
+def _level(channels_in: int, channels_out: int, twice: bool) -> nn.Sequential:
+    sizes = [(channels_in, channels_out), (channels_out, channels_out)][: 1 + twice]
+    layers = ((nn.Conv2d(a, b, 3, padding=1), nn.ReLU(inplace=True)) for a, b in sizes)
+    return nn.Sequential(*itertools.chain.from_iterable(layers))

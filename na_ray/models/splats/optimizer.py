@@ -34,7 +34,10 @@ class SplatsOptimizer:
 
     def __init__(self, splats: Splats, steps: int) -> None:
         self.config, self.steps = splats.config, steps
-        self.groups: list[list[nn.Parameter]] = [[splats.fixed, splats.changes], list(splats.decoder.parameters())]
+        self.groups: list[list[nn.Parameter]] = [
+            [splats.fixed, splats.changes, *splats.coarse.parameters()],
+            list(splats.decoder.parameters()),
+        ]
         rates = splats.config.lr_texels, splats.config.lr_decoder
         groups = [
             {"params": group, "lr": lr, "eps": eps} for group, lr, eps in zip(self.groups, rates, EPSILONS, strict=True)

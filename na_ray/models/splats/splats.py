@@ -15,21 +15,24 @@ from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
 from na_ray.models.avatar import Avatar, Picture, normals_from_depth
+from na_ray.models.lighting import COUNT, fit_light, relit
+from na_ray.models.splats.coarse import CHANNELS, Coarse
 from na_ray.models.splats.decoder import Decoder
 from na_ray.models.splats.gaussians import Gaussians, Views
-from na_ray.models.splats.lighting import COUNT, fit_light, relit
 from na_ray.models.splats.loss import picture_loss
 from na_ray.models.splats.make import MakeGaussians
 from na_ray.models.splats.rasterize import draw
 from na_ray.models.splats.texels import PosedTexels, Texels
 
-FIXED, POSED = 16, 14
+FIXED, POSED = CHANNELS, 14
 """Numbers a texel: its own (beside 9 for the change of color with direction), and those that the decoder gives."""
 START_SCALE, START_OPACITY, START_DEPTH = 0.42, 0.95, 0.0005
 """Before training: standard deviation in texels, opacity, and depth below the surface (m)."""
+COARSER = 8
+"""Texels, in each direction, that share a part of their numbers."""
 AS_MEAN = 1 / 128
-"""A map that differs from the mean of the training's by less, on average over its texels, is that mean; a frame's own differs by 0.03
-and more."""
+"""A map that differs from the mean of the training's by less, on average over its texels, is that mean; a frame's own
+differs by 0.03 and more."""
 BACKGROUND_DEPTH = 5.0
 """Depth (m) where nothing is seen."""
 
@@ -81,6 +84,7 @@ class Splats(Avatar[SplatFrame]):
         n, side = len(self.texels), config.side
         self.fixed = nn.Parameter(_start(n))
         self.changes = nn.Parameter(torch.zeros(9, n))
+        self.coarse = Coarse(self.texels.index, side, COARSER)
         self.decoder = Decoder(9, POSED, side, config.widths)
         self.register_buffer("mean_texture", torch.full((3, side, side), 0.5))
         self.register_buffer("mean_harmonics", torch.zeros(COUNT, n))
@@ -168,7 +172,7 @@ class Splats(Avatar[SplatFrame]):
         seen = torch.cat([texture - 0.5, normals, 3 * (texture - self.mean_texture)])
         output = self.decoder(seen[None])[0]
         means, factors, opacities, colors = MakeGaussians.apply(
-            self.fixed, output, texture, lit, texels.points, texels.frames, self.texels
+            self.fixed + self.coarse(), output, texture, lit, texels.points, texels.frames, self.texels
         )
         return Gaussians(means, factors, opacities, colors, texels.frames, self.changes), output
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from na_ray.config.texture import Vid2vidConfig
 from na_ray.config.values import UserError
+from na_ray.models.lighting import COUNT, relit
 from na_ray.models.vid2vid.blocks import SLOPE, Convolution, SpadeBlock, initialize
 from na_ray.models.vid2vid.embed import Embedder
 from na_ray.models.vid2vid.flow import FlowNetwork, warp
@@ -40,6 +41,8 @@ class Generator(nn.Module):
     """
 
     base: Tensor
+    basis: Tensor
+    light: Tensor
 
     def __init__(self, config: Vid2vidConfig, spectral: bool = True) -> None:
         super().__init__()
@@ -60,12 +63,33 @@ class Generator(nn.Module):
         self.warp_embedder = Embedder(4, warped, skips=True, spectral=spectral)
         if config.mean_residual:
             self.register_buffer("base", torch.zeros(3, *config.resolution))
+        if config.relit:
+            self.register_buffer("basis", torch.zeros(COUNT, *config.resolution))
+            self.register_buffer("light", torch.zeros(COUNT, 3, *config.resolution))
         initialize(self)
 
     def start_from(self, mean: Float[Tensor, "3 h w"]) -> None:
         """Make the mean texture, RGB in [-1, 1], what the residuals are added to (`mean_residual`)."""
-        # Before the tanh; its ends lie at infinity.
-        self.base.copy_(torch.atanh(mean.clamp(-0.99, 0.99)))
+        self.base.copy_(_before_tanh(mean))
+
+    def start_from_light(
+        self, mean: Float[Tensor, "3 h w"], basis: Float[Tensor, "8 h w"], light: Float[Tensor, "8 3 h w"]
+    ) -> None:
+        """Make the mean texture, RGB in [0, 1], in the light of each frame's normals what the residuals are added to
+        (`relit`). `basis`: the mean harmonics of the normals, `light`: that of each texel
+        (`models.lighting.local_light`)."""
+        self.base.copy_(mean)
+        self.basis.copy_(basis)
+        self.light.copy_(light)
+
+    def start(self, label: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "#b 3 h w"]:
+        """What the residuals are added to, before the tanh: the same for every frame, or lit by its normals."""
+        if not self.config.relit:
+            return self.base[None]
+        mean, basis, light = self.base.flatten(1), self.basis.flatten(1), self.light.flatten(2)
+        # Normal maps hold z, y, x; what is white between the charts never changes, nor does its light.
+        lit = [mean + relit(mean, basis, light, normals) for normals in label.to(mean).flip(1).flatten(2)]
+        return _before_tanh(2 * torch.stack(lit).view_as(label) - 1)
 
     def _width(self, level: int) -> int:
         """Channels at 1/2^level of the full size."""
@@ -108,7 +132,7 @@ class Generator(nn.Module):
                 flow, mask = self._flow(label, past_labels, past_images)
                 warped = warp(past_images[:, -1], flow)
                 finer = self.warp_embedder(torch.cat([warped, mask], dim=1))
-        image = self._to_image(x, current, finer)
+        image = self._to_image(x, current, finer, label)
         return Generated(image, flow, mask, warped, None if self.training else current)
 
     def _check_size(self, label: Tensor) -> None:
@@ -144,11 +168,16 @@ class Generator(nn.Module):
             x = block(x, [labels[self._embedded(depth + 1)]])
         return x
 
-    def _to_image(self, x: Tensor, current: Sequence[Tensor], finer: Sequence[Tensor]) -> Tensor:
+    def _to_image(self, x: Tensor, current: Sequence[Tensor], finer: Sequence[Tensor], label: Tensor) -> Tensor:
         for i in reversed(range(self.config.num_downsamples_img + 1)):
             maps = [current[self._embedded(i)], *(finer[i : i + 1] if i < self.config.warp_layers else [])]
             x = self.up[i](x, maps)
             x = F.interpolate(x, scale_factor=2.0) if i else x
         with torch.autocast(x.device.type, enabled=False):
             x = self.head(F.leaky_relu(x.to(self.head.weight.dtype), SLOPE))
-            return torch.tanh(x + self.base if self.config.mean_residual else x)
+            return torch.tanh(x + self.start(label) if self.config.mean_residual else x)
+
+
+def _before_tanh(image: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b 3 h w"]:
+    """Its ends lie at infinity."""
+    return torch.atanh(image.clamp(-0.99, 0.99))

@@ -1,6 +1,7 @@
 """Learning rates, cut gradients and averaged weights, by plain loops of numbers."""
 
 import copy
+import itertools
 import math
 from dataclasses import replace
 
@@ -19,7 +20,7 @@ def test_the_rate_rises_stays_and_falls_as_a_cosine() -> None:
     assert rate(config, 200, 200) == pytest.approx(0.01)
     assert rate(replace(config, decay_start=1.0), 199, 200) == 1
     falling = [rate(config, s, 200) for s in range(100, 201)]
-    assert all(a >= b for a, b in zip(falling, falling[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(falling))
 
 
 def model(**knobs: object) -> Splats:

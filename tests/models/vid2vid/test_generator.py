@@ -6,6 +6,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from na_ray.config import Vid2vidConfig
+from na_ray.models.lighting import fit_light, local_light, relit
+from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.blocks import folded
 from na_ray.models.vid2vid.generator import Generated, Generator
 from tests.models.vid2vid.tiny import CONFIG, enliven, window
@@ -111,6 +113,64 @@ def test_residuals_start_from_the_mean_texture():
     with torch.no_grad():
         # Start values are small: the picture is nearly the mean.
         np.testing.assert_allclose(network(window(1, dtype=torch.float32)[:, 0]).image[0], mean, atol=0.02)
+
+
+def lit_generator(frames: int = 5) -> tuple[Generator, torch.Tensor, torch.Tensor]:
+    """A network whose residual is zero, and maps that a light of 24 numbers made exactly: labels and images (f, 3, h,
+    w) in [-1, 1]."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.nn.functional.normalize(torch.randn(frames, 3, *CONFIG.resolution, generator=random), dim=1)
+    mean = 0.4 + 0.2 * torch.rand(3, *CONFIG.resolution, generator=random)
+    light = 0.04 * torch.randn(8, 3, generator=random)
+    z, y, x = labels.unbind(1)  # normal maps hold them in this order
+    terms = torch.stack([x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], dim=1)
+    images = mean * (1 + torch.einsum("kc,fkhw->fchw", light, terms - terms.mean(0)))
+    network = Generator(replace(CONFIG, mean_residual=True, relit=True), spectral=False).eval()
+    torch.nn.init.zeros_(network.head.weight)
+    pairs = [(image.flatten(1), label.flip(0).flatten(1)) for image, label in zip(images, labels, strict=True)]
+    found = fit_light(lambda: pairs)
+    each = local_light(lambda: pairs, found, CONFIG.resolution).view(8, 3, *CONFIG.resolution)
+    network.start_from_light(found[0].view_as(mean), found[1].view(8, *CONFIG.resolution), each)
+    return network, labels, 2 * images - 1
+
+
+def test_a_relit_base_is_exact_where_a_light_made_the_maps():
+    network, labels, images = lit_generator()
+    with torch.no_grad():
+        torch.testing.assert_close(network(labels).image, images, atol=2e-4, rtol=0)
+    unlit = images.mean(0).expand_as(images)
+    assert float((unlit - images).abs().mean()) > 0.02, "the light matters"
+
+
+def test_a_relit_base_survives_being_saved_and_may_be_averaged():
+    network, labels, images = lit_generator()
+    average = Average(network, 0.9, 0)
+    for _ in range(3):
+        average.update(network)
+    other = Generator(network.config, spectral=False).eval()
+    other.load_state_dict(average.weights)
+    with torch.no_grad():
+        torch.testing.assert_close(other(labels).image, images, atol=2e-4, rtol=0)
+
+
+def test_a_relit_base_is_the_mean_where_normals_do_not_vary():
+    torch.manual_seed(0)
+    pairs = [(torch.rand(3, 6), torch.nn.functional.normalize(torch.ones(3, 6), dim=0)) for _ in range(4)]
+    mean, basis, light = fit_light(lambda: pairs)
+    torch.testing.assert_close(mean, torch.stack([image for image, _ in pairs]).mean(0))
+    assert not relit(mean, basis, light, pairs[0][1]).any() and not light.any()
+    assert not local_light(lambda: pairs, (mean, basis, light), (2, 3)).any()
+
+
+def test_networks_without_a_light_have_the_tensors_that_they_had():
+    plain, mean = (set(Generator(replace(CONFIG, mean_residual=m)).state_dict()) for m in (False, True))
+    lit = set(Generator(replace(CONFIG, mean_residual=True, relit=True)).state_dict())
+    assert mean - plain == {"base"} and lit - mean == {"basis", "light"} and plain < mean < lit
+
+
+def test_a_light_needs_a_mean_to_shine_on():
+    with pytest.raises(ValueError, match="relit"):
+        replace(CONFIG, relit=True)
 
 
 def test_bfloat16_gives_finite_frames_near_those_of_float32():

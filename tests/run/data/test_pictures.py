@@ -141,7 +141,9 @@ def test_pictures_with_alpha_stand_on_the_background(capture: Path) -> None:
 
 @pytest.mark.parametrize("views", [1, 2, 4])
 def test_an_epoch_shows_every_picture_once(capture: Path, views: int) -> None:
-    dataset = dataset_of(capture, **{"splats.views_per_frame": views, "splats.global_batch": 4, "data.views_per_frame": 3})
+    dataset = dataset_of(
+        capture, **{"splats.views_per_frame": views, "splats.global_batch": 4, "data.views_per_frame": 3}
+    )
     for epoch in (0, 1):
         seen = Counter((f, v) for s in dataset.shards(epoch) for f in range(s.start, s.stop) for v in s.views)
         assert set(seen) == {(f, v) for f in range(FRAMES) for v in range(4)}
@@ -153,9 +155,7 @@ def shown(rows: list[Row]) -> Counter:
     return Counter(
         (int(row["frame"]), view, tuple(window), picture[: window[3], : window[2]].tobytes())
         for row in rows
-        for view, window, picture in zip(
-            row["views"].tolist(), row["windows"].tolist(), row["pictures"], strict=True
-        )
+        for view, window, picture in zip(row["views"].tolist(), row["windows"].tolist(), row["pictures"], strict=True)
     )
 
 
@@ -230,7 +230,9 @@ def test_cameras_of_other_sizes_and_those_that_see_nothing(mixed: Path) -> None:
     largest = 0
     for (row,) in take(dataset, (0, 1, 2, 3), 4, 4):
         largest = max(largest, sum(value.nbytes for value in row.values()))
-        by_view = dict(zip(row["views"].tolist(), zip(row["windows"].tolist(), row["pictures"], strict=True), strict=True))
+        by_view = dict(
+            zip(row["views"].tolist(), zip(row["windows"].tolist(), row["pictures"], strict=True), strict=True)
+        )
         (x, y, w, h), picture = by_view[2]
         expected = averaged(split.image(int(row["frame"]), 2), 48, 60)[y : y + h, x : x + w]
         assert w > 10 and np.abs(picture[:h, :w] - expected).max() <= 0.5 + 1e-3

@@ -1,6 +1,7 @@
 """When an avatar's training is over: score the best checkpoint on what it never saw, film it, and tell MLflow."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -9,13 +10,14 @@ from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.textures import Textures
 from na_ray.capture.trajectory import body_center, orbit, up_of
 from na_ray.checkpoint import TrainedAvatar, load_avatar
-from na_ray.config import Experiment
+from na_ray.config import AvatarName, Experiment
 from na_ray.config.selection import select
 from na_ray.evaluation.evaluate import evaluate
 from na_ray.evaluation.scores import Scores
 from na_ray.motion.textures import MeanTexture
 from na_ray.render import Motion, View, render_sequence
 from na_ray.run.tracking.runs import Tracker
+from na_ray.run.train.avatar.comparison import compare, trained_before
 from na_ray.run.train.avatar.validation import spaced
 from na_ray.run.train.run_folder import predicted_folder
 
@@ -23,9 +25,11 @@ from na_ray.run.train.run_folder import predicted_folder
 def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) -> str:
     """Write scores and a film below `folder`, store all of it in the stage's MLflow run, and return the tables.
 
-    Where the run's texture stage has predicted texture maps for the held-out motion, the film is dressed in them.
+    Where the run's texture stage has predicted texture maps for the held-out motion, the films are dressed in them. Of
+    several avatars the last one's stage makes the films: an orbit of its own, and a row of all of them.
     """
-    actor = load_avatar(checkpoint, "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    actor = load_avatar(checkpoint, device)
     config = actor.config
     predicted = predicted_textures(folder.parent, capture, config)
     sections = []
@@ -34,12 +38,23 @@ def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) ->
             scores.save(folder / "report" / f"{name}.json")
             sections.append(scores.table())
             tracker.scores(_flat(name, scores), int(checkpoint.name.removeprefix("step_")))
-    if config.report.film_frames:
+    if config.report.film_frames and actor.name == _last_avatar(config):
         sections.append(f"film: {film(actor, capture, folder / 'film', predicted)}")
+        others = trained_before(folder.parent, actor, device)
+        # A radiance field would take a minute a second at more rays.
+        rays = 1 if others or actor.name == "nerf" else config.report.supersample
+        beside = compare([actor, *others], capture, predicted, folder / "film", rays)
+        methods = ", ".join(a.name for a in (actor, *others))
+        sections.append(f"photograph, {methods}, textured mesh: {beside}" if beside else "")
     for name in ("report", "film"):
         if (folder / name).exists():
             tracker.files(folder / name, name)
-    return "\n" + "\n\n".join(sections)
+    return "\n" + "\n\n".join(section for section in sections if section)
+
+
+def _last_avatar(config: Experiment) -> str:
+    """The stage whose film shows all avatars of the run."""
+    return next((stage for stage in reversed(config.stages) if stage in get_args(AvatarName)), "")
 
 
 def predicted_textures(root: Path, capture: Capture, config: Experiment) -> Textures | None:

@@ -1,7 +1,7 @@
 """The texture predictor's stage: networks and losses as the training loop drives them, and the preflight's estimate."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from na_ray.capture.image import resized
 from na_ray.checkpoint import Predictor
 from na_ray.config import Vid2vidConfig
 from na_ray.evaluation.texture_metrics import mean_map
+from na_ray.models.lighting import fit_light, local_light
 from na_ray.models.optim import predictor_adam
 from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.discriminator import Discriminator
@@ -27,6 +28,9 @@ from na_ray.run.data.frames import Row
 from na_ray.run.data.sequences import SequenceDataset, num_steps, num_windows, window_length
 from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.texture.validation import validate
+
+MOST_LIT = 512
+"""Frames that the light is fitted to, at most."""
 
 
 def schedule(dataset: SequenceDataset) -> Schedule:
@@ -54,6 +58,26 @@ def mean_texture(dataset: SequenceDataset) -> Float[Tensor, "3 h w"]:
     return torch.from_numpy(mean).permute(2, 0, 1).float() / 127.5 - 1
 
 
+def light_of(
+    dataset: SequenceDataset,
+) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "8 h w"], Float[Tensor, "8 3 h w"]]:
+    """The mean texture (RGB in [0, 1]), the mean harmonics and each texel's light (`local_light`), at the maps' size:
+    of all training frames up to `MOST_LIT`, else of so many, evenly spaced."""
+    size, frames, split = dataset.experiment.vid2vid.resolution, dataset.frames, dataset.split
+    kept = set(np.linspace(frames[0], frames[-1], min(len(frames), MOST_LIT)).round().astype(int).tolist())
+
+    def read() -> Iterator[tuple[Tensor, Tensor]]:
+        maps = (split.textures(frames.start, frames.stop), split.normal_maps(frames.start, frames.stop))
+        for position, pair in zip(frames, zip(*maps, strict=True), strict=True):
+            if position in kept:
+                texture, normal = (torch.from_numpy(resized(m, size).copy()).permute(2, 0, 1).flatten(1) for m in pair)
+                yield texture / 255, normal.flip(0) / 127.5 - 1
+
+    mean, basis, shared = fit_light(read)
+    light = local_light(read, (mean, basis, shared), size)
+    return mean.view(3, *size), basis.view(-1, *size), light.view(-1, 3, *size)
+
+
 class TextureTrainer:
     """Trains a `Generator` against a `Discriminator` (see `context.Trainer`): a window of frames a batch slot."""
 
@@ -67,7 +91,9 @@ class TextureTrainer:
         torch.manual_seed(experiment.train.seed)
         texture = experiment.texture
         self.generator = Generator(experiment.vid2vid)
-        if experiment.vid2vid.mean_residual:
+        if experiment.vid2vid.relit:
+            self.generator.start_from_light(*light_of(dataset))
+        elif experiment.vid2vid.mean_residual:
             self.generator.start_from(mean_texture(dataset))
         self.generator.to(device)
         self.discriminator = Discriminator(experiment.vid2vid).to(device)

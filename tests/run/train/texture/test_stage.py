@@ -16,10 +16,15 @@ from na_ray.capture.dataset import Capture
 from na_ray.capture.image import resized
 from na_ray.checkpoint import load_predictor
 from na_ray.config import Experiment, override
+from na_ray.models.lighting import PRIOR, REACH
 from na_ray.models.vid2vid.generator import Generator
 from na_ray.motion.predict import predict_maps
 from na_ray.pictures.png import read_png
+from na_ray.run.data.sequences import SequenceDataset
+from na_ray.run.train.context import TrainContext, Worker
 from na_ray.run.train.driver import train
+from na_ray.run.train.run_folder import RunFolder
+from na_ray.run.train.texture.stage import TextureTrainer
 from tests.moments import kill_training_worker
 
 
@@ -145,3 +150,59 @@ def test_mistakes_are_told_before_training(tiny_texture: Experiment, tmp_path: P
     with pytest.raises(ValueError, match="memory_mb is 1: 2 windows of 4 frames"):
         train(override(tiny_texture, {"data.memory_mb": 1, "vid2vid.resolution": (256, 256), "name": "b"}))
     assert not (tmp_path / "runs").exists()
+
+
+def lit(tiny_texture: Experiment) -> Experiment:
+    return override(tiny_texture, {"vid2vid.mean_residual": True, "vid2vid.relit": True, "texture.max_scale": 1.0})
+
+
+def texture_trainer(experiment: Experiment) -> TextureTrainer:
+    dataset = SequenceDataset.make(Capture.open(experiment.capture), experiment)
+    worker = Worker(0, 1, torch.device("cpu"), lambda _: None)
+    run = RunFolder(Path(experiment.storage), "texture", 1)
+    return TextureTrainer(TrainContext(experiment, dataset.rig, run, worker), dataset)
+
+
+def test_a_relit_predictor_begins_with_the_least_squares_of_the_training_maps(tiny_texture: Experiment) -> None:
+    """Per color channel, by numpy's solver in float64; a light never fits worse than the mean map alone."""
+    stage = texture_trainer(lit(tiny_texture))
+    frames, split = stage.dataset.frames, stage.dataset.split
+    maps = [(split.texture(i), next(iter(split.normal_maps(i, i + 1)))) for i in frames]
+    textures, labels = (np.stack([resized(pair[k], (32, 32)) for pair in maps]).astype(np.float64) for k in (0, 1))
+    z, y, x = np.moveaxis(labels / 127.5 - 1, 3, 0)
+    terms = np.stack([x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1])
+    terms -= terms.mean(1, keepdims=True)
+    mean = textures.mean(0) / 255
+    expected = textures / 255
+    rows, columns = np.divmod(np.arange(32 * 32), 32)
+    squares = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
+    near = np.where(np.maximum(abs(rows[:, None] - rows), abs(columns[:, None] - columns)) <= 1, squares, np.inf)
+    near = np.exp(-near / 2 / (32 * REACH) ** 2)
+    for c in range(3):
+        matrix = (terms * mean[..., c]).reshape(8, len(maps), -1)
+        change = (textures[..., c] / 255 - mean[..., c]).reshape(len(maps), -1)
+        shared = np.linalg.solve(
+            np.einsum("kfn,lfn->kl", matrix, matrix) + 1e-3 * np.eye(8), np.einsum("kfn,fn->k", matrix, change)
+        )
+        left = change - np.einsum("k,kfn->fn", shared, matrix)
+        gram = np.einsum("mn,kfn,lfn->mkl", near, matrix, matrix, optimize=True) + PRIOR * np.eye(8)
+        own = np.linalg.solve(gram, np.einsum("mn,kfn,fn->mk", near, matrix, left, optimize=True)[..., None])[..., 0]
+        lit_up = np.einsum("nk,kfn->fn", shared + own, matrix).reshape(textures.shape[:3])
+        expected[..., c] = mean[..., c] + lit_up
+    with torch.no_grad():
+        inputs = torch.from_numpy(labels / 127.5 - 1).float().permute(0, 3, 1, 2)
+        found = torch.tanh(stage.generator.start(inputs)).permute(0, 2, 3, 1).double().numpy() / 2 + 0.5
+    np.testing.assert_allclose(found, expected.clip(0.005, 0.995), atol=1e-4)
+    assert ((found - textures / 255) ** 2).mean() < 0.98 * ((mean - textures / 255) ** 2).mean()
+
+
+def test_a_relit_predictor_goes_on_bit_for_bit_and_predicts_from_its_checkpoint(tiny_texture: Experiment) -> None:
+    short = override(lit(tiny_texture), {"texture.steps": 4, "report.frames": 0})
+    unbroken = train(override(short, {"name": "unbroken"})).parent / "step_000004"
+    train(override(short, {"texture.steps": 2}))
+    resumed = train(short, resume=True).parent / "step_000004"
+    a, b = (checkpoint.load_weights(folder, "texture") for folder in (unbroken, resumed))
+    assert a["light"].any() and a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    fresh = texture_trainer(short).generator
+    predictor = load_predictor(resumed)
+    assert torch.equal(predictor.generator.light, fresh.light) and torch.equal(predictor.generator.basis, fresh.basis)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from na_ray.models.splats.lighting import COUNT, fit_light, harmonics, relit
+from na_ray.models.lighting import COUNT, fit_light, harmonics, relit
 
 TEXELS, FRAMES = 400, 40
 
