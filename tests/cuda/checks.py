@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+sys.path.append(str(Path(__file__).parents[1] / "models" / "splats"))
+import oracle
 from icosphere import sphere
 
 from na_ray.body.atlas import Atlas
@@ -24,15 +26,20 @@ from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.body.unwrap import depth_buffer
 from na_ray.capture.camera import Camera
-from na_ray.config import DataConfig, Experiment, NerfConfig, TextureConfig, Vid2vidConfig
+from na_ray.config import DataConfig, Experiment, NerfConfig, SplatsConfig, TextureConfig, Vid2vidConfig
 from na_ray.models import optim
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.models.optim import predictor_adam
+from na_ray.models.splats.gaussians import Gaussians, Views
+from na_ray.models.splats.optimizer import SplatsOptimizer
+from na_ray.models.splats.rasterize import DrawnBy, draw
+from na_ray.models.splats.splats import Splats
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
 from na_ray.models.vid2vid.iteration import Networks, iterate
 from na_ray.models.vid2vid.perceptual import LaplacianPyramid
 from na_ray.run.train.nerf.step import noise_source, to_batch, train_step
+from na_ray.run.train.splats import step as splats_stage
 
 SMALL = NerfConfig(hidden=32, encoder_width=8, samples_per_ray=16, stratified=False)
 TINY = Vid2vidConfig(
@@ -223,6 +230,100 @@ def check_a_step_of_the_texture_predictor(device: str) -> None:
         assert found.keys() == other.keys()
         for name, value in found.items():
             close(name, value, other[name], 5e-3)
+
+
+def scene(count: int) -> list[Tensor]:
+    """Gaussians in front of the camera, and some behind it: (means, factors, opacities, colors, frames, changes)."""
+    frames = torch.linalg.qr(random(count, 3, 3, seed=1))[0].contiguous()
+    means = 0.4 * random(count, 3) + torch.tensor([0.0, 0.0, 3.0])
+    means[::17, 2] *= -1
+    factors, opacities = 0.05 * random(count, 3, 3, seed=2), 0.02 + 0.96 * random(count, seed=3).sigmoid()
+    return [means, factors, opacities, random(count, 3, seed=4), frames, random(9, count, seed=5)]
+
+
+def pictures_of_splats(device: str, path: DrawnBy, weights: tuple[Tensor, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """([colors, transmittance, depth], gradients) of two views of the scene; `weights` make a loss of a picture."""
+    tensors = [t.to(device).requires_grad_(i != 4) for i, t in enumerate(scene(150))]
+    views = Views.of([camera(), beside()], np.zeros(3), torch.device(device))
+    found = draw(Gaussians(*tensors), views, 0.05, depth=True, path=path)
+    assert found.depth is not None
+    by_color, by_passing = (w.to(device) for w in weights)
+    ((found.colors * by_color).sum() + (found.transmittance * by_passing).sum()).backward()
+    gradients = [t.grad for t in tensors if t.grad is not None]
+    return [found.colors.detach(), found.transmittance.detach(), found.depth], gradients
+
+
+def beside() -> Camera:
+    """The other view, a little to the right."""
+    T = np.eye(4)
+    T[0, 3] = 0.3
+    return replace(camera(), T_world_camera=T)
+
+
+def check_splats_beside_the_float64_loop(device: str) -> None:
+    """Kernels `project`, `project_back`, `shade_back`, and those that draw: by tiles, and one after the other. On CUDA
+    the second has a thread a view: slow, and right."""
+    exact = [t.double().requires_grad_(i != 4) for i, t in enumerate(scene(150))]
+    expected = oracle.draw(exact, [camera(), beside()], 0.05)
+    sure = ~expected.unsure
+    weights = random(2, 64, 96, 3, seed=6) * sure[..., None], random(2, 64, 96, seed=7) * sure
+    ((expected.colors * weights[0]).sum() + (expected.passing * weights[1]).sum()).backward()
+    wanted = [t.grad for t in exact if t.grad is not None]
+    drawn: dict[DrawnBy, Tensor] = {}
+    for path in ("tiles", "scan"):
+        (colors, passing, depth), gradients = pictures_of_splats(device, path, weights)
+        drawn[path] = depth * sure.to(device)
+        close(f"{path}: colors", colors.cpu() * sure[..., None], expected.colors * sure[..., None], 2e-5)
+        close(f"{path}: transmittance", passing.cpu() * sure, expected.passing * sure, 1e-5)
+        for name, found, other in zip(
+            ("means", "factors", "opacities", "colors", "changes"), gradients, wanted, strict=True
+        ):
+            apart = float((found.cpu() - other).abs().max() / other.abs().max())
+            assert apart < 1e-4, f"{path}: gradient of {name}: {apart:.1e} of its largest entry"
+    close("depth by both ways", drawn["tiles"], drawn["scan"], 1e-5)
+
+
+def splats_step(device: str) -> tuple[Tensor, dict[str, Tensor], Splats, Tensor]:
+    """(loss, gradients, the splats after the update, the picture of a view then) of a training step's second half."""
+    config = SplatsConfig(size=96, texels=64, widths=(8, 8), warmup_steps=1)
+    torch.manual_seed(0)
+    rig, pose = sphere(3)
+    splats = Splats(config, Body.from_rig(rig)).train().to(device)
+    with torch.no_grad():
+        for number, p in enumerate(splats.parameters()):
+            p += 0.05 * random(*p.shape, seed=10 + number).to(device)
+    texture = random(64, 64, 3, seed=8).sigmoid()
+    maps = [(splats.body.pose(pose), texture.permute(2, 0, 1).contiguous().to(device))]
+    splats.start_from(lambda: maps)
+    optimizer = SplatsOptimizer(splats, 10)
+    fixed = {name: getattr(pose, name) for name in ("joints_RT", "rotation", "translation", "joints")}
+    row = fixed | {
+        "texture": (texture.numpy() * 255).astype(np.uint8),
+        "views": np.array([0, 1]),
+        "windows": np.array([[20, 4, 60, 58], [0, 10, 50, 50]], np.int32),
+        "pictures": (random(2, 64, 64, 3, seed=9).sigmoid().numpy() * 255).astype(np.uint8),
+    }
+    batch = splats_stage.to_batch(row, splats, [camera(), beside()], splats_stage.chance(0, 0, 0))
+    loss, _ = splats(batch)
+    loss.backward()
+    gradients = {n: p.grad.clone() for n, p in splats.named_parameters() if p.grad is not None}
+    optimizer.step(0)
+    seen = splats.picture(splats.encode(*maps[0]), camera(), 2)
+    return loss.detach(), gradients, splats, seen.colors
+
+
+def check_a_step_of_the_splats(device: str) -> None:
+    """Kernels `pose_texels`, `make_gaussians` and its gradient; loss, gradients, the update, and a picture after it."""
+    found, gradients, splats, picture = splats_step(device)
+    expected, others, _, other = splats_step("cpu")
+    close("loss", found, expected, 1e-4)
+    assert gradients.keys() == others.keys() == dict(splats.named_parameters()).keys()
+    for name, gradient in gradients.items():
+        apart = float((gradient.cpu() - others[name]).norm() / others[name].norm().clamp(min=1e-6))
+        assert apart < 0.01, f"gradient of {name}: {apart:.1%} apart"
+    assert all(bool(torch.isfinite(p).all()) for p in splats.parameters())
+    # Adam makes whole steps of gradients that are rounding errors: hence the share.
+    close("picture", picture, other, 0.03, 0.98)
 
 
 def checks() -> dict[str, Callable[[str], None]]:

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 import na_ray
-from na_ray.config import NerfConfig, OptimConfig, TextureConfig
+from na_ray.config import NerfConfig, OptimConfig, SplatsConfig, TextureConfig
 from na_ray.models import losses
 from na_ray.models.nerf.compositing import composite
 from na_ray.models.nerf.field import RadianceField
 from na_ray.models.nerf.sampling import sample_along_rays
 from na_ray.models.nerf.texture_encoder import TextureEncoder, lookup
+from na_ray.models.splats.decoder import Decoder
+from na_ray.models.splats.lighting import relit
+from na_ray.models.splats.loss import picture_loss
 from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
@@ -32,8 +35,13 @@ MEANT = {
         "rays = hit.nonzero()[:, 0]",
         "index = (faces >= 0).nonzero()[:, 0]",
     ],
+    "models/splats/rasterize.py": ["bits = depths.numpy().view(np.uint32)"],
+    "models/splats/splats.py": ["return SplatFrame(posed, texels.origin.double().cpu().numpy(), gaussians)"],
+    "models/splats/texels.py": ["index = ((flat >= 0) & sound[flat.clamp(min=0)]).nonzero()[:, 0]"],
 }
-"""Where a training step waits for the device, on purpose: how many rays meet the shell, and how many samples."""
+"""Where the host waits for the device, on purpose. In a training step of the NeRF: how many rays meet the shell, and
+how many samples. Of the splats: the order on a CPU, a frame made for pictures, and the atlas, once; a step asks for the
+number of pairs (`int(ends[-1, -1])`)."""
 
 
 def made(*shape: int) -> Tensor:
@@ -71,6 +79,19 @@ def test_texture_encoder_field_and_compositing(changes: dict) -> None:
     loss.backward()
     assert loss.is_meta and not without_gradient(encoder) and not without_gradient(field)
     torch.nn.utils.clip_grad_norm_(field.parameters(), 1.0)
+
+
+def test_decoder_light_and_loss_of_the_splats() -> None:
+    """The kernels between them have no such device."""
+    config = SplatsConfig(texels=64, widths=(8, 16, 8))
+    with torch.device("meta"):
+        decoder = Decoder(9, 14, config.side, config.widths)
+    output = decoder(made(1, 9, 64, 64))
+    assert output.is_meta and output.shape == (1, 14, 64, 64)
+    colors = relit(made(3, 50), made(8, 50), made(8, 3), made(3, 50)) + output.view(14, -1)[:3, :50]
+    loss, squared = picture_loss(colors.reshape(10, 15, 1).expand(10, 15, 3), made(10, 15, 3), 1.0, 5.0, 0.2)
+    (loss + output.square().mean()).backward()
+    assert loss.is_meta and squared.is_meta and not without_gradient(decoder)
 
 
 class NoAutocast(torch.autocast):
@@ -115,10 +136,11 @@ def test_nothing_else_waits_for_the_device() -> None:
     root = Path(na_ray.__file__).parent
     waits = re.compile(r"\.(item|tolist|nonzero|cpu|numpy|masked_select|unique)\(|torch\.(nonzero|masked_select)\(")
     # A measurement, what is not trained, and pictures, which are made for the host.
-    left_out = {"cost.py", "inception.py", "imagenet.py", "ray_picture.py"}
+    left_out = {"cost.py", "gemm.py", "inception.py", "imagenet.py", "ray_picture.py"}
     files = [p for p in sorted(root.glob("models/**/*.py")) if p.name not in left_out]
     found = {}
-    for path in [*files, root / "run" / "train" / "nerf" / "step.py"]:
+    steps = [root / "run" / "train" / stage / "step.py" for stage in ("nerf", "splats")]
+    for path in [*files, *steps]:
         lines = [line.strip() for line in path.read_text().splitlines() if waits.search(line)]
         if lines:
             found[str(path.relative_to(root))] = lines

@@ -67,19 +67,20 @@ def pose_texels(
     normals: wp.array[wp.vec3],
     blended: wp.array[wp.mat33],
     rest: wp.array[wp.mat33],
-    rotation: wp.mat33,
+    rotation: wp.array[wp.mat33],
     points: wp.array[wp.vec3],
     frames: wp.array[wp.mat33],
     image: wp.array2d[wp.float32],
 ) -> None:
-    """A texel's point on the posed surface, its frame, and its normal's place in the image of normals."""
+    """A texel's point on the posed surface, its frame, and its normal's place in the image of normals. `rotation` is
+    the root's, one: as an array, so that the host need not look at it."""
     i = wp.tid()
     a = corners[i, 0]
     b = corners[i, 1]
     c = corners[i, 2]
     w = barycentrics[i]
     points[i] = w[0] * vertices[a] + w[1] * vertices[b] + w[2] * vertices[c]
-    frames[i] = rotation * (blended[i] * rest[i])
+    frames[i] = rotation[0] * (blended[i] * rest[i])
     normal = w[0] * normals[a] + w[1] * normals[b] + w[2] * normals[c]
     for axis in range(3):
         image[axis, texel[i]] = normal[axis]

@@ -89,7 +89,7 @@ class Texels(nn.Module):
             inputs = [wp.from_torch(self.index), wp.from_torch(self.corners)]
             inputs += [wp.from_torch(t, dtype=wp.vec3) for t in (self.barycentrics, vertices, normals)]
             inputs += [wp.from_torch(blended.view(n, 3, 3), dtype=wp.mat33), wp.from_torch(self.rest, dtype=wp.mat33)]
-            inputs.append(wp.mat33(*posed.rotation.T.reshape(-1).tolist()))
+            inputs.append(wp.from_torch(posed.rotation.T.contiguous()[None], dtype=wp.mat33))
             outputs = [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(frames, dtype=wp.mat33)]
             wp.launch(texel_kernels.pose_texels, n, inputs, [*outputs, wp.from_torch(image)], device=name)
         return PosedTexels(posed.translation, points, frames, image.view(3, self.side, self.side))
