@@ -62,9 +62,9 @@ def picture(size: str, device: str) -> None:
     @torch.no_grad()
     def draw() -> None:
         nonlocal hits
-        features = nerf.encode(torch.rand(3, texture_side, texture_side, device=device))
+        frame = nerf.encode(posed, torch.rand(3, texture_side, texture_side, device=device))
         parts = zip(origins.split(65536), directions.split(65536), strict=True)
-        hits = sum(int(nerf(posed, None, *part, features=features).hit.sum()) for part in parts)
+        hits = sum(int(nerf.march(frame, *part).hit.sum()) for part in parts)
 
     a = torch.randn(4096, 4096, device=device)
     draw()

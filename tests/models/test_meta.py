@@ -14,12 +14,12 @@ from torch import Tensor
 import na_ray
 from na_ray.config import NerfConfig, OptimConfig, SplatsConfig, TextureConfig
 from na_ray.models import losses
+from na_ray.models.lighting import relit
 from na_ray.models.nerf.compositing import composite
 from na_ray.models.nerf.field import RadianceField
 from na_ray.models.nerf.sampling import sample_along_rays
 from na_ray.models.nerf.texture_encoder import TextureEncoder, lookup
 from na_ray.models.splats.decoder import Decoder
-from na_ray.models.splats.lighting import relit
 from na_ray.models.splats.loss import picture_loss
 from na_ray.models.vid2vid.average import Average
 from na_ray.models.vid2vid.discriminator import Discriminator

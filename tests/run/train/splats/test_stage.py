@@ -26,6 +26,7 @@ from na_ray.run.train.context import TrainContext, Worker
 from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.splats.stage import SplatsTrainer
+from na_ray.run.train.splats.step import chance, own_share, rotation
 
 
 @pytest.fixture
@@ -104,7 +105,9 @@ def compare(one: Path, two: Path) -> None:
     assert a.keys() == b.keys()
     for name in a:
         assert float((a[name] - b[name]).abs().max()) < 2e-5, name
-    losses = [[line["metrics"]["loss"] for line in record(run.parents[2]) if "loss" in line["metrics"]] for run in (one, two)]
+    losses = [
+        [line["metrics"]["loss"] for line in record(run.parents[2]) if "loss" in line["metrics"]] for run in (one, two)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(set(losses[0])) > 3
 
 
@@ -177,8 +180,6 @@ def trainer_of(experiment: Experiment, world: int = 1, rank: int = 0) -> SplatsT
 
 def test_what_a_step_draws_by_chance_is_the_step_s_and_the_frame_s(splats: Experiment) -> None:
     """Steps see own, mean and mixed maps, as often as the knobs say; the same ones whoever asks."""
-    from na_ray.run.train.splats.step import chance, own_share, rotation
-
     config = splats.splats
     drawn = [own_share(config, chance(0, step, 0)) for step in range(2000)]
     assert drawn == [own_share(config, chance(0, step, 0)) for step in range(2000)]
