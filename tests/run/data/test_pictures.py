@@ -171,8 +171,15 @@ def test_workers_share_the_pictures_of_one(capture: Path, workers: int, views: i
     parts = [take(dataset, tuple(range(rank, 4, workers)), 4, steps) for rank in range(workers)]
     for step in range(steps):
         assert sum((shown(part[step]) for part in parts), Counter()) == shown(one[step])
-        assert sum(len(row["views"]) for row in one[step]) == 4
+        assert sum(len(set(row["views"].tolist())) for row in one[step]) == 4, "no view comes twice"
         assert len(one[step]) == 4 // views, "views of a frame come together"
+
+
+def test_all_that_an_epoch_has_reaches_the_steps(capture: Path) -> None:
+    steps = take(dataset_of(capture), (0, 1, 2, 3), 4, 3 * FRAMES)
+    seen = Counter((int(row["frame"]), view) for rows in steps for row in rows for view in row["views"].tolist())
+    assert set(seen) == {(f, v) for f in range(FRAMES) for v in range(4)}
+    assert max(seen.values()) - min(seen.values()) <= 3, "three epochs, of which slots may be a group ahead"
 
 
 def test_pictures_of_a_step_are_of_as_few_frames_as_can_be(capture: Path) -> None:
