@@ -104,7 +104,9 @@ def compare(one: Path, two: Path) -> None:
     assert a.keys() == b.keys()
     for name in a:
         assert float((a[name] - b[name]).abs().max()) < 2e-5, name
-    losses = [[line["metrics"]["loss"] for line in record(run.parents[2]) if "loss" in line["metrics"]] for run in (one, two)]
+    losses = [
+        [line["metrics"]["loss"] for line in record(run.parents[2]) if "loss" in line["metrics"]] for run in (one, two)
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(set(losses[0])) > 3
 
 
