@@ -3,9 +3,16 @@
 Two of its eight cameras and its second motion are held out. Everything lies in one folder (`demo/`).
 """
 
-from dataclasses import replace
-
-from na_ray.config import DataConfig, Experiment, NerfConfig, OptimConfig, ReportConfig, SplatsConfig, TrainConfig
+from na_ray.config import (
+    DataConfig,
+    Experiment,
+    NerfConfig,
+    OptimConfig,
+    ReportConfig,
+    SplatsConfig,
+    TrainConfig,
+    override,
+)
 from na_ray.recipes.splats import SPLATS
 
 DEMO = Experiment(
@@ -24,7 +31,7 @@ DEMO = Experiment(
         shard_frames=8,
     ),
     vid2vid=SPLATS.vid2vid,
-    texture=replace(SPLATS.texture, global_batch=2),
+    texture=override(SPLATS, {"texture.global_batch": 2}).texture,
     nerf=NerfConfig(samples_per_ray=20, hidden=96, encoder_width=16, mesh_residual=True),
     optim=OptimConfig(lr=1.5e-3, decay_steps=300),
     splats=SplatsConfig(size=384, steps=400),

@@ -88,9 +88,9 @@ def test_help_waits_for_nothing_heavy() -> None:
 def test_a_word_that_is_no_command_or_recipe_is_one_line_with_those_that_exist(shell: Shell) -> None:
     for arguments, expected in (
         (["trian"], "error: na-ray has no command 'trian'; it has: synth, "),
-        (["train"], "error: na-ray train expects a recipe first: one of demo, lan\n"),
-        (["sweep", "--trials", "3"], "error: na-ray sweep expects a recipe first: one of demo, lan\n"),
-        (["train", "lann"], "error: there is no recipe 'lann'; there are: demo, lan\n"),
+        (["train"], "error: na-ray train expects a recipe first: one of demo, lan, splats\n"),
+        (["sweep", "--trials", "3"], "error: na-ray sweep expects a recipe first: one of demo, lan, splats\n"),
+        (["train", "lann"], "error: there is no recipe 'lann'; there are: demo, lan, splats\n"),
     ):
         code, out, err = shell.run(*arguments)
         assert code == 2 and err.startswith(expected) and err.count("\n") == 1 and not out

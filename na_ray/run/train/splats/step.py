@@ -13,11 +13,11 @@ from na_ray.models.splats.gaussians import Views
 from na_ray.models.splats.splats import PictureBatch, Splats
 from na_ray.pictures.box import Box
 
-Row = dict[str, np.ndarray]
+PictureRow = dict[str, np.ndarray]
 """As `PictureDataset.rows` describes it; named here because a step imports no reader of videos."""
 
 
-def to_batch(row: Row, splats: Splats, cameras: Sequence[Camera], rng: np.random.Generator) -> PictureBatch:
+def to_batch(row: PictureRow, splats: Splats, cameras: Sequence[Camera], rng: np.random.Generator) -> PictureBatch:
     """A row on the model's device. `cameras`: all of the split's, at the training resolution; `rng`: `chance`."""
     device = splats.device
     pose = Pose(**{name: row[name] for name in ("joints_RT", "rotation", "translation", "joints")}, pose=None)
@@ -42,7 +42,7 @@ def chance(seed: int, step: int, slot: int) -> np.random.Generator:
     return np.random.default_rng([seed, 5, step, slot])
 
 
-def _targets(row: Row, windows: list[Box], device: torch.device) -> Tensor:
+def _targets(row: PictureRow, windows: list[Box], device: torch.device) -> Tensor:
     """The pictures (k, h, w, 3) in [0, 1], without the padding that no window needs."""
     height, width = max(b.bottom - b.top for b in windows), max(b.right - b.left for b in windows)
     return torch.as_tensor(np.array(row["pictures"][:, :height, :width]), device=device).float() / 255
