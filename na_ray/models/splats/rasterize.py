@@ -145,8 +145,9 @@ class _Draw(torch.autograd.Function):
 def _scan(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Any], name: str) -> Tensor:
     """Draw nearest first; returns the order."""
     order = _nearest_first(e.depths)
-    inputs = [wp.from_torch(order), wp.from_torch(views.windows), *e.arrays, wp.from_torch(opacities), depth]
-    wp.launch(scan_kernels.draw_in_order, len(views), inputs, pictures, device=name)
+    inputs = [wp.from_torch(order), wp.from_torch(views.windows), *e.arrays, wp.from_torch(opacities)]
+    outputs = [*(picture.flatten() for picture in pictures[:4]), pictures[4]]
+    wp.launch(scan_kernels.draw_in_order, len(views), [*inputs, *views.size, depth], outputs, device=name)
     return order
 
 
@@ -175,8 +176,10 @@ def _scan_back(
     centers, conics, shades, _, reaches = e.arrays
     passing, behind, colors = held
     inputs = [wp.from_torch(order), wp.from_torch(views.windows), centers, conics, shades, reaches]
-    inputs += map(wp.from_torch, (opacities, *marks, passing, behind))
-    inputs.append(wp.from_torch(colors, dtype=wp.vec3))
+    inputs += [wp.from_torch(opacities), *views.size]
+    inputs += [wp.from_torch(marks[0].view(-1)), wp.from_torch(marks[1])]
+    inputs += [wp.from_torch(passing.view(-1)), wp.from_torch(behind.view(-1))]
+    inputs.append(wp.from_torch(colors.view(-1, 3), dtype=wp.vec3))
     wp.launch(scan_kernels.draw_in_order_back, len(views), inputs, grads, device=name)
 
 

@@ -52,17 +52,20 @@ def draw_in_order(
     depths: wp.array2d[wp.float32],
     reaches: wp.array2d[wp.vec2],
     opacities: wp.array[wp.float32],
+    height: wp.int32,
+    width: wp.int32,
     with_depth: wp.bool,
-    colors: wp.array3d[wp.vec3],
-    passing: wp.array3d[wp.float32],
-    depth: wp.array3d[wp.float32],
-    last: wp.array3d[wp.int32],
+    colors: wp.array[wp.vec3],
+    passing: wp.array[wp.float32],
+    depth: wp.array[wp.float32],
+    last: wp.array[wp.int32],
     touched: wp.array2d[wp.int32],
 ) -> None:
     """Front to back, view by view: colors over black, the light that passes (given as 1), the mean depth times alpha.
 
-    A view's window (left, top, width, height; px) is the part that is drawn. `last` is the place in the order of the
-    last Gaussian that changed a pixel (given as -1), `touched` marks those that changed any.
+    Pictures are flat, `height` x `width` each. A view's window (left, top, width, height; px) is the part that is drawn.
+    `last` is the place in the order of the last Gaussian that changed a pixel (given as -1), `touched` marks those that
+    changed any.
     """
     k = wp.tid()
     left = windows[k, 0]
@@ -85,21 +88,22 @@ def draw_in_order(
                 half = half_width(conic, dy, level)
                 if half >= 0.0:
                     middle = center[0] + conic[1] * dy
+                    base = (k * height + row) * width
                     fall = conic[2] * dy * dy
                     for column in range(
                         first_pixel(middle - half, left), last_pixel(middle + half, left, windows[k, 2]) + 1
                     ):
-                        t = passing[k, row, column]
+                        t = passing[base + column]
                         if t >= OPAQUE:
                             e = wp.float32(column + left) - middle
                             power = -0.5 * (conic[0] * e * e + fall)
                             alpha = wp.min(opacity * wp.exp(power), MOST_ALPHA)
                             if alpha >= LEAST_ALPHA:
-                                colors[k, row, column] = colors[k, row, column] + (t * alpha) * shade
+                                colors[base + column] = colors[base + column] + (t * alpha) * shade
                                 if with_depth:
-                                    depth[k, row, column] = depth[k, row, column] + t * alpha * z
-                                passing[k, row, column] = t * (1.0 - alpha)
-                                last[k, row, column] = place
+                                    depth[base + column] = depth[base + column] + t * alpha * z
+                                passing[base + column] = t * (1.0 - alpha)
+                                last[base + column] = place
                                 changed = 1
             touched[k, i] = changed
 
@@ -114,11 +118,13 @@ def draw_in_order_back(
     shades: wp.array2d[wp.vec3],
     reaches: wp.array2d[wp.vec2],
     opacities: wp.array[wp.float32],
-    last: wp.array3d[wp.int32],
+    height: wp.int32,
+    width: wp.int32,
+    last: wp.array[wp.int32],
     touched: wp.array2d[wp.int32],
-    passing: wp.array3d[wp.float32],
-    behind: wp.array3d[wp.float32],
-    grad_colors: wp.array3d[wp.vec3],
+    passing: wp.array[wp.float32],
+    behind: wp.array[wp.float32],
+    grad_colors: wp.array[wp.vec3],
     grad_centers: wp.array2d[wp.vec2],
     grad_conics: wp.array2d[wp.vec3],
     grad_shades: wp.array2d[wp.vec3],
@@ -152,24 +158,25 @@ def draw_in_order_back(
                 half = half_width(conic, dy, level)
                 if half >= 0.0:
                     middle = center[0] + conic[1] * dy
+                    base = (k * height + row) * width
                     fall = conic[2] * dy * dy
                     for column in range(
                         first_pixel(middle - half, left), last_pixel(middle + half, left, windows[k, 2]) + 1
                     ):
-                        if place <= last[k, row, column]:
+                        if place <= last[base + column]:
                             e = wp.float32(column + left) - middle
                             power = -0.5 * (conic[0] * e * e + fall)
                             weight = wp.exp(power)
                             alpha = wp.min(opacity * weight, MOST_ALPHA)
                             if alpha >= LEAST_ALPHA:
-                                g = grad_colors[k, row, column]
-                                t = passing[k, row, column] / (1.0 - alpha)
+                                g = grad_colors[base + column]
+                                t = passing[base + column] / (1.0 - alpha)
                                 gs = gs + (t * alpha) * g
                                 own = wp.dot(g, shade)
-                                rest = behind[k, row, column]
+                                rest = behind[base + column]
                                 grad_alpha = t * own - rest / (1.0 - alpha)
-                                behind[k, row, column] = rest + t * alpha * own
-                                passing[k, row, column] = t
+                                behind[base + column] = rest + t * alpha * own
+                                passing[base + column] = t
                                 if opacity * weight < MOST_ALPHA:
                                     go = go + grad_alpha * weight
                                     gp = grad_alpha * alpha

@@ -50,6 +50,7 @@ FREE = {
     "data.memory_mb",
     "data.on_bad_shard",
     "nerf.samples_per_chunk",
+    "splats.steps",
     "texture.epochs",
     "texture.steps",
     "texture.checkpoint_every",
