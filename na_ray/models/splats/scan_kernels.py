@@ -63,7 +63,7 @@ def draw_in_order(
 ) -> None:
     """Front to back, view by view: colors over black, the light that passes (given as 1), the mean depth times alpha.
 
-    Pictures are flat, `height` x `width` each. A view's window (left, top, width, height; px) is the part that is drawn.
+    Pictures are flat, `height` x `width` each. A view's window (left, top, width, height; px) is what is drawn of it.
     `last` is the place in the order of the last Gaussian that changed a pixel (given as -1), `touched` marks those that
     changed any.
     """
