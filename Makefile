@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # Kept where it is there.
 $(DEMO): | $(STAMP)
-	@$(BIN)/na-ray synth $@ --resolution 384 --texture-cameras 0,1,3,4,6,7
+	@$(BIN)/na-ray synth $@ --resolution 384 --frames 24 --test-frames 6 --texture-cameras 0,1,3,4,6,7
 
 demo: $(STAMP) $(DEMO)
 	@$(BIN)/na-ray train demo --resume auto $(ARGS)
