@@ -16,7 +16,7 @@ from na_ray.run.train.worker import memory_told
 
 def test_memory_that_ends_is_the_user_s_to_mend_and_names_the_knobs() -> None:
     for stage, parts in STAGES.items():
-        knobs = {"texture": "texture.global_batch", "nerf": "data.rays_per_view"}[stage]
+        knobs = {"texture": "texture.global_batch", "nerf": "data.rays_per_view", "splats": "splats.size"}[stage]
         too_small = f"memory is too small .*: lower {knobs}"
         with pytest.raises(UserError, match=too_small), memory_told(parts.lighter):
             torch.empty(2**60)  # more than any machine has: torch's own allocator refuses
