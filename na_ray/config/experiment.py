@@ -216,9 +216,11 @@ class ReportConfig:
     frames: int = 8
     """Frames of each split, evenly spaced, that are scored; 0: none."""
     size: int = 512
-    """Longer side of the scored pictures and of the film; smaller images are taken as they are."""
+    """Longer side of the scored pictures; smaller images are taken as they are."""
     supersample: int = 2
     """Rays a pixel, in each direction, of the scored pictures: of the radiance field and of the textured mesh alike."""
+    film_size: int | None = None
+    """Longer side of the films. None: `size`."""
     film_frames: int = 48
     """Frames of the closing film, an orbit around the held-out motion; 0: no film."""
 
@@ -227,6 +229,7 @@ class ReportConfig:
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "supersample", self.supersample >= 1, "at least 1")
         check(self, "size", self.size >= 16, "at least 16")
+        check(self, "film_size", self.film_size is None or self.film_size >= 16, "at least 16, or None")
 
 
 StageName = Literal["texture", "nerf", "splats"]

@@ -47,5 +47,5 @@ DEMO = Experiment(
         validation_frames=2,
         validation_size=192,
     ),
-    report=ReportConfig(frames=2, size=384, supersample=1, film_frames=32),
+    report=ReportConfig(frames=2, size=192, film_size=384, supersample=1, film_frames=24),
 )

@@ -61,6 +61,7 @@ FREE = {
     "vid2vid.activation_checkpointing",
     "report.frames",
     "report.size",
+    "report.film_size",
     "report.supersample",
     "report.film_frames",
 }

@@ -40,7 +40,7 @@ def compare(
     """Write `out/comparison.mp4` and its middle frame, `out/comparison.png`; None where there is no held-out motion.
 
     `textures`: the maps to wear; None: the split's own. The camera is one that is not trained on, where there is one.
-    Sizes are those of `report.size`; a pixel of every method is the mean of supersample x supersample rays.
+    Sizes are those of `report.film_size`; a pixel of every method is the mean of supersample x supersample rays.
     """
     config = actors[0].config
     if config.data.test_split not in capture.splits:
@@ -51,7 +51,7 @@ def compare(
     training = capture.split(config.data.train_split)
     trained = select(config.data, len(training.cameras), training.num_frames).train_views
     number = next((v for v in range(len(split.cameras)) if v not in trained), 0)
-    camera = split.cameras[number].fitted(config.report.size)
+    camera = split.cameras[number].fitted(config.report.film_size or config.report.size)
     frames = spaced(range(split.num_frames), min(MOST_FRAMES, max(1, config.report.film_frames)))
     out.mkdir(parents=True, exist_ok=True)
     with VideoWriter(str(out / "comparison.mp4"), FPS, "h264") as film:

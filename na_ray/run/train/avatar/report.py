@@ -129,7 +129,7 @@ def film(actor: TrainedAvatar, capture: Capture, out: Path, predicted: Textures 
     there = np.abs((np.arange(count) / max(1, count) * 2 + 1) % 2 - 1)
     frames = (there * (split.num_frames - 1)).round().astype(int).tolist()
     center = body_center(split.pose(f) for f in sorted(set(frames)))
-    path = orbit(split.cameras[0].fitted(report.size), center, count, up=up_of(split.cameras))
+    path = orbit(split.cameras[0].fitted(report.film_size or report.size), center, count, up=up_of(split.cameras))
     motion = Motion(split, frames, predicted)
     views: tuple[View, ...] = ("color", "mesh", "depth", "normals")
     return render_sequence(

@@ -24,7 +24,7 @@ CONFIG = Experiment(
     nerf=NerfConfig(hidden=8, encoder_width=4, samples_per_ray=4),
     splats=SplatsConfig(texels=32, widths=(8,)),
     data=DataConfig(train_views="0,2", texture_size=16),
-    report=ReportConfig(film_frames=3, size=WIDTH),
+    report=ReportConfig(film_frames=3, size=16, film_size=WIDTH),
 )
 
 
