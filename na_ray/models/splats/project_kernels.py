@@ -19,6 +19,47 @@ LEAST_ALPHA = wp.constant(1.0 / 255.0)
 """A pixel whose alpha is less is not changed."""
 
 
+@wp.func
+@no_type_check
+def axis(views: wp.array2d[wp.float32], k: wp.int32, row: wp.int32) -> wp.vec3:
+    """A camera's axis: right, down or forward."""
+    return wp.vec3(views[k, 3 * row], views[k, 3 * row + 1], views[k, 3 * row + 2])
+
+
+@wp.func
+@no_type_check
+def sight(mean: wp.vec3, views: wp.array2d[wp.float32], k: wp.int32) -> wp.vec3:
+    """Where a center lies right of and below the picture's own center (px), and its depth (m)."""
+    x = wp.dot(axis(views, k, 0), mean) + views[k, 9]
+    y = wp.dot(axis(views, k, 1), mean) + views[k, 10]
+    z = wp.dot(axis(views, k, 2), mean) + views[k, 11]
+    return wp.vec3((views[k, 12] * x + views[k, 13] * y) / z, views[k, 15] * y / z, z)
+
+
+@wp.func
+@no_type_check
+def slope_right(s: wp.vec3, views: wp.array2d[wp.float32], k: wp.int32) -> wp.vec3:
+    """The derivative (px / m) of a center's place in the picture, to the right, by its place in space."""
+    return (views[k, 12] * axis(views, k, 0) + views[k, 13] * axis(views, k, 1) - s[0] * axis(views, k, 2)) / s[2]
+
+
+@wp.func
+@no_type_check
+def slope_down(s: wp.vec3, views: wp.array2d[wp.float32], k: wp.int32) -> wp.vec3:
+    """The same downwards."""
+    return (views[k, 15] * axis(views, k, 1) - s[1] * axis(views, k, 2)) / s[2]
+
+
+@wp.func
+@no_type_check
+def outside(u: wp.float32, v: wp.float32, views: wp.array2d[wp.float32], k: wp.int32) -> wp.bool:
+    """Whether a center lies too far beside the picture to be drawn."""
+    wide = MARGIN * (views[k, 21] - views[k, 20])
+    high = MARGIN * (views[k, 23] - views[k, 22])
+    beside = u < views[k, 20] - wide or u > views[k, 21] + wide
+    return beside or v < views[k, 22] - high or v > views[k, 23] + high
+
+
 @wp.kernel(enable_backward=False)
 @no_type_check
 def project(
@@ -46,32 +87,16 @@ def project(
     picture's least and greatest x and y.
     """
     k, i = wp.tid()
-    r0 = wp.vec3(views[k, 0], views[k, 1], views[k, 2])
-    r1 = wp.vec3(views[k, 3], views[k, 4], views[k, 5])
-    r2 = wp.vec3(views[k, 6], views[k, 7], views[k, 8])
-    x = wp.dot(r0, means[i]) + views[k, 9]
-    y = wp.dot(r1, means[i]) + views[k, 10]
-    z = wp.dot(r2, means[i]) + views[k, 11]
-    if z < NEAR:
-        reaches[k, i] = wp.vec2(-1.0, -1.0)
-        depths[k, i] = 1.0e30
+    reaches[k, i] = wp.vec2(-1.0, -1.0)
+    depths[k, i] = 1.0e30
+    s = sight(means[i], views, k)
+    u = s[0] + views[k, 14]
+    v = s[1] + views[k, 16]
+    level = 2.0 * wp.log(wp.max(opacities[i] / LEAST_ALPHA, 1.0e-6))
+    if s[2] < NEAR or outside(u, v, views, k) or level <= 0.0:
         return
-    fx = views[k, 12]
-    skew = views[k, 13]
-    fy = views[k, 15]
-    across = (fx * x + skew * y) / z
-    down = fy * y / z
-    u = across + views[k, 14]
-    v = down + views[k, 16]
-    wide = MARGIN * (views[k, 21] - views[k, 20])
-    high = MARGIN * (views[k, 23] - views[k, 22])
-    if u < views[k, 20] - wide or u > views[k, 21] + wide or v < views[k, 22] - high or v > views[k, 23] + high:
-        reaches[k, i] = wp.vec2(-1.0, -1.0)
-        depths[k, i] = 1.0e30
-        return
-    M = wp.transpose(factors[i])
-    a = M * ((fx * r0 + skew * r1 - across * r2) / z)
-    b = M * ((fy * r1 - down * r2) / z)
+    a = wp.transpose(factors[i]) * slope_right(s, views, k)
+    b = wp.transpose(factors[i]) * slope_down(s, views, k)
     aa = wp.dot(a, a)
     bb = wp.dot(b, b)
     ab = wp.dot(a, b)
@@ -80,7 +105,7 @@ def project(
     determinant = wp.dot(n, n) + blur * (aa + bb) + blur * blur
     centers[k, i] = wp.vec2(u, v)
     conics[k, i] = wp.vec3((bb + blur) / determinant, ab / (bb + blur), 1.0 / (bb + blur))
-    depths[k, i] = z
+    depths[k, i] = s[2]
     toward = means[i] - wp.vec3(views[k, 17], views[k, 18], views[k, 19])
     d = wp.transpose(frames[i]) * wp.normalize(toward)
     change = wp.vec3(
@@ -89,11 +114,6 @@ def project(
         changes[6, i] * d[0] + changes[7, i] * d[1] + changes[8, i] * d[2],
     )
     shades[k, i] = colors[i] + DIRECTION_UNIT * change
-    level = 2.0 * wp.log(wp.max(opacities[i] / LEAST_ALPHA, 1.0e-6))
-    if level <= 0.0:
-        reaches[k, i] = wp.vec2(-1.0, -1.0)
-        depths[k, i] = 1.0e30
-        return
     reaches[k, i] = wp.vec2(wp.sqrt(level * (aa + blur)), wp.sqrt(level * (bb + blur)))
 
 
@@ -122,19 +142,9 @@ def project_back(
     for k in range(views.shape[0]):
         if touched[k, i] != 0:
             any_view = 1
-            r0 = wp.vec3(views[k, 0], views[k, 1], views[k, 2])
-            r1 = wp.vec3(views[k, 3], views[k, 4], views[k, 5])
-            r2 = wp.vec3(views[k, 6], views[k, 7], views[k, 8])
-            x = wp.dot(r0, means[i]) + views[k, 9]
-            y = wp.dot(r1, means[i]) + views[k, 10]
-            z = wp.dot(r2, means[i]) + views[k, 11]
-            fx = views[k, 12]
-            skew = views[k, 13]
-            fy = views[k, 15]
-            across = (fx * x + skew * y) / z
-            down = fy * y / z
-            ja = (fx * r0 + skew * r1 - across * r2) / z
-            jb = (fy * r1 - down * r2) / z
+            s = sight(means[i], views, k)
+            ja = slope_right(s, views, k)
+            jb = slope_down(s, views, k)
             M = factors[i]
             a = wp.transpose(M) * ja
             b = wp.transpose(M) * jb
@@ -150,12 +160,12 @@ def project_back(
             gF = gF + wp.outer(ja, ga) + wp.outer(jb, gb)
             gja = M * ga
             gjb = M * gb
-            g_across = grad_centers[k, i][0] - wp.dot(r2, gja) / z
-            g_down = grad_centers[k, i][1] - wp.dot(r2, gjb) / z
-            gx = fx / z * g_across
-            gy = skew / z * g_across + fy / z * g_down
-            gz = -(wp.dot(ja, gja) + wp.dot(jb, gjb) + across * g_across + down * g_down) / z
-            gm = gm + gx * r0 + gy * r1 + gz * r2
+            g_across = grad_centers[k, i][0] - wp.dot(axis(views, k, 2), gja) / s[2]
+            g_down = grad_centers[k, i][1] - wp.dot(axis(views, k, 2), gjb) / s[2]
+            gx = views[k, 12] / s[2] * g_across
+            gy = views[k, 13] / s[2] * g_across + views[k, 15] / s[2] * g_down
+            gz = -(wp.dot(ja, gja) + wp.dot(jb, gjb) + s[0] * g_across + s[1] * g_down) / s[2]
+            gm = gm + gx * axis(views, k, 0) + gy * axis(views, k, 1) + gz * axis(views, k, 2)
             go = go + pair_opacities[k, i]
     if any_view != 0:
         grad_means[i] = gm

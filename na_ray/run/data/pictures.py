@@ -16,7 +16,6 @@ from na_ray.body.body import Body
 from na_ray.capture.camera import Camera
 from na_ray.capture.image import over_background, resample_area
 from na_ray.capture.pixels import posed_vertices
-from na_ray.capture.rig import Pose
 from na_ray.config import Experiment
 from na_ray.pictures.box import Box, sphere_box
 from na_ray.run.data.frames import FrameDataset, FrameSampler, Row, Shard
@@ -43,7 +42,8 @@ class PictureDataset(FrameDataset):
         """
         cameras = [picture_cameras(self)[v] for v in shard.views]
         poses = [self.split.pose(frame) for frame in range(shard.start, shard.stop)]
-        boxes = [[self._box(pose, camera) for camera in cameras] for pose in poses]
+        points = [posed_vertices(self.rig, pose) for pose in poses]
+        boxes = [[self._box(vertices, camera) for camera in cameras] for vertices in points]
         height = _rounded(max(b.bottom - b.top for row in boxes for b in row))
         width = _rounded(max(b.right - b.left for row in boxes for b in row))
         videos = [self.split.images(v, shard.start, shard.stop) for v in shard.views]
@@ -66,9 +66,9 @@ class PictureDataset(FrameDataset):
                 "pictures": pictures,
             }
 
-    def _box(self, pose: Pose, camera: Camera) -> Box:
+    def _box(self, vertices: np.ndarray, camera: Camera) -> Box:
         """The body's box in a picture; the whole picture where the body is not in it."""
-        found = sphere_box(posed_vertices(self.rig, pose), camera, self.experiment.splats.reach)
+        found = sphere_box(vertices, camera, self.experiment.splats.reach)
         return found or Box(0, 0, camera.height, camera.width)
 
     def row_bytes(self) -> int:
