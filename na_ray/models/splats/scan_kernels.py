@@ -18,16 +18,12 @@ MOST_ALPHA = wp.constant(0.995)
 
 @wp.func
 @no_type_check
-def first_pixel(x: wp.float32, start: wp.int32) -> wp.int32:
-    """The first pixel center not left of x, a little generously, in a picture that begins at `start`."""
-    return wp.max(wp.int32(wp.ceil(x - 0.001)) - start, 0)
-
-
-@wp.func
-@no_type_check
-def last_pixel(x: wp.float32, start: wp.int32, count: wp.int32) -> wp.int32:
-    """The last pixel center not right of x, likewise."""
-    return wp.min(wp.int32(wp.floor(x + 0.001)) - start, count - 1)
+def span(middle: wp.float32, half: wp.float32, start: wp.int32, count: wp.int32) -> wp.vec2i:
+    """The first and one past the last of the pixel centers within half a width of the middle, a little generously, in a
+    picture of `count` pixels that begins at `start`."""
+    first = wp.max(wp.int32(wp.ceil(middle - half - 0.001)) - start, 0)
+    last = wp.min(wp.int32(wp.floor(middle + half + 0.001)) - start, count - 1)
+    return wp.vec2i(first, last + 1)
 
 
 @wp.func
@@ -79,20 +75,17 @@ def draw_in_order(
             opacity = opacities[i]
             level = 2.0 * wp.log(opacity / LEAST_ALPHA)
             shade = shades[k, i]
-            z = depths[k, i]
             changed = wp.int32(0)
-            for row in range(
-                first_pixel(center[1] - reach[1], top), last_pixel(center[1] + reach[1], top, windows[k, 3]) + 1
-            ):
+            rows = span(center[1], reach[1], top, windows[k, 3])
+            for row in range(rows[0], rows[1]):
                 dy = wp.float32(row + top) - center[1]
                 half = half_width(conic, dy, level)
                 if half >= 0.0:
                     middle = center[0] + conic[1] * dy
                     base = (k * height + row) * width
                     fall = conic[2] * dy * dy
-                    for column in range(
-                        first_pixel(middle - half, left), last_pixel(middle + half, left, windows[k, 2]) + 1
-                    ):
+                    columns = span(middle, half, left, windows[k, 2])
+                    for column in range(columns[0], columns[1]):
                         t = passing[base + column]
                         if t >= OPAQUE:
                             e = wp.float32(column + left) - middle
@@ -101,7 +94,7 @@ def draw_in_order(
                             if alpha >= LEAST_ALPHA:
                                 colors[base + column] = colors[base + column] + (t * alpha) * shade
                                 if with_depth:
-                                    depth[base + column] = depth[base + column] + t * alpha * z
+                                    depth[base + column] = depth[base + column] + t * alpha * depths[k, i]
                                 passing[base + column] = t * (1.0 - alpha)
                                 last[base + column] = place
                                 changed = 1
@@ -151,18 +144,16 @@ def draw_in_order_back(
             gf = wp.vec3(0.0, 0.0, 0.0)
             go = wp.float32(0.0)
             gs = wp.vec3(0.0, 0.0, 0.0)
-            for row in range(
-                first_pixel(center[1] - reach[1], top), last_pixel(center[1] + reach[1], top, windows[k, 3]) + 1
-            ):
+            rows = span(center[1], reach[1], top, windows[k, 3])
+            for row in range(rows[0], rows[1]):
                 dy = wp.float32(row + top) - center[1]
                 half = half_width(conic, dy, level)
                 if half >= 0.0:
                     middle = center[0] + conic[1] * dy
                     base = (k * height + row) * width
                     fall = conic[2] * dy * dy
-                    for column in range(
-                        first_pixel(middle - half, left), last_pixel(middle + half, left, windows[k, 2]) + 1
-                    ):
+                    columns = span(middle, half, left, windows[k, 2])
+                    for column in range(columns[0], columns[1]):
                         if place <= last[base + column]:
                             e = wp.float32(column + left) - middle
                             power = -0.5 * (conic[0] * e * e + fall)

@@ -140,6 +140,22 @@ def make_gaussians(
     colors[i] = share * given + (1.0 - share) * own + RESIDUAL_UNIT * residual
 
 
+@wp.func
+@no_type_check
+def put(
+    grad: wp.float32,
+    row: wp.int32,
+    i: wp.int32,
+    t: wp.int32,
+    posed: wp.array2d[wp.float32],
+    grad_fixed: wp.array2d[wp.float32],
+    grad_posed: wp.array2d[wp.float32],
+) -> None:
+    """The gradient of a scale, shear or opacity: of the texel's own number and of the decoder's."""
+    grad_fixed[row, i] = grad
+    grad_posed[row, t] = grad * slope(posed[row, t], 0.9)
+
+
 @wp.kernel(enable_backward=False)
 @no_type_check
 def make_gaussians_back(
@@ -191,18 +207,11 @@ def make_gaussians_back(
         grad_fixed[10 + c, i] = (1.0 - share) * gc[c]
         grad_fixed[13 + c, i] = RESIDUAL_UNIT * gc[c]
         grad_posed[11 + c, t] = RESIDUAL_UNIT * gc[c] * slope(posed[11 + c, t], 3.0)
-    grad_fixed[3, i] = g3
-    grad_fixed[4, i] = g4
-    grad_fixed[5, i] = g5
-    grad_fixed[6, i] = g6
-    grad_fixed[7, i] = g7
-    grad_fixed[8, i] = g8
-    grad_fixed[9, i] = g9
-    grad_posed[3, t] = g3 * slope(posed[3, t], 0.9)
-    grad_posed[4, t] = g4 * slope(posed[4, t], 0.9)
-    grad_posed[5, t] = g5 * slope(posed[5, t], 0.9)
-    grad_posed[6, t] = g6 * slope(posed[6, t], 0.9)
-    grad_posed[7, t] = g7 * slope(posed[7, t], 0.9)
-    grad_posed[8, t] = g8 * slope(posed[8, t], 0.9)
-    grad_posed[9, t] = g9 * slope(posed[9, t], 0.9)
+    put(g3, 3, i, t, posed, grad_fixed, grad_posed)
+    put(g4, 4, i, t, posed, grad_fixed, grad_posed)
+    put(g5, 5, i, t, posed, grad_fixed, grad_posed)
+    put(g6, 6, i, t, posed, grad_fixed, grad_posed)
+    put(g7, 7, i, t, posed, grad_fixed, grad_posed)
+    put(g8, 8, i, t, posed, grad_fixed, grad_posed)
+    put(g9, 9, i, t, posed, grad_fixed, grad_posed)
     grad_posed[10, t] = g_share * slope(posed[10, t], 6.0)
