@@ -74,12 +74,13 @@ def kill_decoder(monkeypatch: pytest.MonkeyPatch, marker: str, shard: int) -> No
                 os.kill(os.getpid(), signal.SIGKILL)
             yield block
 
+    start = ray_trainer._worker  # which may be one that is to be killed itself
+
     def worker(config: dict[str, Any]) -> None:
         from na_ray.run.data import loader
-        from na_ray.run.train import ray_trainer
 
         loader._decode_blocks = decode_and_die
-        ray_trainer._worker(config)
+        start(config)
 
     monkeypatch.setattr(ray_trainer, "_worker", worker)
 

@@ -1,5 +1,6 @@
 """What goes wrong while training: real processes are killed, a real disk is full, a real video turns unreadable."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -21,6 +22,8 @@ from na_ray.checkpoints import Checkpoints
 from na_ray.config import Experiment, override
 from na_ray.config.values import UserError
 from na_ray.run.cluster.notice import LAST, PreemptionWatch
+from na_ray.run.data.frames import FrameDataset, FrameSampler
+from na_ray.run.data.loader import StepLoader
 from na_ray.run.train import disk, driver
 from na_ray.run.train.driver import train
 from na_ray.run.train.restart_policy import RestartPolicy
@@ -101,17 +104,22 @@ def test_a_video_that_turns_unreadable_ends_training_with_one_line_at_once(own_c
 def test_shards_of_an_unreadable_video_are_skipped_and_counted_on_request(
     own_capture: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start_workers = driver.train_on_ray
+    begin = driver.train_here
 
-    def break_and_start(experiment: Experiment, run: RunFolder) -> None:  # behind the preflight, which would see it
+    def break_and_begin(experiment: Experiment, *rest: Any) -> None:  # behind the preflight, which would see it
         damage(experiment)
-        start_workers(experiment, run)
+        begin(experiment, *rest)
 
-    monkeypatch.setattr(driver, "train_on_ray", break_and_start)
-    patient = override(own_capture, {"data.on_bad_shard": "skip", "train.steps": 60, "train.log_every": 20})
+    monkeypatch.setattr(driver, "train_here", break_and_begin)
+    skipping = {"data.on_bad_shard": "skip", "train.steps": 60, "train.log_every": 20, "train.num_workers": 0}
+    patient = override(own_capture, skipping)
     train(patient)
     lines = [line["metrics"] for line in record(patient) if "loss" in line["metrics"]]
     assert lines[-1]["skipped_shards"] > 0 and steps(patient)[-1] == 60
+    # Ray's workers pass over the same ones.
+    dataset = FrameDataset.make(Capture.open(patient.capture), patient)
+    loader = StepLoader(FrameSampler(dataset, (0,), 1, 0), distributed=True)
+    assert len(list(itertools.islice(loader, 60))) == 60 and loader.skipped == lines[-1]["skipped_shards"]
 
 
 @pytest.mark.cluster  # a minute of Ray; what it costs a step is tested in test_step.py

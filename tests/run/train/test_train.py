@@ -170,38 +170,26 @@ def test_mistakes_are_told_before_training(tiny: Experiment, tmp_path: Path) -> 
         train(override(tiny, {"capture": str(tmp_path / "nowhere"), "name": "c"}))
 
 
-def test_two_workers_learn_what_one_does_though_a_decoder_is_killed(
+def test_two_workers_learn_what_one_does_though_a_decoder_and_then_a_worker_are_killed(
     tiny: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A killed decoder costs nothing; a killed worker is replaced, and costs what was not saved."""
     both = override(tiny, {"train.global_batch": 2, "train.steps": 20, "train.log_every": 1, "report.frames": 0})
     one = train(override(both, {"name": "one"}))
     # Each worker reads eight shards and more: twenty rows, of groups of four shards of four rows.
     marker = Path(tiny.storage) / "killed"
+    kill_training_worker(monkeypatch, step=8)
     kill_decoder(monkeypatch, str(marker), shard=5)
     shared = {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5, "data.memory_mb": 1}
     two = train(override(both, shared))
-    assert marker.exists()
     root = Path(tiny.storage) / "two"
-    lines = record(root)
-    assert [line["step"] for line in lines if "loss" in line["metrics"]] == list(range(1, 21)), "no step is repeated"
+    assert marker.exists() and (root / "nerf" / "killed").exists()
+    steps = [line["step"] for line in record(root) if "loss" in line["metrics"]]
+    assert steps == [*range(1, 9), *range(6, 21)], "those behind the checkpoint of step 5 are done twice, no other is"
     history = MlflowClient().get_metric_history(json.loads((root / "tracking.json").read_text())["nerf"], "loss")
     assert [m.step for m in history] == list(range(1, 21))
     a, b = trained(one.parent / "step_000020"), trained(two.parent / "step_000020")
     assert max(float((a[name] - b[name]).abs().max()) for name in a) < 2e-5
-
-
-def test_a_killed_worker_is_replaced_and_loses_only_what_was_not_saved(
-    tiny: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = override(tiny, {"train.steps": 20, "train.num_workers": 1, "train.cpus_per_worker": 0.5, "report.frames": 0})
-    long = override(long, {"train.validate_every": 0, "train.log_every": 1})
-    root = Path(long.storage) / "tiny"
-    kill_training_worker(monkeypatch, step=8)
-    assert train(long).name == "step_000020"
-    steps = [line["step"] for line in record(root) if "loss" in line["metrics"]]
-    assert steps == [*range(1, 9), *range(6, 21)], "those behind the checkpoint of step 5 are done twice"
-    history = MlflowClient().get_metric_history(json.loads((root / "tracking.json").read_text())["nerf"], "loss")
-    assert [m.step for m in history] == list(range(1, 21))
 
 
 def test_a_killed_driver_is_resumed_into_the_same_mlflow_run(tiny: Experiment, tmp_path: Path) -> None:

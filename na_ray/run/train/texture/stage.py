@@ -1,5 +1,6 @@
 """The texture predictor's stage: networks and losses as the training loop drives them, and the preflight's estimate."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -174,8 +175,11 @@ class TextureTrainer:
         self.networks.discriminator_optimizer.load_state_dict(training["discriminator_optimizer"])
 
 
-def frame_cost(vid2vid: Vid2vidConfig, perceptual: nn.Module) -> tuple[int, int, int]:
+@functools.lru_cache(maxsize=16)
+def frame_cost(vid2vid: Vid2vidConfig, perceptual: type[nn.Module]) -> tuple[int, int, int]:
     """Parameters of generator and discriminator, and about how many multiply-adds both updates of a frame take.
+
+    `perceptual` is the class of the network that compares maps.
 
     Forward passes are counted on tensors without data. A backward pass costs twice as much, or once where it leads to
     an input alone: the generator's update passes real and fake frames and goes back through the fake ones.
@@ -186,7 +190,7 @@ def frame_cost(vid2vid: Vid2vidConfig, perceptual: nn.Module) -> tuple[int, int,
         calls: list[tuple[float, Callable[[], object]]] = [
             (3, lambda: generator(frame, past, past)),
             (3 + 1.5, lambda: discriminator(frame, frame, frame, past, past)),
-            (1.5, lambda: type(perceptual)()(frame, frame)),
+            (1.5, lambda: perceptual()(frame, frame)),
         ]
         cost = sum(times * _multiply_adds(call) for times, call in calls)
         sizes = [sum(p.numel() for p in network.parameters()) for network in (generator, discriminator)]
@@ -208,7 +212,7 @@ def estimate(dataset: SequenceDataset) -> tuple[list[str], float, int]:
     windows, steps = num_windows(experiment), num_steps(dataset)
     dataset.room(-(-windows // max(1, experiment.train.min_workers or experiment.train.num_workers)))
     perceptual, loss_name = load_perceptual(experiment.texture)
-    generator, discriminator, cost = frame_cost(experiment.vid2vid, perceptual)
+    generator, discriminator, cost = frame_cost(experiment.vid2vid, type(perceptual))
     frames = windows * sum(window_length(dataset, step) for step in range(steps))
     lines = [
         f"textures  {generator / 1e6:.1f} M + {discriminator / 1e6:.1f} M parameters, {cost / 1e9:.1f} G multiply-adds "

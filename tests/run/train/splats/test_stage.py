@@ -86,16 +86,10 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(splats: Experiment, 
 
 
 def test_two_workers_learn_what_one_does(splats: Experiment, ray_cluster: None) -> None:
-    """Two frames of two pictures, which each worker has one of."""
+    """Two frames of two pictures: each worker has one picture of either frame."""
     both = override(splats, {"splats.global_batch": 4, "train.steps": 12, "train.checkpoint_every": 12})
     one = train(override(both, {"name": "one"}))
     two = train(override(both, {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5}))
-    compare(one, two)
-
-
-def test_two_workers_share_the_pictures_of_one_frame(splats: Experiment, ray_cluster: None) -> None:
-    one = train(override(splats, {"name": "one"}))
-    two = train(override(splats, {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5}))
     compare(one, two)
 
 

@@ -130,6 +130,8 @@ def test_two_workers_average_the_gradients_that_one_computes(tiny_texture: Exper
         assert largest > 0 and max(float((a[i] - b[i]).abs().max()) for i in compared) <= 1e-4 * largest
 
 
+# A minute of Ray. The loop that goes on is every stage's (test_train.py), and what the stage resumes is tested above.
+@pytest.mark.cluster
 def test_a_killed_worker_goes_on_from_the_last_checkpoint(
     tiny_texture: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
