@@ -134,7 +134,7 @@ def texture_cost() -> Cost:
     """The published texture predictor with VGG-19; an update is one frame of a window."""
     with torch.device("meta"):
         perceptual = Vgg19()
-    generator, discriminator, work = frame_cost(Vid2vidConfig(), type(perceptual))
+    generator, discriminator, work = frame_cost(Vid2vidConfig(), perceptual)
     return Cost(generator + discriminator, 4 * (4 * generator + 3 * discriminator), work)
 
 

@@ -175,26 +175,27 @@ class TextureTrainer:
         self.networks.discriminator_optimizer.load_state_dict(training["discriminator_optimizer"])
 
 
-@functools.lru_cache(maxsize=16)
-def frame_cost(vid2vid: Vid2vidConfig, perceptual: type[nn.Module]) -> tuple[int, int, int]:
+def frame_cost(vid2vid: Vid2vidConfig, perceptual: nn.Module) -> tuple[int, int, int]:
     """Parameters of generator and discriminator, and about how many multiply-adds both updates of a frame take.
-
-    `perceptual` is the class of the network that compares maps.
 
     Forward passes are counted on tensors without data. A backward pass costs twice as much, or once where it leads to
     an input alone: the generator's update passes real and fake frames and goes back through the fake ones.
     """
+    generator, discriminator, cost = _networks_cost(vid2vid)
+    with FakeTensorMode(), torch.no_grad():
+        frame = torch.zeros(1, 3, *vid2vid.resolution)
+        return generator, discriminator, int(cost + 1.5 * _multiply_adds(lambda: type(perceptual)()(frame, frame)))
+
+
+@functools.lru_cache(maxsize=16)
+def _networks_cost(vid2vid: Vid2vidConfig) -> tuple[int, int, float]:
     with FakeTensorMode(), torch.no_grad():
         generator, discriminator = Generator(vid2vid), Discriminator(vid2vid)
         frame, past = torch.zeros(1, 3, *vid2vid.resolution), torch.zeros(1, 2, 3, *vid2vid.resolution)
-        calls: list[tuple[float, Callable[[], object]]] = [
-            (3, lambda: generator(frame, past, past)),
-            (3 + 1.5, lambda: discriminator(frame, frame, frame, past, past)),
-            (1.5, lambda: perceptual()(frame, frame)),
-        ]
-        cost = sum(times * _multiply_adds(call) for times, call in calls)
+        cost = 3 * _multiply_adds(lambda: generator(frame, past, past))
+        cost += 4.5 * _multiply_adds(lambda: discriminator(frame, frame, frame, past, past))
         sizes = [sum(p.numel() for p in network.parameters()) for network in (generator, discriminator)]
-    return sizes[0], sizes[1], int(cost)
+    return sizes[0], sizes[1], cost
 
 
 def _multiply_adds(call: Callable[[], object]) -> int:
@@ -212,7 +213,7 @@ def estimate(dataset: SequenceDataset) -> tuple[list[str], float, int]:
     windows, steps = num_windows(experiment), num_steps(dataset)
     dataset.room(-(-windows // max(1, experiment.train.min_workers or experiment.train.num_workers)))
     perceptual, loss_name = load_perceptual(experiment.texture)
-    generator, discriminator, cost = frame_cost(experiment.vid2vid, type(perceptual))
+    generator, discriminator, cost = frame_cost(experiment.vid2vid, perceptual)
     frames = windows * sum(window_length(dataset, step) for step in range(steps))
     lines = [
         f"textures  {generator / 1e6:.1f} M + {discriminator / 1e6:.1f} M parameters, {cost / 1e9:.1f} G multiply-adds "
