@@ -192,7 +192,7 @@ def _networks_cost(vid2vid: Vid2vidConfig) -> tuple[int, int, float]:
     with FakeTensorMode(), torch.no_grad():
         generator, discriminator = Generator(vid2vid), Discriminator(vid2vid)
         frame, past = torch.zeros(1, 3, *vid2vid.resolution), torch.zeros(1, 2, 3, *vid2vid.resolution)
-        cost = 3 * _multiply_adds(lambda: generator(frame, past, past))
+        cost = 3.0 * _multiply_adds(lambda: generator(frame, past, past))
         cost += 4.5 * _multiply_adds(lambda: discriminator(frame, frame, frame, past, past))
         sizes = [sum(p.numel() for p in network.parameters()) for network in (generator, discriminator)]
     return sizes[0], sizes[1], cost
