@@ -91,7 +91,7 @@ def score(trainer: Trainer, context: TrainContext, capture: Capture, every: int,
     testing = capture.split(data.test_split)
     cameras = list(range(0, len(testing.cameras), every))
     parts += [("poses_own", data.test_split, cameras, None)]
-    parts += [("poses_mean", data.test_split, cameras, MeanTexture.of(actor, capture))]
+    parts += [("poses_mean", data.test_split, cameras, MeanTexture.of(actor.config, capture))]
     for name, split, views, textures in parts:
         frames = range(0, capture.split(split).num_frames, every)
         scores = evaluate(

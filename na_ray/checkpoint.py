@@ -57,6 +57,8 @@ class TrainedAvatar:
     model: Avatar[Any]
     body: Body
     config: Experiment
+    mean_texture: Path | None = None
+    """The mean of its training's texture maps, where the actor keeps it."""
 
     @property
     def name(self) -> AvatarName:
@@ -162,22 +164,35 @@ def load_avatar(folder: str | Path, device: torch.device | str = "cpu") -> Train
     config = from_json(values)
     if config.nerf.mesh_residual and is_of_0_1(values):
         log.warning("%s is of version 0.1: it keeps the blurred mesh that it started from (mesh_prior soft)", folder)
-    body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
+    return make_avatar(name, config, load_rig(folder), load_weights(folder, name), device)
+
+
+def make_avatar(
+    name: AvatarName, config: Experiment, rig: Rig, weights: dict[str, Any], device: torch.device | str = "cpu"
+) -> TrainedAvatar:
+    """An avatar of its knobs, body and state dict."""
+    body = Body.from_rig(rig).to(device=torch.device(device))
     model = AVATARS[name].make(config, body)
-    model.load_state_dict(load_weights(folder, name))
+    model.load_state_dict(weights)
     return TrainedAvatar(model.to(device).eval(), body, config)
 
 
 def load_predictor(folder: str | Path, device: torch.device | str = "cpu") -> Predictor:
     """Open a checkpoint for predicting textures. Raises FileNotFoundError or UserError, one line, when it is none."""
-    from na_ray.models.vid2vid.generator import Generator
-
     folder = Path(folder)
     expect_stage(folder, "texture")
-    config = load_experiment(folder)
-    body = Body.from_rig(load_rig(folder)).to(device=torch.device(device))
+    return make_predictor(load_experiment(folder), load_rig(folder), load_weights(folder, "texture"), device)
+
+
+def make_predictor(
+    config: Experiment, rig: Rig, weights: dict[str, Any], device: torch.device | str = "cpu"
+) -> Predictor:
+    """A texture predictor of its knobs, body and state dict."""
+    from na_ray.models.vid2vid.generator import Generator
+
+    body = Body.from_rig(rig).to(device=torch.device(device))
     generator = Generator(config.vid2vid, spectral=False)
-    generator.load_state_dict(load_weights(folder, "texture"))
+    generator.load_state_dict(weights)
     return Predictor(generator.to(device).eval().requires_grad_(False), body, config)
 
 

@@ -1,20 +1,29 @@
 """A run's folder opens by its best checkpoint, of the stage that is asked for; what is none says so in one line."""
 
+import errno
+import json
 import shutil
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from make_capture import write_tiny_capture
 from tiny_predictor import save_predictor
 
 from na_ray import checkpoint
-from na_ray.actor import find_avatar, find_checkpoint
+from na_ray.actor import Actor, find_avatar, find_checkpoint, open_actor, write_actor
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
-from na_ray.config import AvatarName, Experiment, NerfConfig, StageName
+from na_ray.checkpoint import Predictor
+from na_ray.config import AvatarName, Experiment, NerfConfig, StageName, override
+from na_ray.config.files import to_json
+from na_ray.config.values import UserError
 from na_ray.models.avatars import AVATARS
+from na_ray.motion.predict import predict_maps
+from na_ray.motion.textures import MeanTexture
+from na_ray.render import encode
 
 CONFIG = Experiment(nerf=NerfConfig(hidden=8, encoder_width=4, samples_per_ray=4))
 
@@ -87,3 +96,78 @@ def test_what_is_no_avatar_says_so(run: Path, tmp_path: Path) -> None:
         find_avatar(tmp_path / "begun")
     with pytest.raises(FileNotFoundError, match=r"nowhere is no checkpoint: experiment.json is missing; give a run's"):
         checkpoint.load_avatar(find_avatar(tmp_path / "nowhere"))
+
+
+@pytest.fixture(scope="module")
+def actor(capture: Capture, run: Path) -> Path:
+    """The folder that the run of two stages leaves, moved to another place."""
+    for folder in run.glob("*/checkpoints/*"):
+        config = override(checkpoint.load_experiment(folder), {"capture": capture.path})
+        checkpoint.write_json(folder / "experiment.json", to_json(config))
+    written = write_actor(run / "actor", open_actor(run).networks, capture)
+    return Path(shutil.move(written, run.parent / "elsewhere"))
+
+
+def test_an_actors_folder_is_all_that_a_person_needs(run: Path, actor: Path, capture: Capture) -> None:
+    names = {"actor.json", "body.npz", "nerf.safetensors", "texture.safetensors", "mean_texture.png", "poses.npz"}
+    assert {path.name for path in actor.iterdir()} == names and not list(run.glob(".actor*"))
+    moved, original = open_actor(actor), open_actor(run)
+    assert set(moved.networks) == {"nerf", "texture"}
+    split = capture.split("training")
+    pose, texture, camera = split.pose(1), split.texture(1), split.cameras[0]
+    pictures = [a.model.picture(encode(a, pose, texture), camera) for a in (moved.avatar(), original.avatar("nerf"))]
+    assert torch.equal(pictures[0].colors, pictures[1].colors)
+    maps = [list(predict_maps(load(a), split.normal_maps())) for a in (moved, original)]
+    assert all(np.array_equal(a, b) for a, b in zip(*maps, strict=True))
+    mean = np.mean([split.texture(i).astype(np.float64) for i in range(2)], axis=0).round()
+    assert np.array_equal(moved.mean_texture(), mean) and np.array_equal(original.mean_texture(), mean)
+    for found in (moved.poses(), original.poses()):
+        assert [p.joints.tolist() for p in found] == [split.pose(i).joints.tolist() for i in range(2)]
+    assert moved.camera is not None and np.allclose(moved.camera.K, split.cameras[0].K)
+    values = moved.values["stages"]["nerf"]
+    assert values["step"] == 20 and values["validation"] == {"validation/psnr": 22.0}
+    assert MeanTexture.find(moved.avatar()).source == "the mean of the training maps, kept with the actor"
+
+
+def load(actor: Actor) -> Predictor:
+    predictor = actor.predictor()
+    assert predictor is not None
+    return predictor
+
+
+def test_an_actor_is_written_anew_or_not_at_all(
+    run: Path, actor: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shutil.copytree(actor, tmp_path / "actor")
+    networks = {"texture": open_actor(run).networks["texture"]}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("na_ray.actor.save_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            write_actor(tmp_path / "actor", networks, capture)
+    assert set(open_actor(tmp_path / "actor").networks) == {"nerf", "texture"}, "the old one is still there"
+    write_actor(tmp_path / "actor", networks, capture)
+    assert set(open_actor(tmp_path / "actor").networks) == {"texture"}
+    assert [path.name for path in tmp_path.iterdir()] == ["actor"]
+
+
+def test_what_is_wrong_with_an_actors_folder_is_one_line(actor: Path, tmp_path: Path) -> None:
+    shutil.copytree(actor, tmp_path / "actor")
+    weights = tmp_path / "actor" / "nerf.safetensors"
+    with pytest.raises(UserError, match=r"actor has no splats; it has: texture, nerf: train that stage"):
+        open_actor(tmp_path / "actor").avatar("splats")
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"nerf\.safetensors is damaged .*: copy the actor's folder again"):
+        open_actor(tmp_path / "actor").avatar()
+    later = json.loads((tmp_path / "actor" / "actor.json").read_text()) | {"version": 99}
+    (tmp_path / "actor" / "actor.json").write_text(json.dumps(later))
+    with pytest.raises(UserError, match=r"actor\.json is of form 99; this one reads 1"):
+        open_actor(tmp_path / "actor")
+    (tmp_path / "actor" / "actor.json").write_text("{")
+    with pytest.raises(UserError, match=r"actor\.json is damaged"):
+        open_actor(tmp_path / "actor")
+    with pytest.raises(FileNotFoundError, match="nowhere is no checkpoint"):
+        open_actor(tmp_path / "nowhere")

@@ -16,7 +16,8 @@ class PredictTextures:
     """Predict the texture maps of any motion: na-ray render --textures draws an actor with them."""
 
     predictor: Positional[str]
-    """A run's folder (runs/NAME), a checkpoint's of its texture stage, or an MLflow URI as models:/lan-texture/1."""
+    """A run's folder (runs/NAME), an actor's, a checkpoint's of the texture stage, or a model of MLflow: models:/lan/1,
+    models:/lan@best."""
     capture: tuple[str, ...]
     """Captures that the motions come from. Poses are enough: images need not be there."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
@@ -43,8 +44,7 @@ class PredictTextures:
 
     def run(self) -> int:
         """Predict."""
-        from na_ray.actor import find_checkpoint
-        from na_ray.checkpoint import load_predictor
+        from na_ray.actor import open_actor
         from na_ray.motion.predict import Request
         from na_ray.run.inference import motions, predict_motions
 
@@ -52,7 +52,11 @@ class PredictTextures:
             raise UserError(f"--workers is {self.workers}: expected 0, for this process, or more")
         tasks = motions(self.capture, self.split, self.out)
         here = "cpu" if self.workers else chosen_device(self.device)
-        predictor = load_predictor(find_checkpoint(fetch(self.predictor), ["texture"]), here)
+        actor = open_actor(fetch(self.predictor), ["texture"])
+        predictor = actor.predictor(here)
+        if predictor is None:
+            has = ", ".join(actor.networks)
+            raise UserError(f"{actor.folder} has no texture predictor; it has: {has}: train the texture stage first")
         request = Request(self.frames, self.normals, self.normal_size, self.format, self.fps, self.overwrite)
         with ProgressBar("frames" if self.workers == 0 else "motions") as progress:
             results = predict_motions(predictor, tasks, request, self.workers, self.device, progress)

@@ -18,7 +18,8 @@ class Render:
     """Film an actor: the poses and texture maps of any capture, any camera."""
 
     actor: Positional[str]
-    """A run's folder (runs/NAME), a checkpoint's, or an MLflow URI as models:/lan/1."""
+    """A run's folder (runs/NAME), an actor's (runs/NAME/actor), a checkpoint's, or a model of MLflow: models:/lan/1,
+    models:/lan@best."""
     capture: str
     """Capture that the poses and texture maps come from."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
@@ -87,7 +88,8 @@ class Evaluate:
     """Score an actor against photographs, beside the textured mesh."""
 
     actor: Positional[str]
-    """A run's folder (runs/NAME), a checkpoint's, or an MLflow URI as models:/lan/1."""
+    """A run's folder (runs/NAME), an actor's (runs/NAME/actor), a checkpoint's, or a model of MLflow: models:/lan/1,
+    models:/lan@best."""
     capture: str
     """The capture to score on."""
     out: Annotated[Path | None, arg(name="output", aliases=["-o"])] = None
@@ -149,24 +151,23 @@ class Evaluate:
 
 def _load(actor: str, avatar: AvatarName | None, device: Literal["auto", "cpu", "cuda"]) -> "TrainedAvatar":
     """Open an actor where it is, or fetch it from MLflow; says which checkpoint of a run it is."""
-    from na_ray.actor import find_avatar
-    from na_ray.checkpoint import load_avatar
+    from na_ray.actor import open_actor
 
     given = fetch(actor)
-    folder = find_avatar(given, avatar)
-    opened = load_avatar(folder, chosen_device(device))
-    if folder != given:
+    found = open_actor(given)
+    opened = found.avatar(avatar, chosen_device(device))
+    if (folder := found.networks[opened.name]) != given:
         print(f"avatar: {opened.name}, {folder}")
     return opened
 
 
-def fetch(checkpoint: str) -> Path:
-    """The folder of a checkpoint: as it is named, or fetched from MLflow."""
-    if checkpoint.startswith(("models:/", "runs:/")):
+def fetch(actor: str) -> Path:
+    """The folder of an actor: as it is named, or fetched from MLflow."""
+    if actor.startswith(("models:/", "runs:/")):
         from na_ray.run.tracking.registry import resolve
 
-        return resolve(checkpoint)
-    return Path(checkpoint)
+        return resolve(actor)
+    return Path(actor)
 
 
 def chosen_device(device: Literal["auto", "cpu", "cuda"]) -> str:

@@ -9,9 +9,11 @@ from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.image import Map
 from na_ray.capture.textures import Textures
 from na_ray.checkpoint import TrainedAvatar
+from na_ray.config import Experiment
 from na_ray.config.selection import select_frames
 from na_ray.config.values import UserError
 from na_ray.evaluation.texture_metrics import mean_map
+from na_ray.pictures.png import read_png
 
 MOST_MAPS = 512
 """The mean is taken of all training maps up to so many; of more, of `SOME_MAPS`, evenly spaced."""
@@ -27,9 +29,9 @@ class MeanTexture:
     map: Map
 
     @classmethod
-    def of(cls, actor: TrainedAvatar, capture: Capture) -> "MeanTexture":
-        """The mean over the actor's training frames, one map in memory at a time."""
-        data = actor.config.data
+    def of(cls, config: Experiment, capture: Capture) -> "MeanTexture":
+        """The mean over the frames that an experiment trains on, one map in memory at a time."""
+        data = config.data
         split = capture.split(data.train_split)
         frames = select_frames(data, split.num_frames)
         if len(frames) <= MOST_MAPS:
@@ -40,13 +42,16 @@ class MeanTexture:
         return cls(f"the mean of {SOME_MAPS} of {len(frames)} training maps ({split.name}), evenly spaced", mean)
 
     @classmethod
-    def find(cls, actor: TrainedAvatar, capture: Capture) -> "MeanTexture":
-        """The same of a capture that is at hand or, where it has no training maps of the actor's body, of the one that
-        the actor was trained on. Raises UserError, one line, where that has none either."""
+    def find(cls, actor: TrainedAvatar, capture: Capture | None = None) -> "MeanTexture":
+        """The one that the actor keeps, else that of a capture that is at hand or, where it has no training maps of the
+        actor's body, of the one that it was trained on. Raises UserError, one line, where that has none either."""
+        if actor.mean_texture is not None:
+            return cls("the mean of the training maps, kept with the actor", read_png(actor.mean_texture))
         for candidate in (capture, _opened(actor.config.capture)):
             if candidate is not None and _has_training_maps(actor, candidate):
-                return cls.of(actor, candidate)
-        places = " nor ".join(dict.fromkeys([capture.path, actor.config.capture or "the capture of the training"]))
+                return cls.of(actor.config, candidate)
+        tried = [capture.path] if capture else []
+        places = " nor ".join(dict.fromkeys([*tried, actor.config.capture or "the capture of the training"]))
         raise UserError(
             f"no mean texture map: neither {places} holds the actor's training maps: give --textures a folder that "
             "na-ray predict-textures wrote"

@@ -249,6 +249,6 @@ def test_the_mean_map_is_of_all_frames_or_of_some_and_says_so(actor, capture, mo
     monkeypatch.setattr(textures, "SOME_MAPS", some)
     split = capture.split("training")
     frames = range(4) if words == "all 4" else (0, 3)
-    mean = textures.MeanTexture.of(actor, capture)
+    mean = textures.MeanTexture.of(actor.config, capture)
     expected = np.mean([split.texture(f).astype(np.float64) for f in frames], axis=0).round()
     assert np.array_equal(mean.texture(2), expected) and mean.source.startswith(f"the mean of {words} training maps")

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from na_ray.actor import write_actor
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
 from na_ray.config.files import read_json
@@ -147,10 +148,8 @@ def close(sweep_state: SweepState, space: Space, parent: Tracker) -> str:
     assert score is not None
     parent.scores({SCORE: score}, sweep_state.steps(best))
     parent.client.set_tag(parent.parent, "best", f"trial {best.name}: {knobs}")
-    checkpoint = sweep_state.run(best).checkpoints.best()
     summary += [
         f"best      trial {best.name}, validation PSNR {score:.2f} dB: {knobs}",
-        f"open      {checkpoint}, or models:/{_model(sweep_state)}/latest in MLflow",
         "train     " + " ".join(f"--{name.replace('_', '-')} {_argument(best.knobs[name])}" for name in space),
     ]
     return "\n".join(summary)
@@ -166,16 +165,13 @@ def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
     if closed.get("checkpoint") == place:
         return str(closed["told"])
     parts = STAGES[sweep_state.stage]
-    log_actor(parent, checkpoint, parts.served, _model(sweep_state))
-    summary = parts.close(
-        checkpoint, Capture.open(sweep_state.experiment.capture), sweep_state.run(best).folder, parent
-    )
+    capture, run = Capture.open(sweep_state.experiment.capture), sweep_state.run(best)
+    summary = parts.close(checkpoint, capture, run.folder, parent)
+    actor = write_actor(run.root / "actor", {sweep_state.stage: checkpoint}, capture)
+    version = log_actor(parent, actor, sweep_state.experiment.name)
+    summary += f"\nactor: {actor}, and models:/{sweep_state.experiment.name}/{version} in MLflow"
     write_json(path, {"checkpoint": place, "told": summary})
     return summary
-
-
-def _model(sweep_state: SweepState) -> str:
-    return sweep_state.experiment.name + STAGES[sweep_state.stage].suffix
 
 
 def _argument(value: Any) -> str:

@@ -1,41 +1,92 @@
-"""A stage's trained network as an MLflow model: logged, registered, and found again."""
+"""A trained actor as an MLflow model: logged, registered, and found again."""
 
 import logging
-import shutil
 import tempfile
 from pathlib import Path
 
 import mlflow.artifacts
 import mlflow.pyfunc
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
 
+from na_ray.actor import FILE, open_actor
+from na_ray.config import StageName
 from na_ray.run.tracking.runs import Tracker
+from na_ray.run.train.fingerprint import body_digest
+
+BEST = "best"
+"""The alias of the version that did best on held-out pictures."""
 
 REQUIREMENTS = ["na-ray", "torch", "warp-lang"]
 
 
-def log_actor(tracker: Tracker, checkpoint: Path, served: str, name: str) -> None:
-    """Store a checkpoint in the stage's run as a model (`served`: the file of its code), and register it by `name`.
+def log_actor(tracker: Tracker, actor: Path, name: str) -> str:
+    """Store an actor's folder in the stage's run as a model, and register it by `name`. Returns the version.
 
-    What only training needs stays behind: optimizers' states are several times as large as the model.
+    The alias `best` goes to it where no other version did better on the same held-out pictures.
     """
     # Columns hold arrays, for which MLflow has no signature, and warns of it.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
-        folder, kept = Path(scratch) / "model", Path(scratch) / checkpoint.name
-        shutil.copytree(checkpoint, kept, ignore=shutil.ignore_patterns("training.pt"))
+        folder = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
             path=str(folder),
-            python_model=served,  # as code: nothing is pickled
-            artifacts={"checkpoint": str(kept)},
+            python_model=str(Path(__file__).with_name("pyfunc.py")),  # as code: nothing is pickled
+            artifacts={"actor": str(actor)},
             pip_requirements=REQUIREMENTS,
         )
         tracker.client.log_artifacts(tracker.stage, str(folder), artifact_path="actor")
-    mlflow.register_model(f"runs:/{tracker.stage}/actor", name)
+    version = mlflow.register_model(f"runs:/{tracker.stage}/actor", name).version
+    score, judged_by = held_out_score(actor)
+    tracker.client.set_model_version_tag(name, version, "judged_by", judged_by)
+    if score is not None:
+        tracker.client.set_model_version_tag(name, version, "validation/psnr", str(score))
+    best = _alias(tracker.client, name, BEST)
+    if best is None or (
+        score is not None
+        and best.tags.get("judged_by") == judged_by
+        and float(best.tags.get("validation/psnr", "-inf")) < score
+    ):
+        tracker.client.set_registered_model_alias(name, BEST, version)
+    return str(version)
+
+
+def held_out_score(actor: Path) -> tuple[float | None, str]:
+    """The highest validation PSNR (dB) of an actor's avatars, or of its predictor where it has none, and by what it was
+    judged: numbers of other pictures do not compare."""
+    opened = open_actor(actor)
+    stages = opened.values["stages"]
+    avatars: list[StageName] = [stage for stage in opened.networks if stage != "texture"]
+    found = {stage: stages[stage]["validation"].get("validation/psnr") for stage in avatars or opened.networks}
+    scored = {stage: value for stage, value in found.items() if value is not None}
+    if not scored:
+        return None, "nothing"
+    stage = max(scored, key=lambda name: scored[name])
+    knobs = opened.knobs(stage)
+    data, train = knobs.data, knobs.train
+    parts = (
+        "pictures" if avatars else "texture maps",
+        body_digest(opened.rig),
+        data.train_split,
+        data.validation_views,
+        train.validation_frames if avatars else knobs.texture.validation_frames,
+        train.validation_size if avatars else knobs.vid2vid.resolution,
+    )
+    return scored[stage], ", ".join(map(str, parts))
+
+
+def _alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    try:
+        return client.get_model_version_by_alias(name, alias)
+    except MlflowException:  # there is none yet
+        return None
 
 
 def resolve(actor: str) -> Path:
-    """The checkpoint folder behind a path, a run's folder, or a `models:/NAME/VERSION` or `runs:/ID/actor` URI."""
+    """The folder behind a path, or that of the actor (before 0.3: the checkpoint) behind a `models:/NAME/VERSION`,
+    `models:/NAME@ALIAS` or `runs:/ID/actor` URI."""
     if ":/" in actor and not Path(actor).exists():
         local = Path(mlflow.artifacts.download_artifacts(actor))
-        return next(local.glob("**/experiment.json")).parent
+        return next(file for name in (FILE, "experiment.json") for file in local.glob(f"**/{name}")).parent
     return Path(actor)

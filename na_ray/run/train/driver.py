@@ -3,6 +3,7 @@
 from collections.abc import Container
 from pathlib import Path
 
+from na_ray.actor import open_actor, write_actor
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import validation
 from na_ray.config import Experiment
@@ -63,8 +64,11 @@ def _train_stage(experiment: Experiment, dataset: AnyDataset, run: RunFolder, st
         best = run.checkpoints.best()
         assert best is not None, "training ends with a checkpoint"
         with runs.needed("training is done, and --resume auto scores, films and registers what it left"):
-            log_actor(tracker, best, parts.served, experiment.name + parts.suffix)
-            summary = parts.close(best, Capture.open(experiment.capture), run.folder, tracker)
+            capture = Capture.open(experiment.capture)
+            summary = parts.close(best, capture, run.folder, tracker)
+            actor = write_actor(run.root / "actor", open_actor(run.root).networks, capture)
+            version = log_actor(tracker, actor, experiment.name)
+            summary += f"\nactor: {actor}, and models:/{experiment.name}/{version} in MLflow"
             tracker.log_summary(validation(best))
         status = "FINISHED"
         return summary

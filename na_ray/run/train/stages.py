@@ -6,7 +6,6 @@ report) is imported when it is called for.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from na_ray.capture.dataset import Capture
@@ -40,13 +39,6 @@ class Stage:
     """(best checkpoint, capture, stage's folder, its `Tracker`): score and film; returns a summary for the user."""
     lighter: str
     """Knobs to lower where a step does not fit a device's memory."""
-    served: str
-    """File of the MLflow model."""
-    suffix: str
-    """What the registered model's name ends in."""
-
-
-_SERVED = Path(__file__).parents[1] / "tracking"
 
 
 def _close_texture(*arguments: Any) -> str:
@@ -72,8 +64,6 @@ STAGES: dict[StageName, Stage] = {
         close=_close_texture,
         lighter="texture.global_batch, texture.max_window or vid2vid.resolution, or set "
         "vid2vid.activation_checkpointing",
-        served=str(_SERVED / "pyfunc_predictor.py"),
-        suffix="-texture",
     ),
     "nerf": Stage(
         make_dataset=FrameDataset.make,
@@ -85,8 +75,6 @@ STAGES: dict[StageName, Stage] = {
         close=_close_avatar,
         lighter="data.rays_per_view, data.views_per_frame, nerf.samples_per_ray, nerf.samples_per_chunk or "
         "train.validation_size, or set train.precision bfloat16",
-        served=str(_SERVED / "pyfunc_avatar.py"),
-        suffix="",
     ),
     "splats": Stage(
         make_dataset=PictureDataset.make,
@@ -97,7 +85,5 @@ STAGES: dict[StageName, Stage] = {
         slots=num_pictures,
         close=_close_avatar,
         lighter="splats.size, splats.texels or splats.views_per_frame",
-        served=str(_SERVED / "pyfunc_avatar.py"),
-        suffix="-splats",
     ),
 }

@@ -16,11 +16,13 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from na_ray import checkpoint
+from na_ray.actor import open_actor
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import load_avatar
 from na_ray.config import Experiment, override, to_dict
 from na_ray.evaluation.evaluate import target_image
 from na_ray.evaluation.image_metrics import psnr
+from na_ray.motion.textures import MeanTexture
 from na_ray.render import encode
 from na_ray.run.tracking.registry import resolve
 from na_ray.run.train.driver import train
@@ -67,8 +69,31 @@ def test_training_leaves_an_actor_scores_pictures_and_a_model(tiny: Experiment, 
     arrays = {k: getattr(pose, k) for k in ("joints_RT", "rotation", "translation", "joints")}
     view = {"K": camera.K, "T_world_camera": camera.T_world_camera, "height": camera.height, "width": camera.width}
     (found,) = model.predict(pd.DataFrame([arrays | view | {"texture": split.texture(1)}]))
-    assert np.abs(found["color"] / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6
-    assert weights(resolve("models:/tiny/1")).keys() == weights(best).keys()
+    assert np.abs(found["color"] / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6 and found["textures"] == "given"
+    (found,) = model.predict(pd.DataFrame([arrays | view]))
+    mean = MeanTexture.find(actor, Capture.open(tiny.capture)).map
+    expected = actor.model.picture(encode(actor, pose, mean), camera).colors
+    assert np.abs(found["color"] / 255 - expected.numpy()).max() <= 0.5 / 255 + 1e-6 and found["textures"] == "mean"
+    stored, left = open_actor(resolve("models:/tiny@best")), open_actor(root / "actor")
+    assert stored.values == left.values and stored.values["stages"]["nerf"]["scores"]["cameras"]["mean"]["nerf"]["box"]
+    first, second = stored.avatar().model.state_dict(), checkpoint.load_avatar(best).model.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in second)
+
+
+def test_the_best_of_a_registered_model_is_the_best_on_the_same_pictures(tiny: Experiment, tmp_path: Path) -> None:
+    short = override(tiny, {"train.steps": 2, "train.validate_every": 0, "train.checkpoint_every": 2})
+
+    def trained_in(storage: str, **changes: object) -> float:
+        knobs = {"storage": str(tmp_path / storage), "report.frames": 0} | changes
+        return scores(train(override(short, knobs)))["validation/psnr"]
+
+    found = [trained_in("a"), trained_in("b", **{"optim.lr": 2e-2}), trained_in("c", **{"optim.lr": 1e-12})]
+    client = MlflowClient()
+    best = client.get_model_version_by_alias("tiny", "best")
+    assert int(best.version) - 1 == found.index(max(found)) and len(set(found)) == 3
+    trained_in("d", **{"train.validation_size": 16, "optim.lr": 1e-3})  # of other pictures: it is not compared
+    assert client.get_model_version_by_alias("tiny", "best").version == best.version
+    assert len(client.search_model_versions("name = 'tiny'")) == 4
 
 
 def test_what_decides_is_not_trained_on_and_every_table_says_so(

@@ -103,7 +103,7 @@ def _worn(
     worn: dict[str, Textures | MeanTexture | None] = {"poses_own": None} if testing.has_textures else {}
     if predicted is not None:
         worn["poses_predicted"] = predicted
-    return worn | {"poses_mean": MeanTexture.of(actor, capture)}
+    return worn | {"poses_mean": MeanTexture.of(actor.config, capture)}
 
 
 def _flat(name: str, scores: Scores) -> dict[str, float]:

@@ -80,7 +80,7 @@ def test_training_leaves_a_predictor_scores_pictures_and_a_model(
     written = sorted((root / "texture" / "predicted" / "testing" / "tex").iterdir())
     assert [f.name for f in written] == [f"{i:06d}.png" for i in range(12)]
     assert all(np.array_equal(read_png(f), image) for f, image in zip(written, expected_maps, strict=True))
-    model = mlflow.pyfunc.load_model("models:/tiny-texture/1")
+    model = mlflow.pyfunc.load_model("models:/tiny/1")
     served = model.predict(pd.DataFrame({"normals": list(split.normal_maps())}))
     assert all(np.array_equal(a, b) for a, b in zip(served, expected_maps, strict=True))
 
