@@ -67,6 +67,11 @@ class Actor:
         path = self.folder / FILE
         return read_json(path, "version", "stages") if path.is_file() else {}
 
+    @property
+    def title(self) -> str:
+        """What the actor is called: its run's name."""
+        return str(self.values.get("name") or self.knobs(next(iter(self.networks))).name)
+
     def choose(self, wanted: AvatarName | None = None) -> AvatarName:
         """The kind of avatar that is wanted, else the first of `AvatarName` that is there. Raises UserError, one line,
         where there is none."""

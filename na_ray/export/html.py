@@ -10,6 +10,7 @@ import base64
 import html
 import itertools
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def write_html(
         "up": up.tolist(),
         "target": target.tolist(),
         "angle": _angle(target, up, eye),
-        "distance": 1.25 * float(np.linalg.norm(high - low)),
+        "distance": 2.2 * float(np.linalg.norm(high - low)),
         "background": list(background),
         "told": f"{title}: {count} splats, {len(poses)} poses. Drag to turn, scroll to come nearer, shift to move.",
     }
@@ -101,11 +102,10 @@ def write_html(
     parts = {
         "$TITLE": html.escape(title),
         "$BACKGROUND": colors,
-        "$META": json.dumps(meta).replace("</", "<\\/"),
+        "$META": json.dumps(meta).replace("<", "\\u003c"),
         "$DATA": base64.b64encode(packed).decode(),
     }
-    for name, value in parts.items():
-        page = page.replace(name, value, 1)
+    page = re.sub("|".join(map(re.escape, parts)), lambda found: parts[found[0]], page)
     path.write_text(page, encoding="utf-8")
     return len(page)
 

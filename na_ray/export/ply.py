@@ -22,6 +22,8 @@ DIRECTION_UNIT = 0.1
 """One raw unit of a color's change with the direction of view (`project_kernels`)."""
 LEAST_OPACITY = 1 / 255
 """What is fainter is left out: no pixel shows it."""
+THINNEST = 1e-6
+"""Standard deviations (m) are no smaller: a logarithm stands for each."""
 NAMES = (
     *("x", "y", "z", "nx", "ny", "nz"),
     *(f"f_dc_{i}" for i in range(3)),
@@ -51,7 +53,7 @@ def write_ply(path: Path, gaussians: Gaussians, origin: Float[np.ndarray, "3"]) 
         scales.log(),
         quaternions,
     ]
-    table = torch.cat(columns, dim=1).to(torch.float32).cpu().numpy().astype("<f4")
+    table = torch.cat(columns, dim=1).detach().to(torch.float32).cpu().numpy().astype("<f4")
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(table)}"]
     header += [f"property float {name}" for name in NAMES]
     path.write_bytes("\n".join([*header, "end_header\n"]).encode() + table.tobytes())
@@ -60,7 +62,11 @@ def write_ply(path: Path, gaussians: Gaussians, origin: Float[np.ndarray, "3"]) 
 
 def axes_of(factors: Float[Tensor, "n 3 3"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 4"]]:
     """Standard deviations (m), largest first, and the rotation of their axes (w, x, y, z) of covariances M M^T."""
-    axes, scales, _ = torch.linalg.svd(factors.double())
-    axes[..., 2] *= torch.linalg.det(axes).sign()[:, None]
-    quaternions = Rotation.from_matrix(axes.cpu().numpy()).as_quat(canonical=True, scalar_first=True)
-    return scales.clamp(min=1e-7), torch.as_tensor(quaternions, device=scales.device)
+    stored = factors.detach().double().cpu().numpy()
+    # Ten times as fast as a singular value decomposition, and as good for ratios that a float32 holds.
+    variances, axes = np.linalg.eigh(stored @ stored.swapaxes(1, 2))
+    variances, axes = variances[:, ::-1], np.ascontiguousarray(axes[..., ::-1])
+    axes[..., 2] *= np.linalg.det(axes)[:, None]
+    quaternions = Rotation.from_matrix(axes).as_quat(canonical=True, scalar_first=True)
+    scales = np.sqrt(variances.clip(min=THINNEST**2))
+    return torch.as_tensor(scales, device=factors.device), torch.as_tensor(quaternions, device=factors.device)

@@ -19,6 +19,7 @@ from na_ray.body.body import Body
 from na_ray.capture import video
 from na_ray.capture.dataset import Split
 from na_ray.capture.image import Map, resized
+from na_ray.capture.rig import Pose
 from na_ray.capture.storage import listing
 from na_ray.capture.video import VideoWriter
 from na_ray.checkpoint import Predictor
@@ -101,6 +102,12 @@ def predict_maps(predictor: Predictor, normals: Iterable[AnyMap]) -> Iterator[Ma
     recursion = Recursion(predictor)
     for normal in normals:
         yield recursion.next(normal)
+
+
+def maps_of_poses(predictor: Predictor, poses: Iterable[Pose]) -> Iterator[Map]:
+    """The texture maps of a sequence of poses, from the normal maps that are drawn of them."""
+    atlas = Atlas(predictor.body, SIZE)
+    return predict_maps(predictor, (atlas.normal_map(atlas.body.pose(pose)).cpu().numpy() for pose in poses))
 
 
 @dataclass(frozen=True)

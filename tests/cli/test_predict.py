@@ -95,7 +95,10 @@ PREDICT = ["predict-textures", "PREDICTOR", "--capture", "CAPTURE", "-o", "OUT",
     ("arguments", "line"),
     [
         (["predict-textures", "nowhere", *PREDICT[2:]], "nowhere is no checkpoint: experiment.json is missing"),
-        (["predict-textures", "ACTOR", *PREDICT[2:]], "has no texture predictor; it has: nerf: train the texture stage"),
+        (
+            ["predict-textures", "ACTOR", *PREDICT[2:]],
+            "has no texture predictor; it has: nerf: train the texture",
+        ),
         ([*PREDICT, "--split", "walk"], "no split 'walk'; it has: testing, training"),
         ([*PREDICT, "--frames", "0..9"], "asks for number 8, but there are 3, numbered from 0"),
         ([*PREDICT, "--frames", "0,2"], "a prediction goes on from frame to frame: name one range"),

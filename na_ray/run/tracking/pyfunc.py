@@ -14,13 +14,11 @@ from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from na_ray.actor import Actor, open_actor
-from na_ray.body.atlas import Atlas
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose
 from na_ray.checkpoint import Predictor, TrainedAvatar
 from na_ray.config.values import UserError
-from na_ray.motion.normals import SIZE
-from na_ray.motion.predict import predict_maps
+from na_ray.motion.predict import maps_of_poses, predict_maps
 from na_ray.pictures.picture import to_uint8
 from na_ray.render import encode
 
@@ -86,18 +84,12 @@ class ActorModel(PythonModel):
         given = [row.get("texture") is not None and np.ndim(row["texture"]) > 0 for row in rows]
         without = [pose for pose, there in zip(poses, given, strict=True) if not there]
         if self.predictor is not None:
-            source, maps = "predicted", _predicted(self.predictor, without)
+            source, maps = "predicted", maps_of_poses(self.predictor, without)
         else:
             mean = self.actor.mean_texture() if without else np.zeros((1, 1, 3), np.uint8)
             source, maps = "mean", iter([mean] * len(without))
         for row, there in zip(rows, given, strict=True):
             yield ("given", np.asarray(row["texture"], np.uint8)) if there else (source, next(maps))
-
-
-def _predicted(predictor: Predictor, poses: list[Pose]) -> Iterator[np.ndarray]:
-    atlas = Atlas(predictor.body, SIZE)
-    normals = (atlas.normal_map(predictor.body.pose(pose)).cpu().numpy() for pose in poses)
-    return predict_maps(predictor, normals)
 
 
 def _render(

@@ -1,0 +1,182 @@
+"""The command that takes an actor to other programs: na-ray export."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from na_ray.cli.render import chosen_device, fetch
+from na_ray.cli.train import ProgressBar
+from na_ray.config import AvatarName, parse_indices
+from na_ray.config.values import Progress, UserError
+
+if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
+    from na_ray.actor import Actor
+    from na_ray.capture.image import Map
+    from na_ray.capture.rig import Pose
+
+HTML_POSES = 24
+"""Poses of a page, where none are chosen."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Take an actor to other programs: splats, a skinned mesh, a surface, or a page that needs no network."""
+
+    actor: Positional[str]
+    """A run's folder (runs/NAME), an actor's (runs/NAME/actor), a checkpoint's, or a model of MLflow: models:/lan/1,
+    models:/lan@best."""
+    out: Annotated[Path, arg(name="output", aliases=["-o"])]
+    """The file; for ply and mesh of several poses a folder, with a file for each."""
+    format: Literal["ply", "glb", "mesh", "html"]
+    """ply: 3D Gaussians, for splat viewers. glb: the textured body; of several poses it is skinned and animated. mesh:
+    the surface of the NeRF, as a .ply with colored vertices. html: one page that turns the actor through its motion."""
+    capture: str | None = None
+    """Capture that the poses and own texture maps come from. The actor's training poses if not given."""
+    split: str = "testing"
+    """The motion in it."""
+    frames: str | None = None
+    """Frames of the motion: `0..40`, `3,7` or `all`. If not given: the first for ply and mesh, all for glb, 24 in a row
+    for html."""
+    textures: str = "mean"
+    """`mean`, that of the training; `predicted` from the poses, where there is a predictor; `own`, the capture's; or a
+    folder of NNNNNN.png or an .avi. A glb wears the first frame's."""
+    avatar: AvatarName | None = None
+    """Which of the actor's avatars. splats for ply and html, nerf for mesh."""
+    resolution: int = 256
+    """Of mesh: grid cells along the body's longest side."""
+    threshold: float = 20.0
+    """Of mesh: the density that is the surface, 1/m."""
+    fps: float = 25.0
+    """Frames a second of the motion, for glb and html."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+    overwrite: bool = False
+    """Replace what is there."""
+
+    def run(self) -> int:
+        """Export."""
+        from na_ray.actor import open_actor
+
+        if self.out.exists() and not self.overwrite:
+            raise FileExistsError(f"{self.out} exists: name another place, or --overwrite")
+        if self.resolution < 8 or self.threshold <= 0 or self.fps <= 0:
+            raise UserError("--resolution must be 8 or more, --threshold and --fps more than 0")
+        actor = open_actor(fetch(self.actor))
+        poses, textures, told = self._motion(actor)
+        print(told)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        write = {"ply": self._ply, "glb": self._glb, "mesh": self._mesh, "html": self._html}[self.format]
+        with ProgressBar("poses") as progress:
+            counted = _counted(zip(poses, textures, strict=True), len(poses), progress)
+            written = write(actor, counted, len(poses))
+        print(f"wrote {written}: {_megabytes(written)}")
+        return 0
+
+    def _motion(self, actor: "Actor") -> tuple[Sequence["Pose"], "Iterator[Map]", str]:
+        """The poses, the texture map of each, and which these are, for the user."""
+        from na_ray.capture.dataset import Capture
+
+        if self.capture is None:
+            poses = actor.poses()
+            chosen = parse_indices(self.frames or self._default(len(poses)), len(poses))
+            source = f"training poses ({len(chosen)} of {len(poses)})"
+            split = None
+        else:
+            split = Capture.open(self.capture).split(self.split)
+            chosen = parse_indices(self.frames or self._default(split.num_frames), split.num_frames)
+            poses = [split.pose(i) for i in range(chosen[0], chosen[-1] + 1)]
+            poses = [poses[i - chosen[0]] for i in chosen]
+            source = f"{split.name} ({len(chosen)} frames)"
+        picked = [poses[i] for i in chosen] if self.capture is None else poses
+        if self.textures in ("mean", "predicted"):
+            maps, worn = _made(actor, self.textures, picked, chosen_device(self.device))
+        elif split is None:
+            raise UserError(f"--textures {self.textures} belong to frames of a capture: name it, --capture PATH")
+        else:
+            from na_ray.capture.textures import Textures
+
+            given = split if self.textures == "own" else Textures.open(self.textures, split, chosen)
+            maps, worn = (given.texture(i) for i in chosen), self.textures
+        return picked, maps, f"poses: {source}\ntexture maps: {worn}"
+
+    def _default(self, count: int) -> str:
+        return {"ply": "0", "mesh": "0", "glb": "all", "html": f"0..{min(HTML_POSES, count)}"}[self.format]
+
+    def _files(self, count: int) -> Iterator[Path]:
+        if count == 1:
+            yield self.out
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        yield from (self.out / f"{i:06d}.ply" for i in range(count))
+
+    def _ply(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
+        from na_ray.export.ply import write_ply
+
+        for file, (gaussians, origin) in zip(self._files(count), self._gaussians(actor, motion), strict=True):
+            write_ply(file, gaussians, origin)
+        return self.out
+
+    def _html(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
+        from na_ray.export.html import SplatPose, write_html
+
+        poses = [SplatPose.of(*found) for found in self._gaussians(actor, motion)]
+        eye = None if actor.camera is None else actor.camera.center
+        background = [(value + 1) / 2 for value in actor.knobs("splats").data.background]
+        write_html(self.out, poses, actor.title, self.fps, actor.up, eye, background)
+        return self.out
+
+    def _gaussians(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]") -> "Iterator[tuple]":
+        from na_ray.models.splats.splats import SplatFrame, Splats
+        from na_ray.render import encode
+
+        if self.avatar == "nerf":
+            raise UserError(f"--format {self.format} holds splats, and the NeRF has none: leave --avatar out")
+        avatar = actor.avatar("splats", chosen_device(self.device))
+        for pose, texture in motion:
+            frame = encode(avatar, pose, texture)
+            assert isinstance(avatar.model, Splats) and isinstance(frame, SplatFrame)
+            yield avatar.model.gaussians(frame), frame.origin
+
+    def _glb(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
+        from na_ray.export.glb import write_glb
+
+        pairs = list(motion)
+        write_glb(self.out, actor.rig, [pose for pose, _ in pairs], pairs[0][1], self.fps, actor.up)
+        return self.out
+
+    def _mesh(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
+        from na_ray.export.surface import nerf_surface
+
+        if self.avatar == "splats":
+            raise UserError("--format mesh is the surface of the NeRF, and splats have none: leave --avatar out")
+        avatar = actor.avatar("nerf", chosen_device(self.device))
+        for file, (pose, texture) in zip(self._files(count), motion, strict=True):
+            nerf_surface(avatar, pose, texture, self.resolution, self.threshold).export(file, file_type="ply")
+        return self.out
+
+
+def _made(actor: "Actor", kind: str, poses: Sequence["Pose"], device: str) -> "tuple[Iterator[Map], str]":
+    """The mean map for each pose, or maps predicted from them."""
+    from na_ray.motion.predict import maps_of_poses
+
+    if kind == "mean":
+        mean = actor.mean_texture()
+        return iter([mean] * len(poses)), "mean, of the training maps"
+    predictor = actor.predictor(device)
+    if predictor is None:
+        raise UserError(f"{actor.folder} has no texture predictor: leave --textures out, for the mean map")
+    return maps_of_poses(predictor, poses), "predicted from the poses"
+
+
+def _counted(motion: "Iterator[tuple[Pose, Map]]", total: int, progress: Progress) -> "Iterator[tuple[Pose, Map]]":
+    for done, item in enumerate(motion, 1):
+        yield item
+        progress(done, total)
+
+
+def _megabytes(path: Path) -> str:
+    files = [path] if path.is_file() else list(path.iterdir())
+    return f"{sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
