@@ -133,6 +133,11 @@ class Actor:
         return np.asarray(self.values.get("up", (0.0, 1.0, 0.0)), np.float32)
 
     @property
+    def fps(self) -> float:
+        """Frames a second of the training's motion."""
+        return float(self.values.get("fps", 25.0))
+
+    @property
     def camera(self) -> Camera | None:
         """A camera of the training, where the actor keeps one."""
         stored = self.values.get("camera")

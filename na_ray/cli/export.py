@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
     from na_ray.actor import Actor
     from na_ray.capture.image import Map
     from na_ray.capture.rig import Pose
+    from na_ray.models.gaussians import Gaussians
 
 HTML_POSES = 24
 """Poses of a page, where none are chosen."""
@@ -120,25 +121,22 @@ class Export:
         return self.out
 
     def _html(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
-        from na_ray.export.html import SplatPose, write_html
+        from na_ray.export.actor_page import motion_page
 
-        poses = [SplatPose.of(*found) for found in self._gaussians(actor, motion)]
-        eye = None if actor.camera is None else actor.camera.center
-        background = [(value + 1) / 2 for value in actor.knobs("splats").data.background]
-        write_html(self.out, poses, actor.title, self.fps, actor.up, eye, background)
+        avatar = actor.avatar(self._splats(), chosen_device(self.device))
+        self.out.write_text(motion_page(actor, avatar, motion, self.fps), encoding="utf-8")
         return self.out
 
-    def _gaussians(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]") -> "Iterator[tuple]":
-        from na_ray.models.splats.splats import SplatFrame, Splats
-        from na_ray.render import encode
-
+    def _splats(self) -> AvatarName:
         if self.avatar == "nerf":
             raise UserError(f"--format {self.format} holds splats, and the NeRF has none: leave --avatar out")
-        avatar = actor.avatar("splats", chosen_device(self.device))
-        for pose, texture in motion:
-            frame = encode(avatar, pose, texture)
-            assert isinstance(avatar.model, Splats) and isinstance(frame, SplatFrame)
-            yield avatar.model.gaussians(frame), frame.origin
+        return "splats"
+
+    def _gaussians(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]") -> "Iterator[tuple[Gaussians, Any]]":
+        from na_ray.export.actor_page import gaussians_of
+
+        avatar = actor.avatar(self._splats(), chosen_device(self.device))
+        return (gaussians_of(avatar, pose, texture) for pose, texture in motion)
 
     def _glb(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
         from na_ray.export.glb import write_glb

@@ -30,6 +30,7 @@ COMMANDS = {
     "render": Command("render", "Render", "Film an actor: the poses and texture maps of any capture, any camera."),
     "export": Command("export", "Export", "Take an actor to other programs: splats, a skinned mesh, a page."),
     "evaluate": Command("render", "Evaluate", "Score an actor against photographs, beside the textured mesh."),
+    "report": Command("report", "ReportCommand", "Compare runs on one page that opens offline."),
     "import": Command("original", "Import", "Turn a checkpoint of the original implementation into one of ours."),
 }
 """What `na-ray` can do, in the order of a project."""

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8, UInt32
 
 from na_ray.export.ply import LEAST_OPACITY, axes_of
-from na_ray.models.splats.gaussians import Gaussians
+from na_ray.models.gaussians import Gaussians
 
 HALF_TURN = 2**0.5
 """Range of a unit quaternion's numbers beside its largest: from -1/sqrt 2 to 1/sqrt 2."""
@@ -51,16 +51,15 @@ class SplatPose:
         return cls(means + np.asarray(origin, np.float64), *rest)
 
 
-def write_html(
-    path: Path,
+def html_page(
     poses: Sequence[SplatPose],
     title: str,
     fps: float,
     up: Float[np.ndarray, "3"],
     eye: Float[np.ndarray, "3"] | None = None,
     background: Sequence[float] = (1.0, 1.0, 1.0),
-) -> int:
-    """Write the page. Returns its size in bytes.
+) -> str:
+    """The page.
 
     `fps`: poses a second. `eye`: where a camera stood (world, m), from whose side the actor is seen first.
     `background`: RGB in [0, 1].
@@ -105,9 +104,7 @@ def write_html(
         "$META": json.dumps(meta).replace("<", "\\u003c"),
         "$DATA": base64.b64encode(packed).decode(),
     }
-    page = re.sub("|".join(map(re.escape, parts)), lambda found: parts[found[0]], page)
-    path.write_text(page, encoding="utf-8")
-    return len(page)
+    return re.sub("|".join(map(re.escape, parts)), lambda found: parts[found[0]], page)
 
 
 def _words(

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from na_ray.models.splats.gaussians import Gaussians
+from na_ray.models.gaussians import Gaussians
 
 C0 = 0.28209479177387814
 C1 = 0.4886025119029199

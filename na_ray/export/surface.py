@@ -16,10 +16,11 @@ from na_ray.capture.image import Map
 from na_ray.capture.rig import Pose
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import UserError
-from na_ray.models.nerf.frame import NerfFrame
-from na_ray.models.nerf.renderer import Nerf
-from na_ray.models.nerf.volume import field_at
+from na_ray.models.avatar import Avatar, Frame
 from na_ray.render import encode
+
+AT_ONCE = 65536
+"""Points that the field is asked for at a time."""
 
 
 def nerf_surface(actor: TrainedAvatar, pose: Pose, texture: Map, resolution: int, threshold: float) -> trimesh.Trimesh:
@@ -28,10 +29,8 @@ def nerf_surface(actor: TrainedAvatar, pose: Pose, texture: Map, resolution: int
     `resolution`: cells along the longest side of the box around the body. Raises UserError where no density reaches the
     threshold.
     """
-    nerf = actor.model
-    frame = encode(actor, pose, texture)
-    assert isinstance(nerf, Nerf) and isinstance(frame, NerfFrame), "splats have no density"
-    radius = nerf.config.shell_radius
+    nerf, frame = actor.model, encode(actor, pose, texture)
+    radius = actor.config.nerf.shell_radius
     vertices = frame.posed.world_vertices
     low, high = vertices.min(0).values - radius, vertices.max(0).values + radius
     cell = float((high - low).max()) / resolution
@@ -53,8 +52,8 @@ def nerf_surface(actor: TrainedAvatar, pose: Pose, texture: Map, resolution: int
         mesh.invert()
     places = torch.as_tensor(np.asarray(mesh.vertices), dtype=vertices.dtype, device=vertices.device)
     inwards = -torch.as_tensor(np.array(mesh.vertex_normals), dtype=vertices.dtype, device=vertices.device)
-    _, colors = field_at(nerf, frame, places, torch.nn.functional.normalize(inwards, dim=1))
-    rgb = ((colors + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+    _, colors = _field(nerf, frame, places, torch.nn.functional.normalize(inwards, dim=1))
+    rgb = (colors * 255).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
     mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=rgb)
     return mesh
 
@@ -67,7 +66,7 @@ def _fill_holes(density: Float[Tensor, "x y z"], threshold: float) -> None:
 
 
 def _densities(
-    nerf: Nerf, frame: NerfFrame, low: Float[Tensor, "3"], cell: float, counts: list[int]
+    nerf: Avatar[Any], frame: Frame, low: Float[Tensor, "3"], cell: float, counts: list[int]
 ) -> Float[Tensor, "x y z"]:
     """The density at the corners of the cells, a plane of them at a time."""
     axes = [low[a] + cell * torch.arange(counts[a], dtype=low.dtype, device=low.device) for a in range(3)]
@@ -77,5 +76,20 @@ def _densities(
     ahead = low.new_tensor([0.0, 0.0, 1.0])
     for i, x in enumerate(axes[0]):
         points = torch.stack([x.expand_as(y), y, z], dim=2).reshape(-1, 3)
-        density[i] = field_at(nerf, frame, points, ahead.expand_as(points))[0].view_as(y)
+        density[i] = _field(nerf, frame, points, ahead.expand_as(points))[0].view_as(y)
     return density
+
+
+@torch.no_grad()
+def _field(
+    nerf: Avatar[Any], frame: Frame, points: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
+) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]:
+    """Density and color, in parts of bounded memory."""
+    sigmas, colors = list[Tensor](), list[Tensor]()
+    for at, along in zip(points.split(AT_ONCE), directions.split(AT_ONCE), strict=True):
+        found = nerf.density_at(frame, at, along)
+        if found is None:
+            raise UserError(f"{nerf.name} have no density, and so no surface: give an actor with a NeRF")
+        sigmas.append(found[0])
+        colors.append(found[1])
+    return torch.cat(sigmas), torch.cat(colors)

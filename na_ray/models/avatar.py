@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.config import AvatarName, DataConfig
+from na_ray.models.gaussians import Gaussians
 
 
 @runtime_checkable
@@ -97,6 +99,16 @@ class Avatar(nn.Module, ABC, Generic[AnyFrame]):
     @abstractmethod
     def picture(self, frame: AnyFrame, camera: Camera, supersample: int = 1) -> Picture:
         """A whole picture, in parts of bounded memory: each pixel the mean of supersample x supersample rays."""
+
+    def gaussians(self, frame: AnyFrame) -> tuple[Gaussians, Float64[np.ndarray, "3"]] | None:
+        """The frame's Gaussians, and the origin (world, m) that they are relative to; None: it is not made of any."""
+        return None
+
+    def density_at(
+        self, frame: AnyFrame, points: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]] | None:
+        """Density (1/m) and color (RGB in [0, 1]) at world points, seen along unit directions; None: it has none."""
+        return None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Avatar[AnyFrame]":
         """Move or convert the tensors, as `.to` does; the body is made of the new ones."""

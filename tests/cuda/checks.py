@@ -28,12 +28,13 @@ from na_ray.body.unwrap import depth_buffer
 from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig, Experiment, NerfConfig, SplatsConfig, TextureConfig, Vid2vidConfig
 from na_ray.models import optim
+from na_ray.models.gaussians import Gaussians
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.models.optim import predictor_adam
-from na_ray.models.splats.gaussians import Gaussians, Views
 from na_ray.models.splats.optimizer import SplatsOptimizer
 from na_ray.models.splats.rasterize import DrawnBy, draw
 from na_ray.models.splats.splats import Splats
+from na_ray.models.splats.views import Views
 from na_ray.models.vid2vid.discriminator import Discriminator
 from na_ray.models.vid2vid.generator import Generator
 from na_ray.models.vid2vid.iteration import Networks, iterate

@@ -8,7 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from na_ray.export.ply import NAMES, write_ply
-from na_ray.models.splats.gaussians import Gaussians
+from na_ray.models.gaussians import Gaussians
 
 
 def gaussians(n: int, seed: int = 0) -> Gaussians:

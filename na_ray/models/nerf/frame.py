@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from na_ray.body.body import PosedBody
@@ -33,3 +33,14 @@ class NerfFrame:
     def posed(self) -> PosedBody:
         """The body at the frame's pose."""
         return self.fitted.posed
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The m samples that the field evaluates."""
+
+    index: Int[Tensor, "m"]
+    """Position among all samples, ray by ray."""
+    surface: Float[Tensor, "m 3"]
+    uv: Float[Tensor, "m 2"]
+    position: Float[Tensor, "m 3"]

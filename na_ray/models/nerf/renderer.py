@@ -25,7 +25,7 @@ from na_ray.models.avatar import Avatar, Picture
 from na_ray.models.nerf.canonical import surface_coordinates, unpose, vertex_transforms
 from na_ray.models.nerf.compositing import Composite, composite
 from na_ray.models.nerf.field import RadianceField
-from na_ray.models.nerf.frame import FittedBody, NerfFrame
+from na_ray.models.nerf.frame import FittedBody, NerfFrame, Samples
 from na_ray.models.nerf.noise import Noise
 from na_ray.models.nerf.ray_picture import draw, near_pixels
 from na_ray.models.nerf.sampling import sample_along_rays, sample_by_surface
@@ -44,17 +44,6 @@ class Rendering:
     """Part of the light that passes the actor: 1 - opacity."""
     hit: Bool[Tensor, "n"]
     """Whether the ray meets the shell."""
-
-
-@dataclass(frozen=True)
-class _Samples:
-    """The m samples that the field evaluates."""
-
-    index: Int[Tensor, "m"]
-    """Position among all samples, ray by ray."""
-    surface: Float[Tensor, "m 3"]
-    uv: Float[Tensor, "m 2"]
-    position: Float[Tensor, "m 3"]
 
 
 class Nerf(Avatar[NerfFrame]):
@@ -181,6 +170,16 @@ class Nerf(Avatar[NerfFrame]):
             parts.append(composite(sigma, colors, depths, deltas, self.background, self.config.background_depth))
         return self._spread(parts, rays, hit)
 
+    def density_at(
+        self, frame: NerfFrame, points: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]
+    ) -> tuple[Float[Tensor, "n"], Float[Tensor, "n 3"]]:
+        """Density (1/m; zero outside the shell) and color (RGB in [0, 1]) at world points, by unit directions."""
+        # Rays of one sample, at their origins; all in one batch.
+        depths = points.new_zeros(len(points), 1)
+        samples = self._locate(frame.fitted, points, directions, depths)
+        sigma, colors = self._evaluate(samples, directions, *self._look_up(frame, samples.uv), None, depths)
+        return sigma[:, 0], (colors[:, 0] + 1) / 2
+
     def intervals(self, posed: PosedBody, origins: Float[Tensor, "n 3"], directions: Float[Tensor, "n 3"]) -> Intervals:
         """Near, far (m) and whether a ray meets the shell of the posed body (`body.intervals.shell_intervals`)."""
         with _full_precision(origins):
@@ -240,7 +239,7 @@ class Nerf(Avatar[NerfFrame]):
         origins: Float[Tensor, "n 3"],
         directions: Float[Tensor, "n 3"],
         depths: Float[Tensor, "n s"],
-    ) -> _Samples:
+    ) -> Samples:
         """The samples to evaluate (all under `parity`), on the surface and in canonical space."""
         posed, config = scene.posed, self.config
         skip = config.skip_empty and not config.parity
@@ -253,11 +252,11 @@ class Nerf(Avatar[NerfFrame]):
             normals = None if config.parity else posed.pseudo_normals
             closest = project_to_faces(points, posed.vertices, posed.body.faces, faces[index], config.parity, normals)
             uv, surface = surface_coordinates(closest, posed)
-            return _Samples(index, surface, uv, unpose(points, closest, posed, scene.transforms))
+            return Samples(index, surface, uv, unpose(points, closest, posed, scene.transforms))
 
     def _evaluate(
         self,
-        samples: _Samples,
+        samples: Samples,
         directions: Float[Tensor, "n 3"],
         texture: Float[Tensor, "m d"],
         rgb: Float[Tensor, "m 3"] | None,

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from na_ray.body import kernels
+from na_ray.models.gaussians import Gaussians
 from na_ray.models.splats import project_kernels, scan_kernels, tile_kernels
-from na_ray.models.splats.gaussians import Gaussians, Views
+from na_ray.models.splats.views import Views
 
 DrawnBy = Literal["scan", "tiles"]
 """How pictures are drawn: a Gaussian after the other, or by tiles of pixels in parallel."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from na_ray.body.atlas import Atlas, shrink_texture
@@ -15,14 +15,15 @@ from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
 from na_ray.models.avatar import Avatar, Picture, normals_from_depth
+from na_ray.models.gaussians import Gaussians
 from na_ray.models.lighting import COUNT, fit_light, local_light, relit
 from na_ray.models.splats.coarse import CHANNELS, Coarse
 from na_ray.models.splats.decoder import Decoder
-from na_ray.models.splats.gaussians import Gaussians, Views
 from na_ray.models.splats.loss import picture_loss
 from na_ray.models.splats.make import MakeGaussians
 from na_ray.models.splats.rasterize import draw
 from na_ray.models.splats.texels import PosedTexels, Texels
+from na_ray.models.splats.views import Views
 
 FIXED, POSED = CHANNELS, 14
 """Numbers a texel: its own (beside 9 for the change of color with direction), and those that the decoder gives."""
@@ -150,9 +151,9 @@ class Splats(Avatar[SplatFrame]):
         gaussians, _ = self.gaussians_of(texels, small, lit, texels.normals)
         return SplatFrame(posed, texels.origin.double().cpu().numpy(), gaussians)
 
-    def gaussians(self, frame: SplatFrame) -> Gaussians:
-        """The frame's Gaussians, relative to its origin."""
-        return frame.gaussians
+    def gaussians(self, frame: SplatFrame) -> tuple[Gaussians, Float64[np.ndarray, "3"]]:
+        """The frame's Gaussians, and the origin (world, m) that they are relative to."""
+        return frame.gaussians, frame.origin
 
     def gaussians_of(
         self,

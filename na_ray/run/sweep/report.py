@@ -14,6 +14,7 @@ from na_ray.checkpoint import write_json
 from na_ray.config.files import read_json
 from na_ray.run.sweep.search_space import Space, is_log
 from na_ray.run.sweep.state import SCORE, SweepState, Trial
+from na_ray.run.tracking.records import write_page
 from na_ray.run.tracking.registry import log_actor
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.train.stages import STAGES
@@ -170,6 +171,9 @@ def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
     actor = write_actor(run.root / "actor", {sweep_state.stage: checkpoint}, capture)
     version = log_actor(parent, actor, sweep_state.experiment.name)
     summary += f"\nactor: {actor}, and models:/{sweep_state.experiment.name}/{version} in MLflow"
+    write_page(sweep_state.root / "report.html", [sweep_state.root])
+    parent.client.log_artifact(parent.parent, str(sweep_state.root / "report.html"))
+    summary += f"\nreport: {sweep_state.root / 'report.html'}"
     write_json(path, {"checkpoint": place, "told": summary})
     return summary
 

@@ -9,6 +9,7 @@ from na_ray.checkpoint import validation
 from na_ray.config import Experiment
 from na_ray.run.tracking import runs
 from na_ray.run.tracking.forwarder import following
+from na_ray.run.tracking.records import write_page
 from na_ray.run.tracking.registry import log_actor
 from na_ray.run.train.fingerprint import check_capture, fingerprint, keep_fingerprint
 from na_ray.run.train.preflight import preflight
@@ -68,7 +69,11 @@ def _train_stage(experiment: Experiment, dataset: AnyDataset, run: RunFolder, st
             summary = parts.close(best, capture, run.folder, tracker)
             actor = write_actor(run.root / "actor", open_actor(run.root).networks, capture)
             version = log_actor(tracker, actor, experiment.name)
-            summary += f"\nactor: {actor}, and models:/{experiment.name}/{version} in MLflow"
+            report = run.root / "report.html"
+            write_page(report, [run.root])
+            tracker.client.log_artifact(tracker.parent, str(report))
+            model = f"models:/{experiment.name}/{version}"
+            summary += f"\nreport: {report}\nactor: {actor}, and {model} in MLflow"
             tracker.log_summary(validation(best))
         status = "FINISHED"
         return summary

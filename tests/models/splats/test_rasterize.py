@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from na_ray.capture.camera import Camera
-from na_ray.models.splats.gaussians import Gaussians, Views
+from na_ray.models.gaussians import Gaussians
 from na_ray.models.splats.rasterize import draw
+from na_ray.models.splats.views import Views
 from na_ray.pictures.box import Box
 from tests.models.splats import oracle
 

@@ -13,8 +13,8 @@ from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose
 from na_ray.config.splats import SplatsConfig
-from na_ray.models.splats.gaussians import Views
 from na_ray.models.splats.splats import PictureBatch, Splats
+from na_ray.models.splats.views import Views
 from tests.models.bodies import bent, blob
 from tests.models.splats.actors import (
     SMALL,
@@ -139,7 +139,7 @@ def test_covariances_turn_with_the_pose() -> None:
     turn = np.asarray(bent().rotation, np.float32)
     turned = replace(pose, rotation=(pose.rotation @ turn).astype(np.float32))
     texture = torch.rand(3, 64, 64)
-    a, b = (splats.gaussians(splats.encode(splats.body.pose(p), texture)) for p in (pose, turned))
+    a, b = (splats.gaussians(splats.encode(splats.body.pose(p), texture))[0] for p in (pose, turned))
     R = torch.from_numpy(turn).T.double()
     first, second = (g.factors.double() @ g.factors.double().mT for g in (a, b))
     torch.testing.assert_close(second, R @ first @ R.T, rtol=0, atol=1e-9)
@@ -180,7 +180,7 @@ def dressed(frames: int = 8) -> tuple[Splats, list[tuple[PosedBody, Tensor]]]:
 
 
 def colors(splats: Splats, posed: PosedBody, texture: Tensor) -> Tensor:
-    return splats.gaussians(splats.encode(posed, texture)).colors
+    return splats.gaussians(splats.encode(posed, texture))[0].colors
 
 
 def test_the_mean_map_is_put_into_the_light_of_the_pose_and_a_frame_s_own_is_not() -> None:

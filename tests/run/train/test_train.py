@@ -1,6 +1,7 @@
 """Training as a user starts it: real videos, real MLflow, real Ray, real kills."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -61,6 +62,11 @@ def test_training_leaves_an_actor_scores_pictures_and_a_model(tiny: Experiment, 
     pictures = client.list_artifacts(stage.info.run_id, "validation/step_000010")
     assert len(pictures) == 1 and pictures[0].path.endswith(".png")
     assert json.loads((root / "nerf" / "report" / "cameras.json").read_text())["background"]
+
+    page = (root / "report.html").read_text()
+    assert "report.html" in {a.path for a in client.list_artifacts(runs["tiny"].info.run_id)}
+    assert "<h3>Held-out cameras, own texture maps</h3>" in page and page.count("<polyline") >= 4 and "wipe" in page
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page), "it opens offline"
 
     split = Capture.open(tiny.capture).split("testing")
     actor, pose, camera = load_avatar(best), split.pose(1), split.cameras[0]

@@ -9,8 +9,8 @@ from torch import Tensor
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose
 from na_ray.config import SplatsConfig
-from na_ray.models.splats.gaussians import Views
 from na_ray.models.splats.splats import PictureBatch, Splats
+from na_ray.models.splats.views import Views
 from na_ray.pictures.box import Box
 
 PictureRow = dict[str, np.ndarray]

@@ -1,4 +1,4 @@
-"""Gaussians in space, and the cameras that look at them."""
+"""The cameras that look at Gaussians."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,24 +11,6 @@ from torch import Tensor
 from na_ray.capture.camera import Camera
 from na_ray.models.splats import tile_kernels
 from na_ray.pictures.box import Box
-
-
-@dataclass(frozen=True)
-class Gaussians:
-    """n Gaussians of one frame, relative to an origin."""
-
-    means: Float[Tensor, "n 3"]
-    """Centers, m."""
-    factors: Float[Tensor, "n 3 3"]
-    """M: the covariance is M M^T, m^2."""
-    opacities: Float[Tensor, "n"]
-    """Greatest alpha of each."""
-    colors: Float[Tensor, "n 3"]
-    """RGB, nominally in [0, 1], seen along the mean direction."""
-    frames: Float[Tensor, "n 3 3"]
-    """Local axes as columns, in which `changes` are given."""
-    changes: Float[Tensor, "9 n"]
-    """The color along the unit direction d (local) is colors + 0.1 C d, C by rows."""
 
 
 @dataclass(frozen=True)
