@@ -31,6 +31,8 @@ COMMANDS = {
     "export": Command("export", "Export", "Take an actor to other programs: splats, a skinned mesh, a page."),
     "evaluate": Command("render", "Evaluate", "Score an actor against photographs, beside the textured mesh."),
     "report": Command("report", "ReportCommand", "Compare runs on one page that opens offline."),
+    "runs": Command("runs", "Runs", "List the runs of a storage, or delete one."),
+    "actors": Command("runs", "Actors", "List the trained actors of a storage, and those registered in MLflow."),
     "import": Command("original", "Import", "Turn a checkpoint of the original implementation into one of ours."),
 }
 """What `na-ray` can do, in the order of a project."""

@@ -34,6 +34,12 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
 
 
+def store_exists() -> bool:
+    """Whether there is a tracking store: a server is taken to be there, a database is looked for."""
+    uri = tracking_uri()
+    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
+
+
 def where_to_look() -> str:
     """What shows the runs: a command, or the server's address."""
     uri = tracking_uri()
