@@ -50,8 +50,19 @@ class Checkpoints:
         return self.root / f"step_{step:06d}"
 
     def prune(self) -> None:
-        """Remove what is neither among the last `keep_last` nor the best."""
-        kept = {*self.all()[-self.keep_last :], self.best()}
+        """Remove what is neither among the last `keep_last` nor the best, and what a crash left half removed.
+
+        Only the process that writes checkpoints calls this, when none is being written.
+        """
+        for left in self.root.glob(".step_*"):
+            shutil.rmtree(left, ignore_errors=True)
+        self._keep({*self.all()[-self.keep_last :], self.best()})
+
+    def keep_best(self) -> None:
+        """Remove all but the best: nobody goes on from the others."""
+        self._keep({self.best()})
+
+    def _keep(self, kept: set[Path | None]) -> None:
         for folder in self.all():
             if folder not in kept:
                 # Renamed first: a crash half way through leaves no folder that looks complete.

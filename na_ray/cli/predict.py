@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from na_ray.cli.render import chosen_device, fetch
-from na_ray.cli.train import ProgressBar
+from na_ray.cli.train import ProgressBar, join
 from na_ray.config.values import UserError
 
 
@@ -39,6 +39,9 @@ class PredictTextures:
     """Where to predict."""
     workers: int = 0
     """Motions predicted at a time, each on a worker of Ray's. 0: one after the other, without Ray."""
+    ray_address: str = ""
+    """Ray cluster of these workers: HOST:PORT, or `local` for one of its own on this machine. Empty: $RAY_ADDRESS, else
+    what `ray start` started here, else one of its own."""
     overwrite: bool = False
     """Replace existing maps."""
 
@@ -50,6 +53,7 @@ class PredictTextures:
 
         if self.workers < 0:
             raise UserError(f"--workers is {self.workers}: expected 0, for this process, or more")
+        join(self.ray_address)
         tasks = motions(self.capture, self.split, self.out)
         here = "cpu" if self.workers else chosen_device(self.device)
         actor = open_actor(fetch(self.predictor), ["texture"])

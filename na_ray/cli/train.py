@@ -3,6 +3,7 @@ commands share.
 """
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from na_ray.config import AvatarName, Experiment
 from na_ray.config.values import MISTAKES, UserError
 from na_ray.run.sweep.config import SweepConfig
 from na_ray.run.train.disk import FULL
+from na_ray.run.train.interrupt import Terminated, termination_raised
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,9 @@ class TrainCommand:
     """Print every knob as YAML, ready for --config, and end."""
     resume: Literal["never", "auto"] = "never"
     """auto: continue the run of this name, if there is one, from its latest checkpoint."""
+    ray_address: str = ""
+    """Ray cluster to join: HOST:PORT, or `local` for one of its own on this machine. Empty: $RAY_ADDRESS, else what
+    `ray start` started here, else one of its own."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,9 @@ class SweepCommand:
     """Print every knob as YAML, ready for --config, and end."""
     resume: Literal["never", "auto"] = "never"
     """auto: continue the sweep of this name, if there is one: what has ended is not repeated."""
+    ray_address: str = ""
+    """Ray cluster to join: HOST:PORT, or `local` for one of its own on this machine. Empty: $RAY_ADDRESS, else what
+    `ray start` started here, else one of its own."""
 
 
 TRACEBACK = "--traceback"
@@ -73,15 +81,16 @@ def guarded(action: Callable[[], int], show_traceback: bool = False) -> int:
     `show_traceback`: of a user's mistake, too.
     """
     try:
-        return action()
+        with termination_raised():
+            return action()
     except MISTAKES as error:
         if show_traceback:
             traceback.print_exc()
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped; what is complete is kept, and a training goes on with --resume auto", file=sys.stderr)
-        return 130
+        return 143 if isinstance(stop, Terminated) else 130
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             full = f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again"
@@ -176,9 +185,16 @@ def _run(
 
         print(to_yaml(found.experiment), end="")
         return 0
+    join(found.ray_address)
     if before is not None:
         before(found.experiment)
     return _sweep(found) if isinstance(found, SweepCommand) else _train(found, _given(arguments))
+
+
+def join(ray_address: str) -> None:
+    """Let this process and those that it starts join that Ray cluster; empty: what the environment says."""
+    if ray_address:
+        os.environ["RAY_ADDRESS"] = ray_address
 
 
 def parsed(
@@ -206,7 +222,7 @@ def _given(arguments: list[str]) -> set[str]:
 def _sweep(command: SweepCommand) -> int:
     from na_ray.run.sweep.search_space import DEFAULT, parse_space
     from na_ray.run.sweep.sweep import sweep  # Ray takes seconds to import: --help need not wait
-    from na_ray.run.tracking.runs import where_to_look
+    from na_ray.run.tracking.store import where_to_look
 
     space = parse_space(command.space, command.experiment) if command.space else DEFAULT
     sweep(command.experiment, space, command.settings, resume=command.resume == "auto")
@@ -215,7 +231,7 @@ def _sweep(command: SweepCommand) -> int:
 
 
 def _train(command: TrainCommand, given: set[str]) -> int:
-    from na_ray.run.tracking.runs import where_to_look
+    from na_ray.run.tracking.store import where_to_look
     from na_ray.run.train.driver import train  # Ray takes seconds to import: --help need not wait
 
     experiment = command.experiment

@@ -1,12 +1,17 @@
 """Join a Ray cluster, or start one on this machine."""
 
 import os
+import signal
+import threading
 from typing import Any
 
 import ray
 import ray.train
+from ray._common.utils import get_default_ray_temp_dir
 
 from na_ray.config import Experiment
+from na_ray.config.values import UserError
+from na_ray.run.cluster.address import ClusterAddress, check_cluster, named_cluster
 
 # Read by Ray when it starts: quiet logs, no usage reports, dead workers noticed within half a second, objects that
 # nobody needs removed ten times a second (by default once: 60 MB of read frames stayed in the store meanwhile).
@@ -21,6 +26,9 @@ ENVIRONMENT = {
 }
 
 
+LONGEST = 107 - len("/session_2026-11-26_08-00-00_000000_4194304/sockets/plasma_store")
+"""Bytes of a path below which Ray's sockets have room: the system allows them 107."""
+
 _sessions: list[str] = []
 
 
@@ -30,20 +38,42 @@ def log_folder() -> str | None:
 
 
 def connect(experiment: Experiment, at_once: int = 1) -> None:
-    """Join the cluster that is there (RAY_ADDRESS, or one started on this machine), else start one here.
+    """Join the cluster that is named (`address.named_cluster`), else start one of this program's own here.
 
-    `at_once`: how many such trainings will run side by side.
+    `at_once`: how many such trainings will run side by side. Raises UserError, one line, for a cluster that is gone.
     """
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     if ray.is_initialized():
         return
     # Workers speak through the run's record; their own output stays in Ray's log files.
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-    try:
-        context = ray.init(address="auto", **options)
-    except ConnectionError:
+    named, on_termination = named_cluster(), signal.getsignal(signal.SIGTERM)
+    if named is not None:
+        check_cluster(named)
+        context = _join(named, options)
+    else:
         # Logical CPUs: the workers' share beside one for each decoder; the machine's cores are shared by all.
-        needed = experiment.train.num_workers * experiment.train.cpus_per_worker
-        context = ray.init(num_cpus=int(at_once * needed) + max(2 * at_once, os.cpu_count() or 1), **options)
+        needed = int(at_once * experiment.train.num_workers * experiment.train.cpus_per_worker)
+        cpus = needed + max(2 * at_once, os.cpu_count() or 1)
+        context = ray.init(address="local", num_cpus=cpus, **options, **short_folder())
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_termination)  # instead of Ray's, which ends the process there and then
     _sessions.append(str(context.address_info["session_dir"]))
     ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+def _join(cluster: ClusterAddress, options: dict[str, Any]) -> Any:
+    try:
+        return ray.init(address=cluster.address, **options)
+    except (ConnectionError, RuntimeError) as error:  # versions that differ, no token, a machine that is no node
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{cluster.address}, which {cluster.source} names, cannot be joined: {reason}") from error
+
+
+def short_folder() -> dict[str, str]:
+    """Options of `ray.init` where the folder for temporary files has too long a path for Ray's sockets: it works in
+    /tmp then, and spills what memory does not hold into the long one."""
+    folder = get_default_ray_temp_dir()
+    if len(os.fsencode(folder)) <= LONGEST:
+        return {}
+    return {"_temp_dir": "/tmp/ray", "object_spilling_directory": folder}

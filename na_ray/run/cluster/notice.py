@@ -36,9 +36,13 @@ class PreemptionWatch:
         """How fast training is, as all workers have agreed on it."""
         self.every = max(1, int(PERIOD * steps_per_second))
 
+    def looks(self, step: int) -> bool:
+        """Whether this is one of the steps at which all workers ask."""
+        return step % self.every == 0
+
     def due(self, step: int) -> bool:
         """Whether to write a checkpoint now: when the machine's end is first announced, and shortly before it."""
-        if step % self.every:
+        if not self.looks(step):
             return False
         left = self.ask()
         if left is None:

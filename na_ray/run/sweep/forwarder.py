@@ -6,14 +6,13 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from mlflow.entities import RunTag
-from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from na_ray.run.sweep.state import ENDED, SCORE, SweepState, Trial, TrialState
 from na_ray.run.tracking import runs
 from na_ray.run.tracking.forwarder import PATIENCE, PERIOD, Follower, repeating
 from na_ray.run.tracking.runs import Tracker
+from na_ray.run.tracking.store import TrackingError
 
 STATUS: dict[TrialState, str] = {"finished": "FINISHED", "stopped": "FINISHED", "failed": "FAILED"}
 """MLflow's word for the state of a trial that has ended; the tag `state` has ours."""
@@ -71,9 +70,9 @@ class SweepFollower:
             if self.last_state.get(trial.number) != state:
                 self._mark(trial, follower.tracker)
                 self.last_state[trial.number] = state
-        except (MlflowException, OSError) as error:
+        except TrackingError as error:
             if not self.away:
-                say(f"MLflow does not answer ({str(error).splitlines()[0][:200]}): the sweep goes on")
+                say(f"MLflow does not answer ({error}): the sweep goes on")
             self.away = True
             return False
         self.away = False
@@ -87,20 +86,18 @@ class SweepFollower:
     def _mark(self, trial: Trial, tracker: Tracker) -> None:
         """Write the trial's state, and end its run if it has ended."""
         tags = {"state": trial.state, "error": trial.error, "lineage": "; ".join(trial.lineage)}
-        kept = [RunTag(name, value[:5000]) for name, value in tags.items() if value]
-        tracker.client.log_batch(tracker.stage, tags=kept)
+        tracker.tag({name: value[:5000] for name, value in tags.items() if value})
         if trial.state in ENDED:
-            ended = int(1000 * trial.attempts[-1][1])
-            tracker.client.set_terminated(tracker.stage, STATUS[trial.state], end_time=ended)
+            tracker.mark(STATUS[trial.state], trial.attempts[-1][1])
         else:
-            tracker.client.update_run(tracker.stage, status="RUNNING")
+            tracker.mark("RUNNING")
 
     def interrupt(self) -> None:
         """The sweep ends: the runs of trials that were not trained to their end are KILLED."""
         for trial in self.sweep_state.trials:
             if trial.state not in ENDED and trial.number in self.followers:
-                tracker = self.followers[trial.number].tracker
-                tracker.client.set_terminated(tracker.stage, "KILLED")
+                with contextlib.suppress(TrackingError):  # it is shown as running, and the sweep is over all the same
+                    self.followers[trial.number].tracker.mark("KILLED")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from na_ray.config.files import read_json
 from na_ray.run.sweep.search_space import Space, is_log
 from na_ray.run.sweep.state import SCORE, SweepState, Trial
 from na_ray.run.tracking.records import write_page
-from na_ray.run.tracking.registry import log_actor
+from na_ray.run.tracking.registry import log_actor, model_name
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.train.stages import STAGES
 
@@ -148,7 +148,7 @@ def close(sweep_state: SweepState, space: Space, parent: Tracker) -> str:
     score, knobs = sweep_state.score(best), " ".join(f"{name}={_short(best.knobs[name])}" for name in space)
     assert score is not None
     parent.scores({SCORE: score}, sweep_state.steps(best))
-    parent.client.set_tag(parent.parent, "best", f"trial {best.name}: {knobs}")
+    parent.tag({"best": f"trial {best.name}: {knobs}"[:5000]})
     summary += [
         f"best      trial {best.name}, validation PSNR {score:.2f} dB: {knobs}",
         "train     " + " ".join(f"--{name.replace('_', '-')} {_argument(best.knobs[name])}" for name in space),
@@ -170,9 +170,9 @@ def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
     summary = parts.close(checkpoint, capture, run.folder, parent)
     actor = write_actor(run.root / "actor", {sweep_state.stage: checkpoint}, capture)
     version = log_actor(parent, actor, sweep_state.experiment.name)
-    summary += f"\nactor: {actor}, and models:/{sweep_state.experiment.name}/{version} in MLflow"
+    summary += f"\nactor: {actor}, and models:/{model_name(sweep_state.experiment.name)}/{version} in MLflow"
     write_page(sweep_state.root / "report.html", [sweep_state.root])
-    parent.client.log_artifact(parent.parent, str(sweep_state.root / "report.html"))
+    parent.page(sweep_state.root / "report.html")
     summary += f"\nreport: {sweep_state.root / 'report.html'}"
     write_json(path, {"checkpoint": place, "told": summary})
     return summary

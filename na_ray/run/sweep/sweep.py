@@ -12,14 +12,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
-from na_ray.config import Experiment, override
+from na_ray.config import Experiment, StageName, override
 from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
+from na_ray.run.cluster.resources import reachable
 from na_ray.run.sweep import report
 from na_ray.run.sweep.config import Budget, SweepConfig
 from na_ray.run.sweep.forwarder import following, say
@@ -29,11 +28,15 @@ from na_ray.run.sweep.search_space import DEFAULT, Space, check_space, describe,
 from na_ray.run.sweep.state import SweepState
 from na_ray.run.sweep.trial import DRIVER_CPUS, Share
 from na_ray.run.tracking import runs
+from na_ray.run.tracking.store import needed
+from na_ray.run.tracking.system_metrics import system_metrics
 from na_ray.run.train.context import Schedule
 from na_ray.run.train.fingerprint import check_capture, fingerprint, keep_fingerprint
+from na_ray.run.train.lock import only_driver
 from na_ray.run.train.preflight import preflight
 from na_ray.run.train.run_folder import begin, open_run
 from na_ray.run.train.stages import STAGES
+from na_ray.run.train.surroundings import check_names, check_surroundings, run_root
 
 # Read by Ray Tune: no files of its own beside the trials', Ctrl-C ends the sweep, no warnings about slow disks.
 ENVIRONMENT = {
@@ -56,15 +59,22 @@ def sweep(
     check_space(space, experiment, config.search)
     stage = stage_of(space, experiment)
     named = override(experiment, {"name": f"{experiment.name}-sweep", "stages": (stage,)})
-    root, settled = open_run(named, resume)
+    check_names(experiment)
+    check_surroundings(named)
+    with only_driver(run_root(named)):
+        return _sweep(*open_run(named, resume), experiment.name, stage, space, config)
+
+
+def _sweep(root: Path, settled: Experiment, name: str, stage: StageName, space: Space, config: SweepConfig) -> Path:
     dataset = preflight(settled, root)[stage]
     schedule = STAGES[stage].schedule(dataset)
     total = len(grid(space)) if config.search == "grid" else config.trials
     _check_disk(settled, STAGES[stage].estimate(dataset)[2], total, root)
-    sweep_state = SweepState(root, override(settled, {"name": experiment.name}), stage)
+    sweep_state = SweepState(root, override(settled, {"name": name}), stage)
     scheduler = make_scheduler(config.scheduler, sweep_state, schedule, space, config.seed)
     terms = _terms(space, config, schedule)
     _check_same(root / "sweep.json", terms)
+    runs.check(sweep_state.experiment, root)
     capture = fingerprint(Capture.open(settled.capture), settled.data.train_split)
     check_capture(root, capture)
     share = _share(settled, config)
@@ -92,18 +102,18 @@ def _run(runner: SweepRunner, share: Share, space: Space, name: str) -> None:
     """Run the sweep under its MLflow run, and print its results."""
     sweep_state, status = runner.sweep_state, "FAILED"
     parent = runs.start_parent(sweep_state.experiment, sweep_state.root, name)
-    monitor = runs.system_metrics(parent)
     try:
-        monitor.start()
-        with following(sweep_state, parent):
+        with system_metrics(parent), following(sweep_state, parent):
             run(runner, share)
-        print(f"{report.close(sweep_state, space, parent)}\n{_account(runner)}", flush=True)
+        with needed("the trials are done, and --resume auto reports on them"):
+            parent.restore()
+            summary = report.close(sweep_state, space, parent)
+        print(f"{summary}\n{_account(runner)}", flush=True)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        monitor.finish()
         parent.finish(status)
 
 
@@ -155,7 +165,7 @@ def _share(experiment: Experiment, config: SweepConfig) -> Share:
     train = experiment.train
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     connect(experiment, max(1, config.concurrent))
-    available = ray.cluster_resources()
+    available = reachable()
     use_gpu = train.device == "cuda" or (train.device == "auto" and available.get("GPU", 0) > 0)
     workers = train.num_workers
     cpus = DRIVER_CPUS + workers * train.cpus_per_worker + 1 if workers else train.cpus_per_worker

@@ -10,11 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from mlflow.exceptions import MlflowException
 from tqdm import tqdm
 
 from na_ray.run.tracking.progress import ProgressDisplay, Shows, Silence
 from na_ray.run.tracking.runs import Tracker
+from na_ray.run.tracking.store import TrackingError
 from na_ray.run.train import disk
 from na_ray.run.train.run_folder import RunFolder
 
@@ -28,11 +28,12 @@ class Follower:
 
     def __init__(self, run: RunFolder, tracker: Tracker, progress: Shows) -> None:
         self.run, self.tracker, self.progress = run, tracker, progress
-        self.delivered = self._ask()
         lines, self.offset = run.record(0)  # of an earlier attempt: perhaps not all of it was delivered
         self.waiting = [line for line in lines if line["metrics"]]
         self.monitor = disk.DiskMonitor(run.folder, run.checkpoints.root)
-        self.away = False
+        self.delivered: dict[str, int] | None = None
+        """The last delivered step of each kind of line; None: to be asked again."""
+        self.away, self.refused = False, False
 
     def _ask(self) -> dict[str, int]:
         """The last delivered step of each kind of line, as MLflow knows it."""
@@ -41,23 +42,27 @@ class Follower:
     def look(self) -> None:
         """Show and deliver what is new; keep it when MLflow does not answer."""
         lines, self.offset = self.run.record(self.offset)
+        self.waiting += [line for line in lines if line["metrics"]]
         for line in lines:
             self.progress.show(line)
-        self.waiting += [line for line in lines if line["metrics"]]
         self.progress.tell(self.monitor.look())
         if not self.waiting:
             return
         try:
+            if self.refused and self.tracker.restore():
+                self.progress.tell("its run was deleted in MLflow, and is restored: it is trained")
             self._deliver()
-        except (MlflowException, OSError) as error:
+            self.away = self.refused = False
+        except TrackingError as error:
             if not self.away:
-                reason = str(error).splitlines()[0][:200]
-                tqdm.write(f"MLflow does not answer ({reason}): training goes on, the metrics wait", file=sys.stderr)
-            self.away = True
+                said = "refuses" if error.final else "does not answer"
+                tqdm.write(f"MLflow {said} ({error}): training goes on, the metrics wait", file=sys.stderr)
+            self.away, self.refused = True, error.final
+            self.delivered = None  # the request that failed may have been carried out all the same
 
     def _deliver(self) -> None:
-        if self.away:  # the request that failed may have been carried out all the same
-            self.delivered, self.away = self._ask(), False
+        if self.delivered is None:
+            self.delivered = self._ask()
         fresh, reached = [], dict(self.delivered)
         for line in self.waiting:  # steps that were done twice, after a resume, count once: the first time
             kind = "loss" if "loss" in line["metrics"] else "validation/psnr"
@@ -65,7 +70,7 @@ class Follower:
                 fresh.append(line)
                 reached[kind] = line["step"]
         for line in fresh:
-            if "pictures" in line:
+            if "pictures" in line and (self.run.root / line["pictures"]).is_dir():  # else they were removed meanwhile
                 self.tracker.pictures(self.run.root / line["pictures"])
         self.tracker.log(fresh)
         self.delivered, self.waiting = reached, []
@@ -73,12 +78,22 @@ class Follower:
 
 @contextlib.contextmanager
 def repeating(look: Callable[[], object]) -> Iterator[None]:
-    """Call `look` every `PERIOD` in a thread while the body of the `with` runs; it no longer runs behind it."""
+    """Call `look` every `PERIOD` in a thread while the body of the `with` runs; it no longer runs behind it.
+
+    What goes wrong in it is told, once for each new message, and it is called again: training does not depend on it.
+    """
     over = threading.Event()
 
     def loop() -> None:
+        told = ""
         while not over.wait(PERIOD):
-            look()
+            try:
+                look()
+            except Exception as error:
+                message = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                if message != told:
+                    tqdm.write(f"the record could not be followed ({message}): training goes on", file=sys.stderr)
+                told = message
 
     thread = threading.Thread(target=loop, daemon=True)
     thread.start()
@@ -106,7 +121,7 @@ def following(run: RunFolder, tracker: Tracker, steps: int) -> Iterator[None]:
     finally:
         until = time.monotonic() + PATIENCE
         follower.look()
-        while follower.waiting and time.monotonic() < until:
+        while follower.waiting and not follower.refused and time.monotonic() < until:
             time.sleep(PERIOD)
             follower.look()
         progress.close()

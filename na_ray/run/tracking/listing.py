@@ -10,7 +10,7 @@ from na_ray.actor import FILE, Actor, open_actor
 from na_ray.config.values import UserError
 from na_ray.report.record import StageRecord
 from na_ray.run.tracking.records import read_runs
-from na_ray.run.tracking.runs import connect, store_exists, tracking_uri
+from na_ray.run.tracking.store import connect, store_exists, tracking_uri
 
 
 def list_runs(storage: Path) -> str:

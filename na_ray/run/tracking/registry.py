@@ -1,6 +1,7 @@
 """A trained actor as an MLflow model: logged, registered, and found again."""
 
 import logging
+import re
 import tempfile
 from pathlib import Path
 
@@ -8,17 +9,31 @@ import mlflow.artifacts
 import mlflow.pyfunc
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
+from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 from mlflow.tracking import MlflowClient
 
 from na_ray.actor import FILE, open_actor
 from na_ray.config import StageName
+from na_ray.config.values import UserError
 from na_ray.run.tracking.runs import Tracker
+from na_ray.run.tracking.store import SQLITE, TrackingError, asking, connect, shown, tracking_uri
 from na_ray.run.train.fingerprint import body_digest
 
 BEST = "best"
 """The alias of the version that did best on held-out pictures."""
 
 REQUIREMENTS = ["na-ray", "torch", "warp-lang"]
+
+_fetched: list[tempfile.TemporaryDirectory[str]] = []
+"""Models from afar: their folders are removed when the program ends."""
+
+
+def model_name(name: str) -> str:
+    """The registered model's name of a run: MLflow's registry takes no colons, which runs of 0.1 may have."""
+    return re.sub(r"[/:]", "-", name)
 
 
 def log_actor(tracker: Tracker, actor: Path, name: str) -> str:
@@ -36,7 +51,12 @@ def log_actor(tracker: Tracker, actor: Path, name: str) -> str:
             artifacts={"actor": str(actor)},
             pip_requirements=REQUIREMENTS,
         )
-        tracker.client.log_artifacts(tracker.stage, str(folder), artifact_path="actor")
+        tracker.files(folder, "actor")
+    with asking():
+        return _register(tracker, actor, model_name(name))
+
+
+def _register(tracker: Tracker, actor: Path, name: str) -> str:
     version = mlflow.register_model(f"runs:/{tracker.stage}/actor", name).version
     score, judged_by = held_out_score(actor)
     tracker.client.set_model_version_tag(name, version, "judged_by", judged_by)
@@ -85,8 +105,37 @@ def _alias(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
 
 def resolve(actor: str) -> Path:
     """The folder behind a path, or that of the actor (before 0.3: the checkpoint) behind a `models:/NAME/VERSION`,
-    `models:/NAME@ALIAS` or `runs:/ID/actor` URI."""
-    if ":/" in actor and not Path(actor).exists():
-        local = Path(mlflow.artifacts.download_artifacts(actor))
-        return next(file for name in (FILE, "experiment.json") for file in local.glob(f"**/{name}")).parent
-    return Path(actor)
+    `models:/NAME@ALIAS` or `runs:/ID/actor` URI.
+
+    Raises UserError, one line, for what MLflow does not have. A database that is not there is not made.
+    """
+    if ":/" not in actor or Path(actor).exists():
+        return Path(actor)
+    uri = tracking_uri()
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        raise UserError(
+            f"{actor}: there is no MLflow database {uri.removeprefix(SQLITE)}: start in the folder of the training, or "
+            "set MLFLOW_TRACKING_URI"
+        )
+    connect(uri)
+    try:
+        with asking():
+            local = _local(actor)
+    except TrackingError as error:
+        reason = f"MLflow at {shown(uri)} does not give it ({error})"
+        raise UserError(f"{actor}: {reason}: `mlflow ui` shows what it has") from error
+    found = next((file for name in (FILE, "experiment.json") for file in local.glob(f"**/{name}")), None)
+    if found is None:
+        raise UserError(f"{actor}: no actor is in it: give a model that na_ray registered, or runs:/ID/actor")
+    return found.parent
+
+
+def _local(actor: str) -> Path:
+    """A model's folder: where it is, or fetched into one that lasts as long as this program."""
+    place = get_artifact_repository(actor)
+    while isinstance(place, ModelsArtifactRepository | RunsArtifactRepository):
+        place = place.repo
+    if isinstance(place, LocalArtifactRepository):
+        return Path(place.artifact_dir)
+    _fetched.append(tempfile.TemporaryDirectory(prefix="na_ray_model."))
+    return Path(mlflow.artifacts.download_artifacts(actor, dst_path=_fetched[-1].name))

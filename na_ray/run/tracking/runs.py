@@ -1,101 +1,35 @@
 """MLflow: a parent run per training, one child run per stage, written by one process, the driver."""
 
-import contextlib
-import logging
-import os
-import sqlite3
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
-import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Experiment as MlflowExperiment
+from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.tracking import MlflowClient
-from requests import RequestException
 
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
 from na_ray.config.files import read_json, to_json, upgraded_knob
 from na_ray.config.values import UserError
+from na_ray.run.tracking.store import TrackingError, asking, connect, needed, shown, tracking_uri
 
 # The server's limit on one request.
 BATCH = 1000
 
-
-def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or a SQLite file in the working directory, where `mlflow ui` looks for it."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').absolute()}"
-
-
-def store_exists() -> bool:
-    """Whether there is a tracking store: a server is taken to be there, a database is looked for."""
-    uri = tracking_uri()
-    return not uri.startswith("sqlite:///") or Path(uri.removeprefix("sqlite:///")).is_file()
-
-
-def where_to_look() -> str:
-    """What shows the runs: a command, or the server's address."""
-    uri = tracking_uri()
-    return uri if uri.startswith("http") else "mlflow ui"
-
-
-def connect(uri: str | None = None) -> MlflowClient:
-    """A client of the tracking store, which is made and migrated here if it is new.
-
-    A SQLite store is put into write-ahead mode, so that `mlflow ui` may read while training writes. Raises UserError,
-    one line, for a server that does not answer: MLflow itself would try for minutes.
-    """
-    uri = uri or tracking_uri()
-    if uri.startswith("http"):
-        _check_server(uri)
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # MLflow would try seven times, for minutes, in which nothing is shown; `forwarder.py` tries as long as it takes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    for chatty in ("mlflow", "alembic"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(uri)
-    client = MlflowClient(uri)
-    client.search_experiments(max_results=1)
-    if uri.startswith("sqlite:///"):
-        with sqlite3.connect(uri.removeprefix("sqlite:///")) as database:
-            database.execute("PRAGMA journal_mode=WAL")
-        database.close()
-    return client
-
-
-@contextlib.contextmanager
-def needed(remedy: str) -> Iterator[None]:
-    """What happens in here cannot do without MLflow. Raises UserError, one line, where MLflow does not answer."""
-    try:
-        yield
-    except (MlflowException, RequestException) as error:
-        raise UserError(f"{tracking_uri()}: MLflow does not answer ({_reason(error)}): {remedy}") from error
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
-def _check_server(uri: str) -> None:
-    try:
-        urllib.request.urlopen(uri, timeout=10).close()
-    except urllib.error.HTTPError:
-        return  # it answers, though not to everyone
-    except (OSError, ValueError) as error:
-        raise UserError(f"{uri}: no MLflow server answers ({error}): start it, or unset MLFLOW_TRACKING_URI") from None
+AGAIN = "start again when it does"
 
 
 @dataclass(frozen=True)
 class Tracker:
-    """The MLflow runs of an experiment: the parent, and the stage that is being trained."""
+    """The MLflow runs of an experiment: the parent, and the stage that is being trained.
+
+    Its methods raise TrackingError where MLflow does not answer, or refuses.
+    """
 
     client: MlflowClient
     experiment_id: str
@@ -109,55 +43,98 @@ class Tracker:
             for line in lines
             for name, value in line["metrics"].items()
         ]
-        for i in range(0, len(metrics), BATCH):
-            self.client.log_batch(self.stage, metrics=metrics[i : i + BATCH])
+        with asking():
+            for i in range(0, len(metrics), BATCH):
+                self.client.log_batch(self.stage, metrics=metrics[i : i + BATCH])
 
     def pictures(self, folder: Path) -> None:
         """Store a folder of pictures under its own name."""
-        self.client.log_artifacts(self.stage, str(folder), artifact_path=f"validation/{folder.name}")
+        self.files(folder, f"validation/{folder.name}")
 
     def files(self, folder: Path, name: str) -> None:
         """Store a folder under a name of its own."""
-        self.client.log_artifacts(self.stage, str(folder), artifact_path=name)
+        with asking():
+            self.client.log_artifacts(self.stage, str(folder), artifact_path=name)
+
+    def page(self, path: Path) -> None:
+        """Store a file in the parent's run."""
+        with asking():
+            self.client.log_artifact(self.parent, str(path))
 
     def scores(self, values: dict[str, float], step: int) -> None:
         """Log closing scores, once."""
-        now = int(time.time() * 1000)
-        self.client.log_batch(self.stage, metrics=[Metric(name, v, now, step) for name, v in values.items()])
+        self.log([{"time": time.time(), "step": step, "metrics": values}])
 
     def log_summary(self, values: dict[str, float]) -> None:
         """Log what to compare trainings by in the parent's run: the scores of the stage that was trained last."""
         now = int(time.time() * 1000)  # MLflow shows the latest of a step: the stages count theirs anew
-        self.client.log_batch(self.parent, metrics=[Metric(name, v, now, 0) for name, v in values.items()])
+        with asking():
+            self.client.log_batch(self.parent, metrics=[Metric(name, v, now, 0) for name, v in values.items()])
 
     def last_step(self, name: str) -> int:
         """The last step at which a metric was logged; -1 if it never was."""
-        history = self.client.get_metric_history(self.stage, name)
+        with asking():
+            history = self.client.get_metric_history(self.stage, name)
         return max((m.step for m in history), default=-1)
+
+    def tag(self, tags: dict[str, str]) -> None:
+        """Set tags of the stage's run."""
+        with asking():
+            self.client.log_batch(self.stage, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def mark(self, status: str, ended: float | None = None) -> None:
+        """Set the status of the stage's run; `ended`: when it ended, Unix seconds."""
+        with asking():
+            if status == "RUNNING":
+                self.client.update_run(self.stage, status=status)
+            else:
+                self.client.set_terminated(self.stage, status, end_time=None if ended is None else int(1000 * ended))
+
+    def restore(self) -> bool:
+        """Bring back those of the runs that were deleted in MLflow's pages meanwhile. Returns whether one was."""
+        with asking():
+            restored = [_restored(self.client, run_id) for run_id in dict.fromkeys((self.parent, self.stage))]
+        return any(restored)
 
     def finish(self, status: str) -> None:
         """End both runs: FINISHED, FAILED or KILLED."""
         try:
-            for run_id in (self.stage, self.parent):
-                self.client.set_terminated(run_id, status)
-        except MlflowException as error:
-            print(f"MLflow does not answer, and shows {status} runs as running ({_reason(error)})", file=sys.stderr)
+            with asking():
+                for run_id in (self.stage, self.parent):
+                    self.client.set_terminated(run_id, status)
+        except TrackingError as error:
+            print(f"MLflow does not answer, and shows {status} runs as running ({error})", file=sys.stderr)
+
+
+def check(experiment: Experiment, root: Path) -> None:
+    """Refuse, before anything is written, what `start` could not open runs in. Raises UserError, one line."""
+    client = connect()
+    with needed(AGAIN), asking():
+        ids = _recorded(client, root / "tracking.json")
+        found = _experiment_of(client, experiment, ids)
+    if found is not None:
+        check_place(found)
 
 
 def start(experiment: Experiment, root: Path, stage: str) -> Tracker:
-    """Open the runs of an experiment: those that `tracking.json` names, or new ones with all knobs as parameters."""
+    """Open the runs of an experiment: those that `tracking.json` names, or new ones with all knobs as parameters.
+
+    A run that was deleted meanwhile is restored, or, where it is gone for good, begun anew. Raises UserError, one line,
+    where MLflow or the storage of its artifacts refuses.
+    """
     client = connect()
     record = root / "tracking.json"
-    ids = _recorded(client, record)
-    experiment_id = _experiment_id(client, experiment, ids)
-    if "parent" not in ids:
-        ids["parent"] = _create(client, experiment_id, experiment.name, experiment, {})
-    if stage not in ids:
-        ids[stage] = _create(client, experiment_id, stage, experiment, {"mlflow.parentRunId": ids["parent"]})
-    write_json(record, {"uri": tracking_uri(), **ids})
-    for run_id in (ids["parent"], ids[stage]):
-        client.update_run(run_id, status="RUNNING")
-        _record_knobs(client, run_id, experiment)
+    with needed(AGAIN), asking():
+        ids = _recorded(client, record)
+        experiment_id = _experiment_id(client, experiment, ids)
+        if "parent" not in ids:
+            ids["parent"] = _create(client, experiment_id, experiment.name, experiment, {})
+        if stage not in ids:
+            ids[stage] = _create(client, experiment_id, stage, experiment, {"mlflow.parentRunId": ids["parent"]})
+        write_json(record, {"uri": tracking_uri(), **ids})
+        for run_id in (ids["parent"], ids[stage]):
+            client.update_run(run_id, status="RUNNING")
+            _record_knobs(client, run_id, experiment)
     return Tracker(client, experiment_id, ids["parent"], ids[stage])
 
 
@@ -165,63 +142,152 @@ def start_parent(experiment: Experiment, root: Path, name: str) -> Tracker:
     """Open the run of a sweep: the one that `tracking.json` names, or a new one. It is its own stage."""
     client = connect()
     record = root / "tracking.json"
-    ids = _recorded(client, record)
-    experiment_id = _experiment_id(client, experiment, ids)
-    if "parent" not in ids:
-        ids["parent"] = _create(client, experiment_id, name, experiment, {})
-    write_json(record, {"uri": tracking_uri(), **ids})
-    client.update_run(ids["parent"], status="RUNNING")
+    with needed(AGAIN), asking():
+        ids = _recorded(client, record)
+        experiment_id = _experiment_id(client, experiment, ids)
+        if "parent" not in ids:
+            ids["parent"] = _create(client, experiment_id, name, experiment, {})
+        write_json(record, {"uri": tracking_uri(), **ids})
+        client.update_run(ids["parent"], status="RUNNING")
+        _record_knobs(client, ids["parent"], experiment)
     return Tracker(client, experiment_id, ids["parent"], ids["parent"])
 
 
 def child(parent: Tracker, experiment: Experiment, name: str, tags: dict[str, str]) -> Tracker:
     """The child run of that name, found again or new, with all knobs as parameters and the tags."""
     wanted = f"tags.`mlflow.parentRunId` = '{parent.parent}' and tags.`mlflow.runName` = '{name}'"
-    found = parent.client.search_runs([parent.experiment_id], filter_string=wanted, max_results=1)
-    if found:
-        run_id = found[0].info.run_id
-    else:
-        owned = tags | {"mlflow.parentRunId": parent.parent}
-        run_id = _create(parent.client, parent.experiment_id, name, experiment, owned)
+    with asking():
+        # Those that were deleted, too: a trial that goes on goes on in its own run.
+        found = parent.client.search_runs([parent.experiment_id], wanted, run_view_type=ViewType.ALL, max_results=1)
+        if found:
+            run_id = found[0].info.run_id
+            _restored(parent.client, run_id)
+        else:
+            owned = tags | {"mlflow.parentRunId": parent.parent}
+            run_id = _create(parent.client, parent.experiment_id, name, experiment, owned)
     return Tracker(parent.client, parent.experiment_id, parent.parent, run_id)
+
+
+def _restored(client: MlflowClient, run_id: str) -> bool:
+    """Bring a run back that was deleted in MLflow's pages. Returns whether it was."""
+    if client.get_run(run_id).info.lifecycle_stage != LifecycleStage.DELETED:
+        return False
+    client.restore_run(run_id)
+    return True
 
 
 def _record_knobs(client: MlflowClient, run_id: str, experiment: Experiment) -> None:
     """Keep what a resumed run changed: parameters cannot be rewritten.
 
     A tag `changed.KNOB` holds `old -> new`, with one more arrow for each later change, and the artifact
-    `experiment.json` (then `experiment_2.json` ...) all knobs.
+    `experiment.json` (then `experiment_2.json` ...) all knobs. It is written at every start, and looked for: that
+    artifacts can be stored is known before training.
     """
-    data = client.get_run(run_id).data
-    began = {upgraded_knob(name): value for name, value in data.params.items()}
+    run = client.get_run(run_id)
+    began = {upgraded_knob(name): value for name, value in run.data.params.items()}
     changed = []
     for name, value in flatten(experiment).items():
-        history = data.tags.get(f"changed.{name}", began.get(name))
+        history = run.data.tags.get(f"changed.{name}", began.get(name))
         if history is not None and history.split(" -> ")[-1] != str(value):
             changed.append(RunTag(f"changed.{name}", f"{history} -> {value}"))
-    kept = [f.path for f in client.list_artifacts(run_id) if f.path.startswith("experiment")]
-    if changed or not kept:
-        client.log_dict(run_id, to_json(experiment), f"experiment_{len(kept) + 1}.json" if kept else "experiment.json")
+    kept = _experiments_kept(client, run)
+    number = len(kept) + bool(changed) if kept else 1
+    name = f"experiment_{number}.json" if number > 1 else "experiment.json"
+    try:
+        client.log_dict(run_id, to_json(experiment), name)
+        stored = name in _experiments_kept(client, run)
+    except Exception as error:  # of S3, GCS, Azure, a disk
+        raise _no_artifacts(run, " ".join(str(error).split())[:200]) from error
+    if not stored:
+        raise _no_artifacts(run, f"{name} is not there after it was written")
+    if changed:
         client.log_batch(run_id, tags=changed)
 
 
-def _experiment_id(client: MlflowClient, experiment: Experiment, ids: dict[str, str]) -> str:
-    """The MLflow experiment that holds the runs, or is to: a resumed run stays where it is."""
+def _experiments_kept(client: MlflowClient, run: Run) -> list[str]:
+    return [f.path for f in client.list_artifacts(run.info.run_id) if f.path.startswith("experiment")]
+
+
+def _no_artifacts(run: Run, reason: str) -> UserError:
+    place = shown(str(run.info.artifact_uri))
+    return UserError(
+        f"{place}: MLflow's artifacts cannot be stored there ({shown(reason)}): mend that, then start again"
+    )
+
+
+def _experiment_of(client: MlflowClient, experiment: Experiment, ids: dict[str, str]) -> MlflowExperiment | None:
+    """The MLflow experiment that holds the runs, or is to, if there is one: a resumed run stays where it is.
+
+    Raises UserError for one that was deleted: MLflow keeps its name, and takes no run for it.
+    """
+    found: MlflowExperiment | None
     if "parent" in ids:
-        return client.get_run(ids["parent"]).info.experiment_id
+        found = client.get_experiment(client.get_run(ids["parent"]).info.experiment_id)
+    else:
+        found = client.get_experiment_by_name(experiment.project or experiment.name)
+    if found is not None and found.lifecycle_stage == LifecycleStage.DELETED:
+        other = "" if "parent" in ids else ", or choose another --project"
+        raise UserError(
+            f"the MLflow experiment {found.name!r} was deleted: bring it back by "
+            f"`mlflow experiments restore --experiment-id {found.experiment_id}`{other}"
+        )
+    return found
+
+
+def check_place(experiment: MlflowExperiment) -> None:
+    """Refuse an experiment whose artifacts lay in a folder that is gone: a project was moved, its database with it.
+
+    MLflow keeps absolute paths, and would make the old folder anew. Raises UserError, one line.
+    """
+    place = urlparse(experiment.artifact_location)
+    if place.scheme not in ("", "file"):
+        return
+    project = Path(unquote(place.path) if place.scheme else experiment.artifact_location).parent.parent
+    if not project.is_dir():
+        raise UserError(
+            f"the artifacts of the MLflow experiment {experiment.name!r} lay in {project}, which is gone: if the "
+            f"project was moved, `ln -s NEW_FOLDER {project}` lets MLflow find them"
+        )
+
+
+def _experiment_id(client: MlflowClient, experiment: Experiment, ids: dict[str, str]) -> str:
+    """The MLflow experiment that holds the runs, or is to."""
+    found = _experiment_of(client, experiment, ids)
+    if found is not None:
+        return found.experiment_id
     name = experiment.project or experiment.name
-    found = client.get_experiment_by_name(name)
-    return found.experiment_id if found else client.create_experiment(name)
+    try:
+        return client.create_experiment(name)
+    except MlflowException:  # another driver has made it meanwhile
+        made = client.get_experiment_by_name(name)
+        if made is None:
+            raise
+        return made.experiment_id
 
 
 def _recorded(client: MlflowClient, record: Path) -> dict[str, str]:
-    """The run ids of an earlier start, if they are in this store."""
+    """The run ids of an earlier start, as far as they are in this store, wherever it lies by now. Deleted runs are
+    restored."""
     if not record.exists():
         return {}
-    ids = read_json(record, "uri")
-    if ids.pop("uri") != tracking_uri():
-        return {}
-    return ids
+    ids = {name: run_id for name, run_id in read_json(record, "uri").items() if name != "uri"}
+    there = {name: run_id for name, run_id in ids.items() if _is_there(client, run_id)}
+    return there if "parent" in there else {}
+
+
+def _is_there(client: MlflowClient, run_id: str) -> bool:
+    try:
+        run = client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return False
+        raise
+    if run.info.lifecycle_stage == LifecycleStage.ACTIVE:
+        return True
+    if client.get_experiment(run.info.experiment_id).lifecycle_stage == LifecycleStage.ACTIVE:
+        client.restore_run(run_id)
+        print(f"MLflow: run {run_id} was deleted there, and is restored: its training goes on", flush=True)
+    return True
 
 
 def _create(client: MlflowClient, experiment_id: str, name: str, experiment: Experiment, tags: dict[str, str]) -> str:
@@ -229,8 +295,3 @@ def _create(client: MlflowClient, experiment_id: str, name: str, experiment: Exp
     params = [Param(k, str(v)) for k, v in flatten(experiment).items()]
     client.log_batch(run.info.run_id, params=params, tags=[RunTag("stage", tags.get("stage", name))])
     return run.info.run_id
-
-
-def system_metrics(tracker: Tracker) -> SystemMetricsMonitor:
-    """CPU, memory, disk and GPU use of the driver's machine, as metrics of the stage's run. Start and finish it."""
-    return SystemMetricsMonitor(tracker.stage, resume_logging=True)

@@ -5,6 +5,7 @@ from na_ray.config.files import read_json
 from na_ray.run.cluster.notice import PreemptionWatch
 from na_ray.run.train import disk
 from na_ray.run.train.context import TrainContext, Trainer
+from na_ray.run.train.interrupt import STOP, StoppedError
 
 
 def restore(trainer: Trainer, context: TrainContext) -> int:
@@ -28,12 +29,14 @@ def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: Pr
     """Validate and write a checkpoint when it is time. Every worker comes here at the same steps."""
     schedule, run, worker = trainer.schedule, context.run, context.worker
     validating = step == schedule.steps or (schedule.validate_every > 0 and step % schedule.validate_every == 0)
-    warned = notice.due(step)
-    if not (validating or warned or step % schedule.checkpoint_every == 0):
+    warned, stopping = notice.due(step), notice.looks(step) and _asked_to_stop(context)
+    if not (validating or warned or stopping or step % schedule.checkpoint_every == 0):
         return
     if worker.rank == 0:
         if warned:
             run.note(step, f"a machine will be taken in {notice.left:.0f} s: saving a checkpoint")
+        if stopping:
+            run.note(step, "SIGTERM: saving a checkpoint; --resume auto goes on from it")
         disk.patiently(lambda: None, run.folder, disk.checkpoint_bytes(run.checkpoints.root))
     trainer.sync_buffers()
     scores: dict[str, float] = {}
@@ -51,3 +54,11 @@ def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: Pr
         run.checkpoints.prune()
     if validating:  # reported once it is saved: a scheduler may stop the training at this score and open its checkpoint
         worker.report({"step": step} | scores)
+    if stopping:
+        raise StoppedError(f"stopped at step {step}, with a checkpoint: --resume auto goes on from it")
+
+
+def _asked_to_stop(context: TrainContext) -> bool:
+    """Whether the driver asks for the end: the workers agree on it, since each sees the file when its disk shows it."""
+    asked = (context.run.folder / STOP).exists()
+    return context.worker.mean({"asked": float(asked)})["asked"] > 0

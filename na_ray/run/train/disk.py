@@ -1,5 +1,6 @@
 """A disk that fills up while training writes: wait for room, and lose nothing."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -73,6 +74,14 @@ class DiskMonitor:
 
 
 def checkpoint_bytes(folder: Path) -> int:
-    """Room that the next checkpoint needs beside those in `folder`: that of the largest; 1 MB before the first."""
-    sizes = [sum(f.stat().st_size for f in made.iterdir()) for made in folder.glob("step_*") if made.is_dir()]
-    return max(sizes, default=2**20)
+    """Room that the next checkpoint needs beside those in `folder`: that of the largest; 1 MB before the first.
+
+    The worker that writes checkpoints removes some while the driver looks: what is gone meanwhile does not count.
+    """
+    return max((_bytes(made) for made in folder.glob("step_*")), default=0) or 2**20
+
+
+def _bytes(folder: Path) -> int:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return sum(f.stat().st_size for f in folder.iterdir())
+    return 0

@@ -10,12 +10,17 @@ from na_ray.config import Experiment
 from na_ray.run.tracking import runs
 from na_ray.run.tracking.forwarder import following
 from na_ray.run.tracking.records import write_page
-from na_ray.run.tracking.registry import log_actor
+from na_ray.run.tracking.registry import log_actor, model_name
+from na_ray.run.tracking.store import needed
+from na_ray.run.tracking.system_metrics import system_metrics
 from na_ray.run.train.fingerprint import check_capture, fingerprint, keep_fingerprint
+from na_ray.run.train.interrupt import stop_on_termination
+from na_ray.run.train.lock import only_driver
 from na_ray.run.train.preflight import preflight
 from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, begin, open_run
 from na_ray.run.train.stages import STAGES, AnyDataset
+from na_ray.run.train.surroundings import check_surroundings, run_root
 from na_ray.run.train.worker import train_here
 
 
@@ -27,8 +32,14 @@ def train(experiment: Experiment, resume: bool = False, given: Container[str] = 
     is refused, where a recipe's is passed over. Raises UserError, FileExistsError or FileNotFoundError, one line per
     defect, for what the user can fix.
     """
-    root, experiment = open_run(experiment, resume, given)
+    check_surroundings(experiment)
+    with only_driver(run_root(experiment)):
+        return _train(*open_run(experiment, resume, given))
+
+
+def _train(root: Path, experiment: Experiment) -> Path:
     datasets = preflight(experiment, root)
+    runs.check(experiment, root)
     capture = fingerprint(Capture.open(experiment.capture), experiment.data.train_split)
     check_capture(root, capture)
     begin(root, experiment)
@@ -53,26 +64,26 @@ def _train_stage(experiment: Experiment, dataset: AnyDataset, run: RunFolder, st
     """Train a stage to its end, log its model, score and film it. Returns a summary for the user."""
     parts = STAGES[run.stage]
     tracker = runs.start(experiment, run.root, run.stage)
-    monitor = runs.system_metrics(tracker)
     status = "FAILED"
     try:
-        monitor.start()
-        with following(run, tracker, steps):
+        with system_metrics(tracker), following(run, tracker, steps):
             if experiment.train.num_workers == 0:
-                train_here(experiment, dataset, run)
+                with stop_on_termination(run.folder):
+                    train_here(experiment, dataset, run)
             else:
                 train_on_ray(experiment, run)
         best = run.checkpoints.best()
         assert best is not None, "training ends with a checkpoint"
-        with runs.needed("training is done, and --resume auto scores, films and registers what it left"):
+        with needed("training is done, and --resume auto scores, films and registers what it left"):
+            tracker.restore()
             capture = Capture.open(experiment.capture)
             summary = parts.close(best, capture, run.folder, tracker)
             actor = write_actor(run.root / "actor", open_actor(run.root).networks, capture)
             version = log_actor(tracker, actor, experiment.name)
             report = run.root / "report.html"
             write_page(report, [run.root])
-            tracker.client.log_artifact(tracker.parent, str(report))
-            model = f"models:/{experiment.name}/{version}"
+            tracker.page(report)
+            model = f"models:/{model_name(experiment.name)}/{version}"
             summary += f"\nreport: {report}\nactor: {actor}, and {model} in MLflow"
             tracker.log_summary(validation(best))
         status = "FINISHED"
@@ -81,5 +92,4 @@ def _train_stage(experiment: Experiment, dataset: AnyDataset, run: RunFolder, st
         status = "KILLED"
         raise
     finally:
-        monitor.finish()
         tracker.finish(status)

@@ -1,6 +1,7 @@
 """A stage on Ray Train's workers."""
 
 import os
+import socket
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +16,12 @@ from ray.train.v2.api.exceptions import TrainingFailedError
 
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, from_dict, to_dict
+from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
 from na_ray.run.cluster.notice import time_left
 from na_ray.run.cluster.resources import check_room, reachable
 from na_ray.run.train.context import Worker
+from na_ray.run.train.interrupt import stop_on_termination
 from na_ray.run.train.restart_policy import RestartPolicy, mistake_in
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.stages import STAGES
@@ -61,6 +64,11 @@ def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[Use
             callbacks=[RestartPolicy(run.checkpoints, train_config.max_failures), *callbacks],
         ),
     )
+    with stop_on_termination(run.folder):
+        _fit(trainer)
+
+
+def _fit(trainer: TorchTrainer) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
@@ -73,6 +81,11 @@ def _worker(config: dict[str, Any]) -> None:
     experiment = from_dict(Experiment, config["experiment"])
     context = ray.train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
+    if ray.get_gpu_ids() and not torch.cuda.is_available():
+        raise UserError(
+            f"{socket.gethostname()}: Ray gave this worker a GPU that torch {torch.__version__} there cannot use: "
+            "install a build of torch with CUDA on every node, or choose --train.device cpu"
+        )
     device = ray.train.torch.get_device()
     if device.type == "cpu":  # Ray sets one thread per CPU reserved; the other cores are used, but one that decodes
         torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // context.get_local_world_size()))

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from na_ray.config import Experiment, override
-from na_ray.run.tracking import forwarder, runs
+from na_ray.run.tracking import forwarder, runs, store
 from na_ray.run.tracking.forwarder import Follower
 from na_ray.run.tracking.progress import ProgressDisplay
 from na_ray.run.train.driver import train
@@ -162,9 +162,9 @@ def test_a_server_that_goes_away_for_good_ends_with_one_line_and_a_run_to_resume
     again = server.reopened()
     assert train(short, resume=True).name in ("step_000005", "step_000010")
     ids = json.loads((Path(short.storage) / "tiny" / "tracking.json").read_text())
-    run = runs.connect().get_run(ids["nerf"])
+    run = store.connect().get_run(ids["nerf"])
     assert run.info.status == "FINISHED"
-    history = runs.connect().get_metric_history(ids["nerf"], "loss")
+    history = store.connect().get_metric_history(ids["nerf"], "loss")
     assert [m.step for m in history] == [2, 4, 6, 8, 10]
     again.close()
 
@@ -173,7 +173,7 @@ def test_a_server_that_is_not_there_is_told_in_one_line(monkeypatch: pytest.Monk
     for uri in ("http://127.0.0.1:9", "http://[nonsense"):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         with pytest.raises(ValueError, match=r"no MLflow server answers .*: start it, or unset MLFLOW_TRACKING_URI$"):
-            runs.connect()
+            store.connect()
 
 
 def test_metrics_wait_for_a_server_that_went_away(tiny: Experiment, tmp_path: Path, server: Port) -> None:

@@ -1,0 +1,96 @@
+"""SIGTERM, which a scheduler sends before it takes a job's machine: a checkpoint is saved, and training ends.
+
+The driver leaves a file in the run's folder; the workers look for it every few seconds, save together, and stop. Ctrl-C
+ends at once, from the last checkpoint.
+"""
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from na_ray.config.values import UserError
+
+STOP = "stop"
+"""The file in a stage's folder that asks its workers to end."""
+
+# Seconds for the checkpoint: schedulers kill what has not ended 30 s after SIGTERM.
+GRACE = 25.0
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: whatever is under way ends as by Ctrl-C."""
+
+
+class StoppedError(UserError):
+    """A worker has saved a checkpoint because it was asked to end."""
+
+
+def interrupt_main_thread() -> None:
+    """As Ctrl-C does; also where the main thread waits."""
+    ident = threading.main_thread().ident
+    assert ident is not None, "it runs"
+    signal.pthread_kill(ident, signal.SIGINT)
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextlib.contextmanager
+def termination_raised() -> Iterator[None]:
+    """SIGTERM raises Terminated in the body of the `with`, which then cleans up, instead of ending the process."""
+    if not _on_main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def stop_on_termination(folder: Path) -> Iterator[None]:
+    """While the body of the `with` trains the stage of a folder: SIGTERM asks its workers to save and to end.
+
+    Raises Terminated then, when they have, or after `GRACE` seconds. Raises KeyboardInterrupt for Ctrl-C, also where
+    Ray turns it into the end of the process.
+    """
+    (folder / STOP).unlink(missing_ok=True)
+    if not _on_main_thread():  # a trial of a sweep: what ends it is the sweep's driver
+        yield
+        return
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise Terminated
+        asked.set()
+        (folder / STOP).touch()
+        print("SIGTERM: saving a checkpoint, then ending", file=sys.stderr, flush=True)
+        late.start()
+
+    late = threading.Timer(GRACE, interrupt_main_thread)
+    late.daemon = True
+    before = signal.signal(signal.SIGTERM, ask), signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except (UserError, KeyboardInterrupt, SystemExit) as error:  # Ray's handler of Ctrl-C exits, with code 0
+        if asked.is_set():
+            raise Terminated from error
+        if isinstance(error, SystemExit):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        late.cancel()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+        (folder / STOP).unlink(missing_ok=True)
