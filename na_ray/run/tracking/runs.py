@@ -190,10 +190,10 @@ def _record_knobs(client: MlflowClient, run_id: str, experiment: Experiment) -> 
         history = run.data.tags.get(f"changed.{name}", began.get(name))
         if history is not None and history.split(" -> ")[-1] != str(value):
             changed.append(RunTag(f"changed.{name}", f"{history} -> {value}"))
-    kept = _experiments_kept(client, run)
-    number = len(kept) + bool(changed) if kept else 1
-    name = f"experiment_{number}.json" if number > 1 else "experiment.json"
     try:
+        kept = _experiments_kept(client, run)
+        number = len(kept) + bool(changed) if kept else 1
+        name = f"experiment_{number}.json" if number > 1 else "experiment.json"
         client.log_dict(run_id, to_json(experiment), name)
         stored = name in _experiments_kept(client, run)
     except Exception as error:  # of S3, GCS, Azure, a disk
