@@ -17,9 +17,12 @@ from typing import Any
 import pytest
 
 from na_ray.config import Experiment, override
+from na_ray.config.values import UserError
 from na_ray.run.tracking import forwarder, runs, store
 from na_ray.run.tracking.forwarder import Follower
 from na_ray.run.tracking.progress import ProgressDisplay
+from na_ray.run.tracking.system_metrics import SystemMetrics
+from na_ray.run.train import disk
 from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
 from tests.moments import until
@@ -189,4 +192,94 @@ def test_metrics_wait_for_a_server_that_went_away(tiny: Experiment, tmp_path: Pa
     report(run, 4)
     watch.look()
     assert not watch.waiting and logged(watch) == [1, 2, 3, 4]
+    again.close()
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_looked_at_does_not_count(tmp_path: Path) -> None:
+    whole, half = tmp_path / "step_000001", tmp_path / "step_000002"
+    for folder in (whole, half):
+        folder.mkdir()
+    (whole / "nerf.pt").write_bytes(bytes(3 * 2**20))
+    (half / "nerf.pt").symlink_to("gone")  # listed, and not there any more
+    (tmp_path / "step_000003").symlink_to("gone")
+    assert disk.checkpoint_bytes(tmp_path) == 3 * 2**20
+    assert disk.DiskMonitor(tmp_path, tmp_path).look() is None
+
+
+def test_what_goes_wrong_in_the_background_is_told_once_and_does_not_end_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forwarder, "PERIOD", 0.01)
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) in (1, 2, 5):
+            raise FileNotFoundError(f"it went wrong in another way {len(looks) > 2}")
+
+    with forwarder.repeating(look):
+        until(lambda: len(looks) > 9)
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and all("could not be followed (FileNotFoundError: it went wrong" in line for line in told)
+
+
+def test_an_error_of_the_artifacts_storage_ends_nothing(
+    tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    client = store.connect()
+    experiment_id = client.create_experiment("afar", "s3://bucket-of-nobody/artifacts")
+    run_id = client.create_run(experiment_id).info.run_id
+    run = RunFolder(tmp_path / "run", "nerf", 5)
+    (run.folder / "pictures").mkdir(parents=True)
+    (run.folder / "pictures" / "a.png").touch()
+    watch = Follower(run, runs.Tracker(client, experiment_id, run_id, run_id), ProgressDisplay(10, "nerf"))
+    run.append(1, {"validation/psnr": 1.0, "validation/ssim": 1.0}, "nerf/pictures")
+    watch.look()
+    watch.look()
+    told = capsys.readouterr().err
+    assert told.count("MLflow does not answer (") == 1 and "redentials" in told and watch.waiting
+    with (
+        pytest.raises(UserError, match=r"MLflow does not answer .*: training is done"),
+        store.needed("training is done"),
+    ):
+        watch.tracker.files(run.folder, "report")
+
+
+def test_a_run_that_is_deleted_while_it_trains_is_restored(
+    tiny: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, watch = follower(tiny, tmp_path)
+    report(run, 1)
+    watch.look()
+    watch.tracker.client.delete_run(watch.tracker.stage)
+    report(run, 2)
+    watch.look()
+    assert watch.refused and watch.waiting
+    watch.look()
+    told = capsys.readouterr().err
+    assert "MLflow refuses (The run" in told and "its run was deleted in MLflow, and is restored" in told
+    assert logged(watch) == [1, 2] and not watch.refused
+
+
+def test_pictures_that_were_removed_do_not_hold_the_metrics_back(tiny: Experiment, tmp_path: Path) -> None:
+    run, watch = follower(tiny, tmp_path)
+    run.append(1, {"validation/psnr": 1.0, "validation/ssim": 1.0}, "nerf/validation/step_000001")
+    watch.look()
+    assert not watch.waiting and watch.tracker.last_step("validation/psnr") == 1
+
+
+def test_system_metrics_survive_a_server_that_was_away(tiny: Experiment, tmp_path: Path, server: Port) -> None:
+    _, watch = follower(tiny, tmp_path)
+    metrics = SystemMetrics(watch.tracker)
+    metrics.sample()
+    server.close()
+    metrics.sample()
+    again = server.reopened()
+    metrics.sample()
+    SystemMetrics(watch.tracker).sample()  # of a resumed training
+    history = watch.tracker.client.get_metric_history(watch.tracker.stage, "system/cpu_utilization_percentage")
+    assert [m.step for m in history] == [0, 1, 2]
     again.close()
