@@ -54,9 +54,13 @@ class SweepFollower:
         """Deliver what is new of each trial. Returns whether all of it arrived."""
         arrived = True
         for trial in list(self.sweep_state.trials):
-            if trial.attempts:
+            if trial.attempts and not self._is_settled(trial):
                 arrived &= self._look_at(trial)
         return arrived
+
+    def _is_settled(self, trial: Trial) -> bool:
+        """Whether a trial has ended, and all of it is in MLflow: there is nothing more to look at."""
+        return trial.state in ENDED and self.last_state.get(trial.number) == (trial.state, trial.generation)
 
     def _look_at(self, trial: Trial) -> bool:
         state = (trial.state, trial.generation)

@@ -166,10 +166,12 @@ class Bookkeeper(tune.Callback):
         runner, own = self.runner, self.runner.of(trial)
         path = runner.sweep_state.folder(own) / "error.txt"
         limit = runner.sweep_state.experiment.train.max_failures
+        deaths = runner.sweep_state.died(own)
         if path.exists():
             runner.sweep_state.end(own, "failed", path.read_text().splitlines()[-1])
-        elif len(own.attempts) > limit:
-            runner.sweep_state.end(own, "failed", f"its process died {len(own.attempts)} times (out of memory?)")
+        elif deaths > limit:
+            why = f"its process died {deaths} times without a new checkpoint (out of memory?)"
+            runner.sweep_state.end(own, "failed", why)
         else:
             runner.sweep_state.end(own, "waiting")
         del runner.active[trial.trial_id]

@@ -40,6 +40,10 @@ class Trial:
     """Population-based training: what was copied and changed, a line each."""
     attempts: list[list[float]] = field(default_factory=list)
     """Begin and end of each stretch that it ran, Unix seconds."""
+    deaths: int = 0
+    """Times in a row that its process died without a new checkpoint in between."""
+    died_at: str = ""
+    """The latest checkpoint when it died last."""
 
     @property
     def name(self) -> str:
@@ -63,7 +67,7 @@ class SweepState:
         for trial in self.trials:
             if trial.state == "running":  # when the driver was killed
                 trial.attempts[-1][1] = max(trial.attempts[-1][0], self._last_sign(trial))
-                self.change(trial, state="finished" if self.is_done(trial) else "waiting")
+                self.end(trial, "finished" if self.is_done(trial) else "waiting", at=trial.attempts[-1][1])
 
     def folder(self, trial: Trial) -> Path:
         """Where a trial's run lies."""
@@ -98,11 +102,23 @@ class SweepState:
         now = time.time()
         self.change(trial, state="running", attempts=[*trial.attempts, [now, now]])
 
-    def end(self, trial: Trial, state: TrialState, error: str = "") -> None:
-        """A trial ended, rests, or waits to be gone on with."""
+    def end(self, trial: Trial, state: TrialState, error: str = "", at: float | None = None) -> None:
+        """A trial ended, rests, or waits to be gone on with. `at`: when it ended, Unix seconds; None: now."""
         if trial.state == "running":
-            trial.attempts[-1][1] = time.time()
+            trial.attempts[-1][1] = time.time() if at is None else at
+        if state in ENDED:  # nobody goes on from it
+            self.run(trial).checkpoints.keep_best()
         self.change(trial, state=state, error=error)
+
+    def died(self, trial: Trial) -> int:
+        """A trial's process died. Returns how often it did so without a new checkpoint in between.
+
+        What ended a stretch otherwise, a generation or a budget, does not count.
+        """
+        latest = self.run(trial).checkpoints.latest()
+        place = f"{trial.generation} {latest.name if latest else ''}"
+        self.change(trial, deaths=trial.deaths + 1 if place == trial.died_at else 1, died_at=place)
+        return trial.deaths
 
     def validations(self, trial: Trial) -> list[dict[str, Any]]:
         """The lines of a trial's record that hold scores."""

@@ -69,7 +69,7 @@ def _sweep(root: Path, settled: Experiment, name: str, stage: StageName, space: 
     dataset = preflight(settled, root)[stage]
     schedule = STAGES[stage].schedule(dataset)
     total = len(grid(space)) if config.search == "grid" else config.trials
-    _check_disk(settled, STAGES[stage].estimate(dataset)[2], total, root)
+    _check_disk(settled, STAGES[stage].estimate(dataset)[2], total, config, root)
     sweep_state = SweepState(root, override(settled, {"name": name}), stage)
     scheduler = make_scheduler(config.scheduler, sweep_state, schedule, space, config.seed)
     terms = _terms(space, config, schedule)
@@ -136,9 +136,13 @@ def _terms(space: Space, config: SweepConfig, schedule: Schedule) -> dict[str, A
     }
 
 
-def _check_disk(experiment: Experiment, checkpoint: int, trials: int, root: Path) -> None:
-    """Refuse a sweep whose checkpoints (bytes each) do not fit on the disk."""
-    need = trials * (experiment.train.keep_last + 2) * checkpoint
+def _check_disk(experiment: Experiment, checkpoint: int, trials: int, config: SweepConfig, root: Path) -> None:
+    """Refuse a sweep whose checkpoints (bytes each) do not fit on the disk.
+
+    Trials that have ended keep their best one alone; those of population-based training end together.
+    """
+    under_way = trials if config.scheduler == "pbt" else min(trials, config.concurrent or trials)
+    need = (under_way * (experiment.train.keep_last + 1) + trials) * checkpoint
     there = sum(f.stat().st_size for f in root.glob("trials/*/*/checkpoints/*/*.pt"))
     free = shutil.disk_usage(next(p for p in (root, *root.parents) if p.exists())).free
     if free + there < need:

@@ -4,6 +4,7 @@ import json
 import math
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ray import tune
@@ -11,10 +12,13 @@ from ray import tune
 from na_ray.config import Experiment, override
 from na_ray.config.files import to_json
 from na_ray.run.sweep.config import Budget, SweepConfig
+from na_ray.run.sweep.forwarder import SweepFollower
 from na_ray.run.sweep.report import parallel_coordinates, rows, write_report
-from na_ray.run.sweep.schedulers import Asha, Population, make_scheduler
+from na_ray.run.sweep.runner import Bookkeeper, SweepRunner
+from na_ray.run.sweep.schedulers import Asha, Population, TrainAll, make_scheduler
 from na_ray.run.sweep.search_space import DEFAULT, check_space, describe, grid, parse_space, propose, stage_of
-from na_ray.run.sweep.state import SCORE, SweepState, Trial
+from na_ray.run.sweep.state import ENDED, SCORE, SweepState, Trial, TrialState
+from na_ray.run.tracking import runs
 from na_ray.run.train.context import Schedule
 
 SPECS = (
@@ -241,3 +245,73 @@ def test_the_report_ranks_trials_and_draws_them(tmp_path: Path) -> None:
     assert "the <loss> is nan" in (tmp_path / "report" / "table.csv").read_text()
     page = parallel_coordinates(table, space)
     assert page.count("<polyline") == 3 and "optim.lr=0.0002" in page
+
+
+def write_checkpoints(sweep_state: SweepState, trial: Trial, scores: dict[int, float]) -> Path:
+    """Whole checkpoints without tensors, of these steps and validation PSNRs. Returns their folder."""
+    root = sweep_state.run(trial).checkpoints.root
+    for step, psnr in scores.items():
+        folder = root / f"step_{step:06d}"
+        folder.mkdir(parents=True)
+        (folder / "experiment.json").write_text(json.dumps(to_json(Experiment())))
+        for name in ("nerf.pt", "body.npz"):
+            zipfile.ZipFile(folder / name, "w").close()
+        (folder / "metrics.json").write_text(json.dumps({"step": step, SCORE: psnr}))
+    return root
+
+
+def runner_of(sweep_state: SweepState, total: int = 1) -> SweepRunner:
+    propose_one = lambda number, ended: {"optim.lr": 1e-4}  # noqa: E731
+    return SweepRunner(sweep_state, TrainAll(), Budget(), 0, total, propose_one)
+
+
+def test_generations_and_budgets_are_no_failures(tmp_path: Path) -> None:
+    sweep_state = SweepState(tmp_path, override(Experiment(), {"train.max_failures": 2}), "nerf")
+    trial = sweep_state.add({"optim.lr": 1e-4})
+    runner = runner_of(sweep_state)
+    events, ended = Bookkeeper(runner), SimpleNamespace(trial_id="t")
+    for generation in range(5):
+        sweep_state.begin(trial)
+        write_checkpoints(sweep_state, trial, {generation + 1: 20.0})
+        sweep_state.end(trial, "resting")
+        sweep_state.change(trial, state="waiting", generation=generation + 1)
+    for death, checkpoint in enumerate((None, None, 10, None)):  # progress in between
+        if checkpoint is not None:
+            write_checkpoints(sweep_state, trial, {checkpoint: 21.0})
+        runner.active["t"] = trial.number
+        sweep_state.begin(trial)
+        events.on_trial_error(0, [], ended)
+        assert trial.state == "waiting", f"death {death}"
+    runner.active["t"] = trial.number
+    sweep_state.begin(trial)
+    events.on_trial_error(0, [], ended)
+    assert trial.state == "failed" and trial.error.startswith("its process died 3 times without a new checkpoint")
+    assert SweepState(tmp_path, sweep_state.experiment, "nerf").trials == [trial]
+
+
+@pytest.mark.parametrize("state", ENDED)
+def test_a_trial_that_has_ended_keeps_its_best_checkpoint_alone(tmp_path: Path, state: TrialState) -> None:
+    sweep_state = SweepState(tmp_path, Experiment(), "nerf")
+    trial = sweep_state.add({"optim.lr": 1e-4})
+    root = write_checkpoints(sweep_state, trial, {1: 20.0, 2: 22.0, 3: 21.0})
+    sweep_state.begin(trial)
+    sweep_state.end(trial, "resting")
+    assert len(list(root.iterdir())) == 3
+    sweep_state.end(trial, state)
+    assert [path.name for path in root.iterdir()] == ["step_000002"] and sweep_state.score(trial) == 22.0
+
+
+def test_what_has_ended_and_arrived_is_not_looked_at_again(tiny: Experiment, tmp_path: Path) -> None:
+    sweep_state = SweepState(tmp_path / "sweep", tiny, "nerf")
+    ended, running = (sweep_state.add({"optim.lr": lr}) for lr in (1e-4, 1e-3))
+    for trial in (ended, running):
+        sweep_state.begin(trial)
+        sweep_state.run(trial).append(1, {"loss": 1.0})
+    sweep_state.end(ended, "stopped")
+    watch = SweepFollower(sweep_state, runs.start_parent(tiny, sweep_state.root, "sweep"))
+    assert watch.look()
+    for trial in (ended, running):
+        sweep_state.run(trial).append(2, {"loss": 1.0})
+    assert watch.look()
+    found = [watch.followers[trial.number].tracker.last_step("loss") for trial in (ended, running)]
+    assert found == [1, 2]

@@ -18,8 +18,9 @@ from ray import tune
 
 from na_ray.cli.train import main
 from na_ray.config import Experiment, override, to_dict
+from na_ray.run.cluster.resources import BOOTSTRAP
 from na_ray.run.sweep.state import ENDED, SCORE, SweepState
-from na_ray.run.sweep.sweep import SweepConfig, sweep
+from na_ray.run.sweep.sweep import SweepConfig, _share, sweep
 from tests.moments import kill_trial, until
 
 SPACE = {"optim.lr": tune.loguniform(1e-4, 1e-2)}
@@ -227,3 +228,15 @@ def test_what_cannot_run_is_refused_before_anything_starts(
         printed = capsys.readouterr().err
         assert exit_.value.code == 2 and told in " ".join(printed.replace("│", " ").split())
     assert not Path(tiny.storage).exists()
+
+
+def test_a_sweep_counts_on_what_the_autoscaler_may_start(
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"resources": {"CPU": 16, "GPU": 2}, "max_workers": 4}
+    head = {"resources": {"CPU": 4}, "max_workers": 0}
+    cluster = {"max_workers": 4, "head_node_type": "head", "available_node_types": {"head": head, "gpu": node}}
+    (tmp_path / BOOTSTRAP).write_text(json.dumps(cluster))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    share = _share(override(Experiment(), {"train.num_workers": 2}), SweepConfig(budget="12gpuh"))
+    assert (share.gpus_in_all, share.concurrent) == (2, 4)

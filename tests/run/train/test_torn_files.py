@@ -84,6 +84,14 @@ def test_an_archive_that_is_unchanged_is_not_opened_again(two: Path, tmp_path: P
     assert checkpoints.latest() == checkpoints.best() == root / "step_000005"
 
 
+def test_pruning_leaves_nothing_behind_after_a_crash(two: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(two, tmp_path / "checkpoints")
+    for name in (".step_000005.gone", ".step_000007.a1b2c3"):  # half removed, and half written
+        shutil.copytree(root / "step_000005", root / name)
+    Checkpoints(root, 1).prune()
+    assert [path.name for path in root.iterdir()] == ["step_000010"]
+
+
 @pytest.mark.parametrize("name", FILES[:3])
 def test_a_missing_file_makes_a_checkpoint_incomplete(two: Path, tmp_path: Path, name: str) -> None:
     root = shutil.copytree(two, tmp_path / "checkpoints")
