@@ -1,6 +1,7 @@
 """Files of ImageNet weights, in torchvision's names: read with care, loaded strictly."""
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,7 +53,7 @@ def load_weights(
 
 def _read(path: str, network: str, remedy: str) -> Mapping[str, Tensor]:
     if "://" not in path and not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such file; {remedy}")
+        raise FileNotFoundError(f"{path}: no such file on {socket.gethostname()}; {remedy}")
     try:
         with fsspec.open(path, "rb") as file:
             weights = torch.load(file, map_location="cpu", weights_only=True)

@@ -126,7 +126,9 @@ def load_perceptual(config: TextureConfig) -> tuple[nn.Module, str]:
             f"no VGG-19 weights: texture.vgg_weights is empty and ${WEIGHTS_VARIABLE} has no vgg19.pth; "
             "name torchvision's vgg19-dcbb9e9d.pth, or choose texture.perceptual pyramid"
         )
-    why = "as asked for" if config.perceptual == "pyramid" else "no VGG-19 weights: texture.vgg_weights names a file"
+    why = (
+        "needs no weights" if config.perceptual == "pyramid" else "no VGG-19 weights: texture.vgg_weights names a file"
+    )
     return LaplacianPyramid(), f"Laplacian pyramid ({why})"
 
 

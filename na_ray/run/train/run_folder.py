@@ -26,6 +26,7 @@ from na_ray.config.files import SINCE_0_1, from_json, read_json, to_json
 from na_ray.config.values import UserError
 from na_ray.run.train import disk
 from na_ray.run.train.upgrade import upgrade_run
+from na_ray.run.train.weights import settle_files
 
 # Knobs that a resumed run may change: they decide where and how long it runs, not what it computes.
 FREE = {
@@ -50,6 +51,7 @@ FREE = {
     "data.memory_mb",
     "data.on_bad_shard",
     "nerf.samples_per_chunk",
+    "nerf.encoder_weights",
     "splats.steps",
     "texture.epochs",
     "texture.steps",
@@ -148,12 +150,12 @@ def open_run(experiment: Experiment, resume: bool, given: Container[str] = ()) -
         experiment = override(experiment, {"capture": str(Path(experiment.capture).expanduser().absolute())})
     settled = root / "experiment.json"
     if not settled.exists():
-        return root, override(experiment, {"storage": str(root.parent)})
+        return root, override(settle_files(experiment), {"storage": str(root.parent)})
     if not resume:
         raise FileExistsError(f"{root} holds a run: go on with it by --resume auto, or choose another --name")
     upgrade_run(root)
     started = from_json(read_json(settled, "train", "texture", "stages"))
-    experiment = override(experiment, _kept(started, experiment))
+    experiment = settle_files(override(experiment, _kept(started, experiment)), started)
     before, now = flatten(started), flatten(experiment)
     for name in PINNED:
         if before[name] != now[name]:
@@ -165,6 +167,8 @@ def open_run(experiment: Experiment, resume: bool, given: Container[str] = ()) -
             print(f"{name} stays {before[name]}, with which {root} was started, instead of {now[name]}", flush=True)
     experiment = override(experiment, {name: before[name] for name in PINNED})
     now = flatten(experiment)
+    if before["texture.perceptual"] == "auto":  # of a version that left it to the workers
+        before["texture.perceptual"] = now["texture.perceptual"]
     changed = [f"{k}: {before[k]!r} -> {now[k]!r}" for k in now if k not in FREE and before[k] != now[k]]
     if changed:
         raise UserError(

@@ -125,7 +125,7 @@ def test_the_substitute_is_said_and_absent_weights_are_one_line(tmp_path):
     network, told = load_perceptual(TextureConfig())
     assert isinstance(network, LaplacianPyramid) and "no VGG-19 weights" in told
     network, told = load_perceptual(TextureConfig(perceptual="pyramid"))
-    assert isinstance(network, LaplacianPyramid) and "as asked for" in told
+    assert isinstance(network, LaplacianPyramid) and "needs no weights" in told
     for config, message in (
         (TextureConfig(perceptual="vgg19"), "no VGG-19 weights"),
         (TextureConfig(vgg_weights=str(tmp_path / "none.pth")), "no such file"),
