@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from na_ray.cli.train import ProgressBar
 from na_ray.config import AvatarName, parse_indices
+from na_ray.config.values import UserError
 
 if TYPE_CHECKING:  # torch and what reads videos take seconds to import: --help need not wait
     from na_ray.checkpoint import TrainedAvatar
@@ -171,7 +172,9 @@ def fetch(actor: str) -> Path:
 
 
 def chosen_device(device: Literal["auto", "cpu", "cuda"]) -> str:
-    """auto: the GPU where there is one."""
+    """auto: the GPU where there is one. Raises UserError where one is asked for and there is none."""
     import torch
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device cuda: torch {torch.__version__} finds no GPU that it can use: choose auto, or cpu")
     return device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from na_ray import checkpoint
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
+from na_ray.cli.render import chosen_device
+from na_ray.cli.train import guarded
 from na_ray.config import Experiment, override
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.pictures.png import read_png
@@ -107,3 +110,11 @@ def test_a_mistake_is_one_line_of_a_process_too(capture: Path) -> None:
     done = na_ray("render", "nowhere", "--capture", capture, "-o", "x")
     assert done.returncode == 2
     assert "is no checkpoint" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_gpu_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    assert guarded(lambda: len(chosen_device("cuda"))) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: --device cuda: torch ") and told.endswith("choose auto, or cpu\n")

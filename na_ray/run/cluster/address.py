@@ -68,10 +68,8 @@ def named_cluster() -> ClusterAddress | None:
 
 def _started_here() -> ClusterAddress | None:
     """What the last `ray start` on this machine left. A program's own Ray leaves nothing there."""
-    for path in dict.fromkeys((Path(get_ray_address_file(None)), Path("/tmp/ray/ray_current_cluster"))):
-        if path.is_file():
-            return ClusterAddress(path.read_text().strip(), f"`ray start`, in {path}")
-    return None
+    path = Path(get_ray_address_file(None))
+    return ClusterAddress(path.read_text().strip(), f"`ray start`, in {path}") if path.is_file() else None
 
 
 def _without_password(url: str) -> str:

@@ -19,7 +19,7 @@ from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
 from na_ray.run.cluster.notice import time_left
-from na_ray.run.cluster.resources import check_room, reachable
+from na_ray.run.cluster.resources import check_room, free_resources, reachable
 from na_ray.run.train.context import Worker
 from na_ray.run.train.interrupt import stop_on_termination
 from na_ray.run.train.restart_policy import RestartPolicy, mistake_in
@@ -42,6 +42,8 @@ def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[Use
     available = reachable()
     use_gpu = train_config.device == "cuda" or (train_config.device == "auto" and available.get("GPU", 0) > 0)
     check_room(train_config, available, use_gpu)
+    if not use_gpu and train_config.device == "auto":
+        print(f"device    CPUs: this Ray has no GPU ({free_resources()})", flush=True)
     resources = {"CPU": train_config.cpus_per_worker} | ({"GPU": 1} if use_gpu else {})
     most = train_config.num_workers
     if train_config.min_workers:  # else the time for which Ray waits for all workers before it takes fewer
