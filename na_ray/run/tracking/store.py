@@ -17,20 +17,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
-import psutil
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
 from na_ray.config.values import UserError
+from na_ray.run.train.disk import on_network_disk
 
 SQLITE = "sqlite:///"
 
 REFUSALS = {ErrorCode.Name(code) for code in (INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST)}
 """MLflow's codes of answers that asking again does not change."""
-
-NETWORK_DISKS = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "gluster", "fuse", "9p", "afs", "virtiofs")
-"""How the names of file systems begin that several machines may share: SQLite's write-ahead mode corrupts there."""
 
 
 class TrackingError(Exception):
@@ -178,14 +175,3 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
             if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
                 raise  # else a file system that cannot lock: drivers that meet a new database there may fail
         yield
-
-
-def on_network_disk(path: Path, mounts: list[tuple[str, str]] | None = None) -> bool:
-    """Whether a path lies on a file system that other machines may share. `mounts`: mount points and their types."""
-    if mounts is None:
-        mounts = [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
-    place = os.path.realpath(path)
-    above = [(mount, kind) for mount, kind in mounts if f"{place}/".startswith(mount.rstrip("/") + "/")]
-    if not above:
-        return False
-    return max(above, key=lambda item: len(item[0]))[1].startswith(NETWORK_DISKS)

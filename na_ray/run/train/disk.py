@@ -1,4 +1,4 @@
-"""A disk that fills up while training writes: wait for room, and lose nothing."""
+"""A disk that fills up while training writes: wait for room, and lose nothing. And what kind of disk it is."""
 
 import contextlib
 import errno
@@ -7,6 +7,8 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from na_ray.config.values import UserError
 
@@ -17,6 +19,9 @@ PERIOD = 2.0
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What the system says when a disk or the user's share of it is full."""
+
+NETWORK_DISKS = ("nfs", "cifs", "smb", "lustre", "gpfs", "beegfs", "ceph", "gluster", "fuse", "9p", "afs", "virtiofs")
+"""How the names of file systems begin that several machines may share: their locks may not reach each other."""
 
 
 def patiently(write: Callable[[], None], folder: Path, need: int = 0) -> None:
@@ -85,3 +90,14 @@ def _bytes(folder: Path) -> int:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sum(f.stat().st_size for f in folder.iterdir())
     return 0
+
+
+def on_network_disk(path: Path, mounts: list[tuple[str, str]] | None = None) -> bool:
+    """Whether a path lies on a file system that other machines may share. `mounts`: mount points and their types."""
+    if mounts is None:
+        mounts = [(part.mountpoint, part.fstype) for part in psutil.disk_partitions(all=True)]
+    place = os.path.realpath(path)
+    above = [(mount, kind) for mount, kind in mounts if f"{place}/".startswith(mount.rstrip("/") + "/")]
+    if not above:
+        return False
+    return max(above, key=lambda item: len(item[0]))[1].startswith(NETWORK_DISKS)

@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from na_ray.config.values import UserError
+from na_ray.run.train.disk import on_network_disk
 from na_ray.run.train.interrupt import interrupt_main_thread
 
 NAME = "driver.lock"
@@ -103,20 +104,28 @@ def _locked(folder: Path) -> Iterator[int]:
     while True:
         file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise _taken(folder, file) from None
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
+            locks = _flock(folder, file)
             if not _is_current(folder / NAME, file):
                 continue  # its holder has just released it, and removed the file
-            _wait_for(folder, file)
+            if not locks or on_network_disk(folder):  # else nobody holds it
+                _wait_for(folder, file)
             yield file
             return
         finally:
             os.close(file)
+
+
+def _flock(folder: Path, file: int) -> bool:
+    """Take the system's lock. Returns whether the file system has locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _taken(folder, file) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return False
+    return True
 
 
 def _is_current(path: Path, file: int) -> bool:
@@ -162,7 +171,12 @@ def _is_fresh(folder: Path, seen: float) -> bool:
 
 
 def _time(path: Path) -> float:
-    return path.stat().st_mtime
+    """When a file was renewed. It is opened for that: only then does NFS ask its server, instead of its memory."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.fstat(file).st_mtime
+    finally:
+        os.close(file)
 
 
 def _taken(folder: Path, file: int) -> UserError:

@@ -16,7 +16,8 @@ from na_ray.cli import main as na_ray
 from na_ray.config import Experiment, override
 from na_ray.config.values import UserError
 from na_ray.run.tracking import registry, runs, store
-from na_ray.run.tracking.store import TrackingError, asking, check_uri, on_network_disk, shown
+from na_ray.run.tracking.store import TrackingError, asking, check_uri, shown
+from na_ray.run.train.disk import on_network_disk
 from tests.run.conftest import copy_store
 
 MEET = """

@@ -110,6 +110,14 @@ def test_another_machine_s_lock_holds_while_it_is_renewed(
     renewing.join()
 
 
+def test_a_disk_that_locks_says_at_once_that_a_container_is_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere(tmp_path, age=0.0)
+    with only_driver(tmp_path):
+        assert not capsys.readouterr().err, "nobody is waited for"
+
+
 def test_a_lock_is_renewed_and_its_loss_ends_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "PERIOD", 0.05)
     with pytest.raises(KeyboardInterrupt), only_driver(tmp_path):
