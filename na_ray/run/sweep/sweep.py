@@ -66,6 +66,7 @@ def sweep(
 
 
 def _sweep(root: Path, settled: Experiment, name: str, stage: StageName, space: Space, config: SweepConfig) -> Path:
+    runs.check(override(settled, {"name": name}), root)
     dataset = preflight(settled, root)[stage]
     schedule = STAGES[stage].schedule(dataset)
     total = len(grid(space)) if config.search == "grid" else config.trials
@@ -74,7 +75,6 @@ def _sweep(root: Path, settled: Experiment, name: str, stage: StageName, space: 
     scheduler = make_scheduler(config.scheduler, sweep_state, schedule, space, config.seed)
     terms = _terms(space, config, schedule)
     _check_same(root / "sweep.json", terms)
-    runs.check(sweep_state.experiment, root)
     capture = fingerprint(Capture.open(settled.capture), settled.data.train_split)
     check_capture(root, capture)
     share = _share(settled, config)

@@ -16,12 +16,12 @@ from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
 from na_ray.config.files import read_json, to_json, upgraded_knob
 from na_ray.config.values import UserError
-from na_ray.run.tracking.store import TrackingError, asking, connect, needed, shown, tracking_uri
+from na_ray.run.tracking.store import TrackingError, asking, connect, exists, needed, shown, tracking_uri
 
 # The server's limit on one request.
 BATCH = 1000
 
-AGAIN = "start again when it does"
+AGAIN = "start again with --resume auto when it does"
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,14 @@ class Tracker:
 
 
 def check(experiment: Experiment, root: Path) -> None:
-    """Refuse, before anything is written, what `start` could not open runs in. Raises UserError, one line."""
+    """Refuse, before anything is written, what `start` could not open runs in. Raises UserError, one line.
+
+    There is nothing to find in a store that is not there yet, and `start` makes it.
+    """
+    if not exists(tracking_uri()):
+        return
     client = connect()
-    with needed(AGAIN), asking():
+    with needed("start again when it does"), asking():
         ids = _recorded(client, root / "tracking.json")
         found = _experiment_of(client, experiment, ids)
     if found is not None:
@@ -211,7 +216,8 @@ def _experiments_kept(client: MlflowClient, run: Run) -> list[str]:
 def _no_artifacts(run: Run, reason: str) -> UserError:
     place = shown(str(run.info.artifact_uri))
     return UserError(
-        f"{place}: MLflow's artifacts cannot be stored there ({shown(reason)}): mend that, then start again"
+        f"{place}: MLflow's artifacts cannot be stored there ({shown(reason)}): mend that, then go on with "
+        "--resume auto"
     )
 
 

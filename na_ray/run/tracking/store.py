@@ -91,6 +91,11 @@ def where_to_look() -> str:
     return shown(uri) if uri.startswith("http") else "mlflow ui"
 
 
+def exists(uri: str) -> bool:
+    """Whether there is a store: a database that is new is made when it is needed."""
+    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
+
+
 def check_uri(uri: str) -> None:
     """Refuse a store that cannot be one, before anything is made. Raises UserError, one line.
 

@@ -38,8 +38,8 @@ def train(experiment: Experiment, resume: bool = False, given: Container[str] = 
 
 
 def _train(root: Path, experiment: Experiment) -> Path:
-    datasets = preflight(experiment, root)
     runs.check(experiment, root)
+    datasets = preflight(experiment, root)
     capture = fingerprint(Capture.open(experiment.capture), experiment.data.train_split)
     check_capture(root, capture)
     begin(root, experiment)

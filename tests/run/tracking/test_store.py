@@ -6,9 +6,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import mlflow.artifacts
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -32,10 +34,10 @@ def test_several_drivers_meet_a_new_store(tmp_path: Path) -> None:
     environment = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     command = [sys.executable, "-c", MEET]
     drivers = [
-        subprocess.Popen(command, env=environment, cwd=tmp_path, text=True, stdout=-1, stderr=-1) for _ in range(3)
+        subprocess.Popen(command, env=environment, cwd=tmp_path, text=True, stdout=-1, stderr=-1) for _ in range(2)
     ]
     answers = [driver.communicate() for driver in drivers]
-    assert [driver.returncode for driver in drivers] == [0, 0, 0], answers[0][1][-2000:]
+    assert [driver.returncode for driver in drivers] == [0, 0], answers[0][1][-2000:]
     assert len({answer for answer, _ in answers}) == 1, "they share one MLflow experiment"
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -184,7 +186,7 @@ def test_artifacts_are_tried_before_training(tiny: Experiment, tmp_path: Path) -
         name = f"people{len(str(place))}"
         client.create_experiment(name, str(place))
         with pytest.raises(
-            UserError, match=r"artifacts cannot be stored there .*: mend that, then start again"
+            UserError, match=r"artifacts cannot be stored there .*: mend that, then go on with --resume auto"
         ) as error:
             opened(override(tiny, {"project": name, "name": name}), tmp_path / name)
         assert told in str(error.value) and "\n" not in str(error.value)
@@ -208,22 +210,20 @@ def test_an_unknown_actor_is_one_line_and_no_new_database(
     assert not list((tmp_path / "empty").iterdir())
 
 
-def test_a_model_from_afar_leaves_nothing_in_the_temporary_folder(tmp_path: Path) -> None:
-    script = """
-import sys, tempfile
-from pathlib import Path
-from na_ray.run.tracking import registry
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-registry.get_artifact_repository = lambda uri: None  # no folder of this machine
-def download(uri, dst_path):
-    Path(dst_path, "model").touch()
-    return dst_path
-registry.mlflow.artifacts.download_artifacts = download
-place = registry._local("models:/lan/1")
-assert place.is_dir() and list(Path(tempfile.gettempdir()).iterdir()) == [place]
-"""
-    environment = os.environ | {"TMPDIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", script], env=environment, check=True)
+def test_a_model_from_afar_leaves_nothing_in_the_temporary_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(registry, "get_artifact_repository", lambda uri: None)  # no folder of this machine
+
+    def download(uri: str, dst_path: str) -> str:
+        Path(dst_path, "model").touch()
+        return dst_path
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    place = registry._local("models:/lan/1")
+    assert (place / "model").exists() and list(tmp_path.iterdir()) == [place]
+    registry._fetched.pop().cleanup()  # as Python does when the program ends
     assert not list(tmp_path.iterdir())
 
 
