@@ -19,7 +19,7 @@ from na_ray.actor import FILE, open_actor
 from na_ray.config import StageName
 from na_ray.config.values import UserError
 from na_ray.run.tracking.runs import Tracker
-from na_ray.run.tracking.store import SQLITE, TrackingError, asking, connect, exists, shown, tracking_uri
+from na_ray.run.tracking.store import SQLITE, TrackingError, asking, connect, shown, store_exists, tracking_uri
 from na_ray.run.train.fingerprint import body_digest
 
 BEST = "best"
@@ -112,7 +112,7 @@ def resolve(actor: str) -> Path:
     if ":/" not in actor or Path(actor).exists():
         return Path(actor)
     uri = tracking_uri()
-    if not exists(uri):
+    if not store_exists():
         raise UserError(
             f"{actor}: there is no MLflow database {uri.removeprefix(SQLITE)}: start in the folder of the training, or "
             "set MLFLOW_TRACKING_URI"

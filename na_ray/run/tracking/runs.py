@@ -5,7 +5,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
 
 from mlflow.entities import Experiment as MlflowExperiment
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
@@ -16,7 +15,16 @@ from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
 from na_ray.config.files import read_json, to_json, upgraded_knob
 from na_ray.config.values import UserError
-from na_ray.run.tracking.store import TrackingError, asking, connect, exists, needed, shown, tracking_uri
+from na_ray.run.tracking.store import (
+    TrackingError,
+    asking,
+    check_place,
+    connect,
+    needed,
+    shown,
+    store_exists,
+    tracking_uri,
+)
 
 # The server's limit on one request.
 BATCH = 1000
@@ -111,7 +119,7 @@ def check(experiment: Experiment, root: Path) -> None:
 
     There is nothing to find in a store that is not there yet, and `start` makes it.
     """
-    if not exists(tracking_uri()):
+    if not store_exists():
         return
     client = connect()
     with needed("start again when it does"), asking():
@@ -238,22 +246,6 @@ def _experiment_of(client: MlflowClient, experiment: Experiment, ids: dict[str, 
             f"`mlflow experiments restore --experiment-id {found.experiment_id}`{other}"
         )
     return found
-
-
-def check_place(experiment: MlflowExperiment) -> None:
-    """Refuse an experiment whose artifacts lay in a folder that is gone: a project was moved, its database with it.
-
-    MLflow keeps absolute paths, and would make the old folder anew. Raises UserError, one line.
-    """
-    place = urlparse(experiment.artifact_location)
-    if place.scheme not in ("", "file"):
-        return
-    project = Path(unquote(place.path) if place.scheme else experiment.artifact_location).parent.parent
-    if not project.is_dir():
-        raise UserError(
-            f"the artifacts of the MLflow experiment {experiment.name!r} lay in {project}, which is gone: if the "
-            f"project was moved, `ln -s NEW_FOLDER {project}` lets MLflow find them"
-        )
 
 
 def _experiment_id(client: MlflowClient, experiment: Experiment, ids: dict[str, str]) -> str:

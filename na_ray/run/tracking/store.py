@@ -15,8 +15,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 import mlflow
+from mlflow.entities import Experiment as MlflowExperiment
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
@@ -89,11 +91,6 @@ def where_to_look() -> str:
     """What shows the runs: a command, or the server's address."""
     uri = tracking_uri()
     return shown(uri) if uri.startswith("http") else "mlflow ui"
-
-
-def exists(uri: str) -> bool:
-    """Whether there is a store: a database that is new is made when it is needed."""
-    return not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists()
 
 
 def check_uri(uri: str) -> None:
@@ -180,3 +177,19 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
             if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
                 raise  # else a file system that cannot lock: drivers that meet a new database there may fail
         yield
+
+
+def check_place(experiment: MlflowExperiment) -> None:
+    """Refuse an experiment whose artifacts lay in a folder that is gone: a project was moved, its database with it.
+
+    MLflow keeps absolute paths, and would make the old folder anew. Raises UserError, one line.
+    """
+    place = urlparse(experiment.artifact_location)
+    if place.scheme not in ("", "file"):
+        return
+    project = Path(unquote(place.path) if place.scheme else experiment.artifact_location).parent.parent
+    if not project.is_dir():
+        raise UserError(
+            f"the artifacts of the MLflow experiment {experiment.name!r} lay in {project}, which is gone: if the "
+            f"project was moved, `ln -s NEW_FOLDER {project}` lets MLflow find them"
+        )
