@@ -1,8 +1,10 @@
 """Join a Ray cluster, or start one on this machine."""
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -55,7 +57,8 @@ def connect(experiment: Experiment, at_once: int = 1) -> None:
         # Logical CPUs: the workers' share beside one for each decoder; the machine's cores are shared by all.
         needed = int(at_once * experiment.train.num_workers * experiment.train.cpus_per_worker)
         cpus = needed + max(2 * at_once, os.cpu_count() or 1)
-        context = ray.init(address="local", num_cpus=cpus, **options, **short_folder())
+        with short_folder() as folders:
+            context = ray.init(address="local", num_cpus=cpus, **options, **folders)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_termination)  # instead of Ray's, which ends the process there and then
     _sessions.append(str(context.address_info["session_dir"]))
@@ -70,10 +73,20 @@ def _join(cluster: ClusterAddress, options: dict[str, Any]) -> Any:
         raise UserError(f"{cluster.address}, which {cluster.source} names, cannot be joined: {reason}") from error
 
 
-def short_folder() -> dict[str, str]:
-    """Options of `ray.init` where the folder for temporary files has too long a path for Ray's sockets: it works in
-    /tmp then, and spills what memory does not hold into the long one."""
-    folder = get_default_ray_temp_dir()
+@contextlib.contextmanager
+def short_folder() -> Iterator[dict[str, str]]:
+    """Options of `ray.init`, called in the body of the `with`, where the folder for temporary files has too long a path
+    for sockets: Ray works in /tmp then, its dashboard's processes too, and spills what memory does not hold into the
+    long one."""
+    folder, before = get_default_ray_temp_dir(), os.environ.get("TMPDIR")
     if len(os.fsencode(folder)) <= LONGEST:
-        return {}
-    return {"_temp_dir": "/tmp/ray", "object_spilling_directory": folder}
+        yield {}
+        return
+    os.environ["TMPDIR"] = "/tmp"  # which Ray's processes inherit
+    try:
+        yield {"_temp_dir": "/tmp/ray", "object_spilling_directory": folder}
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before

@@ -157,12 +157,19 @@ def test_a_long_folder_for_temporary_files_leaves_room_for_ray_s_sockets(monkeyp
     for length in range(len(base) + 4, 120):
         root = base + "x" * (length - len(base) - len("/ray"))
         monkeypatch.setenv("RAY_TMPDIR", root)
-        options = connection.short_folder()
+        with connection.short_folder() as options:
+            assert len(os.environ.get("TMPDIR", "/tmp")) < 40 or not options
         validate_socket_filepath(os.path.join(options.get("_temp_dir", f"{root}/ray"), socket))
         assert options.get("object_spilling_directory", f"{root}/ray") == f"{root}/ray"
     assert options
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setenv("TMPDIR", "/scratch/" + "x" * 80)
+    with connection.short_folder() as options:
+        assert options["_temp_dir"] == "/tmp/ray" and os.environ["TMPDIR"] == "/tmp", "Python's own sockets lie there"
+    assert os.environ["TMPDIR"] == "/scratch/" + "x" * 80
     monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    assert connection.short_folder() == {}
+    with connection.short_folder() as options:
+        assert options == {}
 
 
 def test_the_option_is_the_environment_s_variable(monkeypatch: pytest.MonkeyPatch) -> None:
