@@ -138,10 +138,10 @@ def _indices(
     path: str, faces: list[Line], indices: Int64[np.ndarray, "f 3"], held: list[Line], what: str
 ) -> Int64[np.ndarray, "f 3"]:
     """Zero-based indices, each checked to exist; negative ones count back from what stands above their face."""
-    above = 0
+    found = indices - 1
     if (indices < 0).any():
         above = np.searchsorted([n for n, _ in held], [n for n, _ in faces])[:, None]
-    found = np.where(indices < 0, above + indices, indices - 1)
+        found = np.where(indices < 0, above + indices, found)
     bad = np.flatnonzero(((found < 0) | (found >= len(held))).any(axis=1))
     if len(bad):
         line = _shown(path, "f", faces[bad[0]])
