@@ -7,7 +7,8 @@ from jaxtyping import Bool
 
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.image import read_mask
-from na_ray.capture.layout import IMAGES, by_number, number_of
+from na_ray.capture.layout import IMAGES
+from na_ray.capture.naming import by_number, number_of
 from na_ray.capture.storage import join, listing
 
 

@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from na_ray.capture import video
 from na_ray.capture.dataset import Split
 from na_ray.capture.image import read_image
-from na_ray.capture.layout import IMAGES, VIDEOS, by_number, find_map_videos
+from na_ray.capture.layout import IMAGES, VIDEOS, find_map_videos
+from na_ray.capture.naming import by_number
 from na_ray.capture.storage import join, listing
 from na_ray.config.values import UserError
 
