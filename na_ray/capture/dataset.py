@@ -208,7 +208,7 @@ class Split:
             raise FileNotFoundError(
                 f"{self.files.folder}: no {what}*.avi nor a folder {what}/: copy the {what} maps there"
             )
-        return video.decode(source, start, stop)
+        return (image[:, :, :3] for image in video.decode(source, start, stop))
 
     def _files_of(self, camera: int) -> CameraFiles:
         if not 0 <= camera < len(self.camera_files):

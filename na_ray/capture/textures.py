@@ -75,4 +75,4 @@ class Textures:
         """The texture map, RGB, of the frame at a position in the split; its first row is v = 1."""
         if self.files:
             return read_image(self.files[position])[:, :, :3]
-        return next(video.decode(self.source, position, position + 1))
+        return next(video.decode(self.source, position, position + 1))[:, :, :3]

@@ -16,6 +16,8 @@ from na_ray.capture.storage.archive import leaving_members
 
 # Pictures behind a URL cost a request each: so many frames of them are looked at.
 REMOTE_FRAMES = 32
+# Frames that are decoded in vain to come to another: more are told of.
+SLOW = 300
 
 
 def examine_transforms(report: Report, files: SplitFiles, num_joints: int | None) -> list[Pose]:
@@ -88,12 +90,18 @@ def _examine_video(report: Report, files: SplitFiles, path: str, thorough: bool)
         return info
     if info.num_frames != expected:
         found = f"{info.num_frames} frames; expected {expected}, as {basename(files.transforms.folder)} has"
-        report.defects.append(f"{path}: {found}: encode or copy it again")
+        todo = f" ({'; '.join(info.counting)}): encode it anew" if info.counting else ": encode or copy it again"
+        report.defects.append(f"{path}: {found}{todo}")
+    report.notes += [f"{path}: {remark}" for remark in (*info.counting, *info.remarks)]
     starts = [0] if thorough else sorted({0, info.num_frames // 2, info.num_frames - 1})
     for start in starts:
         stop = info.num_frames if thorough else start + 1
         if report.attempt(_decode_all, path, start, stop) is None:
-            break
+            return info
+    away = info.num_frames and info.num_frames - 1 - (report.attempt(video.entry, path, info.num_frames - 1) or 0)
+    if away > SLOW:
+        found = f"{away} frames are decoded to come to the last one, so each shard takes long ({info.codec})"
+        report.notes.append(f"{path}: {found}: ffmpeg -i IN -c:v libx264 -crf 10 -g 16 OUT makes it fast")
     return info
 
 
