@@ -21,6 +21,13 @@ BODY_FILES = ("canonical.obj", "uvmapping.obj", "skinning_weight.txt", "transfor
 INTRINSICS = ("intrinsic", "intrinisc", "intrinsics")
 WORLD_TO_CAMERA = ("extrinsic", "extrinsics")
 CAMERA_TO_WORLD = ("pose", "poses")
+OTHER_CALIBRATIONS = {
+    "intri.yml": "EasyMocap's (K_*, and in extri.yml Rot_* and T_*, world-to-camera: extrinsic/)",
+    "annots.npy": "ZJU-MoCap's (cams: K, R, T in millimetres, world-to-camera: extrinsic/)",
+    "transforms.json": "nerfstudio's (transform_matrix, with the axes of OpenGL)",
+    "cameras.txt": "COLMAP's (and images.txt, world-to-camera: extrinsic/)",
+}
+"""Files of other programs that lie where a calibration is missed, and what they hold."""
 
 
 @dataclass(frozen=True)
@@ -257,4 +264,6 @@ def find_calibration(files: SplitFiles, spellings: tuple[str, ...], required: bo
     if not required:
         return {}
     expected = f"expected a folder {' or '.join(s + '/' for s in spellings)} with one matrix a camera, such as 0000.txt"
-    raise FileNotFoundError(f"{files.root}: no {spellings[0]} calibration; {expected}: copy it there")
+    held = [name for name in listing(files.root) if name in OTHER_CALIBRATIONS]
+    todo = f"write its matrices so: {held[0]} is {OTHER_CALIBRATIONS[held[0]]}" if held else "copy it there"
+    raise FileNotFoundError(f"{files.root}: no {spellings[0]} calibration; {expected}: {todo}")
