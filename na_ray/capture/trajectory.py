@@ -154,7 +154,7 @@ def along(choice: str, split: Split, frames: Sequence[int]) -> list[Camera]:
         center = body_center(split.pose(f) for f in frames)
         path = orbit if choice == "orbit" else spiral
         return path(filmed[0], center, len(frames), up=up_of(filmed))
-    chosen = [filmed[i] for i in parse_indices(choice, len(filmed))]
+    chosen = [filmed[i] for i in parse_indices(choice, len(filmed), "--camera")]
     return chosen * len(frames) if len(chosen) == 1 else interpolate(chosen, len(frames))
 
 
