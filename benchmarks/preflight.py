@@ -1,9 +1,10 @@
 """What checking and planning cost on a capture of the published size, made of few frames again and again.
 
-    python -m benchmarks.preflight CAPTURE OUT [--frames 20000] [--cameras 11]
+    python benchmarks/preflight.py CAPTURE OUT [--frames 20000] [--cameras 11]
 
-`CAPTURE` is a raw capture of intra-coded videos (`na-ray synth`). Prints a row a part: seconds, bytes read, the growth of
-the process's peak memory. Bytes are those that the process asked its files for; what the videos hold is told first.
+`CAPTURE` is a raw capture of intra-coded videos (`na-ray synth`); `OUT` is made where it is missing. Prints a row a
+part: seconds, bytes read, the growth of the process's peak memory. Bytes are those that the process asked its files
+for; what the videos hold is told first.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable
+from fractions import Fraction
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -59,7 +61,7 @@ def repeat_video(source: Path, out: Path, frames: int) -> None:
         stream = new.add_stream_from_template(before)
         for number, data in enumerate(islice(cycle(packets), frames)):
             packet = av.Packet(data)
-            packet.stream, packet.time_base = stream, 1 / before.average_rate if before.average_rate else None
+            packet.stream, packet.time_base = stream, Fraction(1, 25)
             packet.pts = packet.dts = number
             packet.is_keyframe = True
             new.mux(packet)

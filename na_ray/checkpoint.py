@@ -16,7 +16,6 @@ import dataclasses
 import json
 import logging
 import os
-import pickle
 import shutil
 import tempfile
 import zipfile
@@ -151,7 +150,7 @@ def load_rig(folder: Path) -> Rig:
     try:
         with path.open("rb") as file, np.load(file) as arrays:
             return Rig(**{f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files})
-    except (zipfile.BadZipFile, EOFError, ValueError, TypeError, OSError) as error:
+    except Exception as error:  # a damaged archive or array can raise anything
         raise _damaged(path, error) from None
 
 
@@ -233,7 +232,7 @@ def load_training(folder: Path) -> dict[str, Any]:
 def _load_tensors(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         raise _damaged(path, error) from None
 
 
@@ -267,7 +266,7 @@ def damage(folder: Path) -> str | None:
             return f"{folder} holds no weights: take another checkpoint, or copy it again"
         for path in sorted({*folder.glob("*.pt"), folder / "body.npz"}):
             _open_archive(path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         return str(_damaged(path, error))
     except (UserError, OSError) as error:
         return str(error)

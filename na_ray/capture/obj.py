@@ -92,7 +92,7 @@ def _rows(path: str, tag: str, lines: list[Line], counts: tuple[int, ...], keep:
             if row is None or len(row) not in counts or len(row) != columns:
                 expected = f"{columns if columns in counts else keep} numbers"
                 raise UserError(f"{_shown(path, tag, (n, line))}: expected {expected}: export the mesh again")
-    assert values is not None
+        raise UserError(f"{path}: the '{tag}' lines hold something else than numbers: export the mesh again")
     with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite, and `vertices_faults` tells
         return values.reshape(-1, columns)[:, :keep].astype(np.float32)
 

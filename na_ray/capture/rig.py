@@ -84,7 +84,7 @@ def parse_json(text: str | bytes, where: str) -> dict[str, Any]:
     """A JSON object. Raises UserError with the file and the line."""
     try:
         values = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # thousands of digits or brackets are neither's own kind
         raise UserError(f"{where}: unreadable JSON ({error}): export this file again") from None
     if not isinstance(values, dict):
         raise UserError(f"{where}: expected a JSON object, found a {type(values).__name__}: export this file again")
@@ -130,7 +130,7 @@ def read_matrix(path: str) -> Float[np.ndarray, "rows columns"]:
     if not lines:
         raise UserError(f"{path}: the file is empty; expected a matrix: copy it again")
     columns = len(lines[0][1].split())
-    values = numbers_of(text)
+    values = numbers_of(" ".join(line for _, line in lines))
     if values is None or any(len(line.split()) != columns for _, line in lines):
         for n, line in lines:
             if numbers_of(line) is None:

@@ -70,6 +70,11 @@ def open_binary(path: str) -> BinaryFile:
     return io.BufferedReader(RemoteFile(version(path)))
 
 
+def sends_parts(path: str) -> bool:
+    """Whether parts of a file can be read without fetching it whole: not from a plain web server."""
+    return not is_url(path) or facts(path).ranges
+
+
 def open_span(url: str, start: int, stop: int) -> BinaryFile:
     """Open a file behind a URL whose bytes start..stop will be read: they are fetched now, by one request.
 

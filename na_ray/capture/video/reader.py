@@ -13,6 +13,7 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
@@ -28,7 +29,9 @@ def _open(path: str, file: BinaryFile | None = None) -> tuple[InputContainer, Vi
     """Open a video. Raises UserError when it is none, FileNotFoundError when there is no such file."""
     version(path)
     try:
-        container = av.open(file or (open_binary(path) if is_url(path) else path), mode="r")
+        source = file or (open_binary(path) if is_url(path) else path)
+        # Titles and comments may be of any encoding.
+        container = av.open(source, mode="r", metadata_errors="replace")
     except StorageError:
         raise
     except (av.error.FFmpegError, OSError) as error:
@@ -38,6 +41,10 @@ def _open(path: str, file: BinaryFile | None = None) -> tuple[InputContainer, Vi
     if not films:
         container.close()
         raise UserError(f"{path}: holds no video stream; expected a video: copy the file again")
+    context: VideoCodecContext | None = films[0].codec_context  # PyAV's annotations know no unknown codec
+    if context is None:
+        container.close()
+        raise UserError(f"{path}: its codec is not known; expected H.264, MJPEG or FFV1: copy or encode the file again")
     return container, films[0]
 
 
