@@ -3,10 +3,10 @@
     python benchmarks/fuzz.py [--count 10000] [--seed 0] [--first 0] [--readers obj video ...]
     python benchmarks/fuzz.py --replay 4711 [--seed 0] [--keep FOLDER]      that input again, with its traceback
 
-Input i is a function of (seed, i): a sound file of one kind (`fuzz_files.py`), changed in one to four places.
-A finding is an exception that is no user's mistake, a message of several lines, a process that died, an input that took
-longer than `SECONDS`, or a file that a pickle wrote. Findings of one kind and place are told once, with the number of
-the first. Exit code 1 where there is one.
+Input i is a function of (seed, i): a sound file of one kind (`fuzz_files.py`, `fuzz_networks.py`), changed in one to
+four places. A finding is an exception that is no user's mistake, a message of several lines, a process that died, an
+input that took longer than `SECONDS`, or a file that a pickle wrote. Findings of one kind and place are told once, with
+the number of the first. Exit code 1 where there is one.
 """
 
 import argparse
@@ -23,7 +23,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-from fuzz_files import CANARY, READERS, Reader, make_readers
+from fuzz_files import Reader
+from fuzz_networks import CANARY, READERS, make_readers
 
 from na_ray.config.values import MISTAKES
 

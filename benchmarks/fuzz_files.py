@@ -1,10 +1,7 @@
 """The sound files that `benchmarks/fuzz.py` damages, and the readers that get them."""
 
-import argparse
 import io
 import json
-import os
-import pickle
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,8 +24,6 @@ from na_ray.capture.storage.archive import leaving_members
 from na_ray.capture.trajectory import from_file
 from na_ray.capture.video import VideoWriter
 
-CANARY = "code_was_run"
-"""The file that a hostile pickle writes."""
 JOINTS, FRAMES, SIDE = 3, 3, 16
 
 
@@ -50,16 +45,6 @@ class Reader:
         """Put a file in its place."""
         self.place.write_bytes(data)
         return self.place
-
-
-class Bomb:
-    """A pickle that writes a file where it is opened."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mknod, (str(self.folder / CANARY),)
 
 
 def mesh(corner: str) -> bytes:
@@ -263,93 +248,3 @@ class _Whole(Reader):
         name = name if name in names else names[self.turn % len(names)]
         (self.place / name).write_bytes(body)
         return self.place / name
-
-
-def network_readers(folder: Path) -> dict[str, Callable[[], Reader]]:
-    """The readers of checkpoints and weights: these import torch."""
-
-    def saved(value: Any) -> bytes:
-        import torch
-
-        held = io.BytesIO()
-        torch.save(value, held)
-        return held.getvalue()
-
-    def weights() -> Reader:
-        import torch
-
-        from na_ray.models.pretrained.imagenet import load_weights
-
-        layer = torch.nn.Linear(2, 3)
-        bomb = io.BytesIO()
-        torch.save({"weight": Bomb(folder)}, bomb)
-        seeds = [saved(layer.state_dict()), bomb.getvalue(), pickle.dumps(Bomb(folder))]
-        return Reader("weights", folder / "w.pth", seeds, lambda p: load_weights(layer, str(p), "it", (), "none"), True)
-
-    def checkpoint(name: str, bombs: bool) -> Reader:
-        from na_ray import checkpoint as files
-        from na_ray.body.body import Body
-        from na_ray.capture.rig import Rig
-        from na_ray.config import Experiment, NerfConfig
-        from na_ray.models.avatars import AVATARS
-
-        vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0.5]], np.float32)
-        faces = np.array([[0, 1, 2], [1, 2, 3]])
-        rig = Rig(
-            vertices, faces, vertices[:, :2], faces, np.ones((4, 1), np.float32), np.eye(4, dtype=np.float32)[None]
-        )
-        config = Experiment(nerf=NerfConfig(hidden=4, encoder_width=4, samples_per_ray=2))
-        place = folder / name.replace(".", "_")
-        model = AVATARS["nerf"].make(config, Body.from_rig(rig))
-        files.save(place, "nerf", model.state_dict(), rig, config, training={"adam": {}})
-        seeds = [(place / name).read_bytes()]
-        seeds += [saved({"a": Bomb(folder)}), pickle.dumps(Bomb(folder))] if bombs else []
-
-        def read(path: Path) -> None:
-            files.damage(path.parent)
-            files.load_training(path.parent)
-            files.load_avatar(path.parent)
-
-        return Reader(name, place / name, seeds, read, bombs)
-
-    def original() -> Reader:
-        from na_ray.original.renderer import import_checkpoint
-
-        seeds = [saved({"args": argparse.Namespace(arch="x"), "model": {}}), saved({"args": Bomb(folder)})]
-        return Reader("original", folder / "o.pt", seeds, lambda p: import_checkpoint(str(p)), True)
-
-    return {
-        "weights": weights,
-        "nerf.pt": lambda: checkpoint("nerf.pt", True),
-        "training.pt": lambda: checkpoint("training.pt", True),
-        "body.npz": lambda: checkpoint("body.npz", True),
-        "experiment.json": lambda: checkpoint("experiment.json", False),
-        "original": original,
-    }
-
-
-READERS = (
-    *(
-        "obj",
-        "weights_text",
-        "camera",
-        "pose",
-        "tpose",
-        "path",
-        "distortion",
-        "flow",
-        "zip",
-        "avi",
-        "mp4",
-        "mkv",
-        "png",
-    ),
-    *("jpeg", "capture", "weights", "nerf.pt", "training.pt", "body.npz", "experiment.json", "original"),
-)
-"""Names of all readers."""
-
-
-def make_readers(folder: Path, names: list[str]) -> dict[str, Reader]:
-    """The readers of these names, their files in `folder`."""
-    known = capture_readers(folder) | network_readers(folder)
-    return {name: known[name]() for name in names}

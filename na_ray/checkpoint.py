@@ -149,7 +149,10 @@ def load_rig(folder: Path) -> Rig:
     path = _existing(folder, "body.npz")
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            return Rig(**{f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files})
+            held = {f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files}
+            if odd := [name for name, value in held.items() if not isinstance(value, np.ndarray)]:
+                raise ValueError(f"{odd[0]} is no array")
+            return Rig(**held)
     except Exception as error:  # a damaged archive or array can raise anything
         raise _damaged(path, error) from None
 

@@ -17,7 +17,7 @@ ObjArrays = tuple[
     Float32[np.ndarray, "v 3"], Int64[np.ndarray, "f 3"], Float32[np.ndarray, "t 2"], Int64[np.ndarray, "g 3"]
 ]
 
-Line = tuple[int, str]
+ObjLine = tuple[int, str]
 """(number in the file, from 1; what stands behind the line's tag)."""
 
 _CORNER = re.compile(r"-?\d+(/(-?\d+)?){0,2}")
@@ -45,7 +45,7 @@ def read_obj(path: str) -> ObjArrays:
     return vertices, faces, uv, _indices(path, picked["f"], corners[:, :, 1], picked["vt"], "texture coordinates")
 
 
-def _lines(path: str) -> Iterable[Line]:
+def _lines(path: str) -> Iterable[ObjLine]:
     """Numbered lines; one that ends in a backslash goes on with the next."""
     # Only names and comments hold other letters than ASCII: in which encoding does not matter.
     text = read_text(path, errors="replace").replace("\r\n", "\n").replace("\r", "\n")
@@ -55,7 +55,7 @@ def _lines(path: str) -> Iterable[Line]:
     return _joined(lines)
 
 
-def _joined(lines: Iterable[Line]) -> Iterable[Line]:
+def _joined(lines: Iterable[ObjLine]) -> Iterable[ObjLine]:
     first, parts = 0, list[str]()
     for n, line in lines:
         first = first if parts else n
@@ -67,9 +67,9 @@ def _joined(lines: Iterable[Line]) -> Iterable[Line]:
         yield first, " ".join(parts)
 
 
-def _picked(lines: Iterable[Line]) -> dict[str, list[Line]]:
+def _picked(lines: Iterable[ObjLine]) -> dict[str, list[ObjLine]]:
     """The lines that are read, by tag."""
-    picked: dict[str, list[Line]] = {"v": [], "vt": [], "f": []}
+    picked: dict[str, list[ObjLine]] = {"v": [], "vt": [], "f": []}
     for n, line in lines:
         tag, *rest = line.split(None, 1)[:2] or [""]
         if tag in picked:
@@ -78,11 +78,11 @@ def _picked(lines: Iterable[Line]) -> dict[str, list[Line]]:
     return picked
 
 
-def _shown(path: str, tag: str, line: Line) -> str:
+def _shown(path: str, tag: str, line: ObjLine) -> str:
     return f"{path}, line {line[0]}: {f'{tag} {line[1].strip()}'[:60]!r}"
 
 
-def _rows(path: str, tag: str, lines: list[Line], counts: tuple[int, ...], keep: int) -> Float32[np.ndarray, "n k"]:
+def _rows(path: str, tag: str, lines: list[ObjLine], counts: tuple[int, ...], keep: int) -> Float32[np.ndarray, "n k"]:
     """The first `keep` numbers of each line, all lines being equally long."""
     values = numbers_of(" ".join(line for _, line in lines))
     columns = len(lines[0][1].split()) if lines else keep
@@ -97,11 +97,11 @@ def _rows(path: str, tag: str, lines: list[Line], counts: tuple[int, ...], keep:
         return values.reshape(-1, columns)[:, :keep].astype(np.float32)
 
 
-def _odd_face(path: str, line: Line, expected: str) -> UserError:
+def _odd_face(path: str, line: ObjLine, expected: str) -> UserError:
     return UserError(f"{_shown(path, 'f', line)}: expected {expected}: triangulate the mesh and export it again")
 
 
-def _corners(path: str, lines: list[Line]) -> Int64[np.ndarray, "f 3 2"]:
+def _corners(path: str, lines: list[ObjLine]) -> Int64[np.ndarray, "f 3 2"]:
     """(vertex, texture coordinate) of each corner as written: from 1, or backwards from -1; 0 for one left out."""
     if not lines:
         raise UserError(f"{path}: the mesh has no faces; expected triangles ('f 1 2 3'): export the mesh again")
@@ -109,10 +109,9 @@ def _corners(path: str, lines: list[Line]) -> Int64[np.ndarray, "f 3 2"]:
     rows = [line.split() for line in text.split("\n")]
     width = rows[0][0].count("/") + 1 if rows[0] else 1
     values = numbers_of(text.replace("/", " "))
-    alike = values is not None and all([c.count("/") for c in row] == [width - 1] * 3 for row in rows)
-    if not alike:
+    alike = all([c.count("/") for c in row] == [width - 1] * 3 for row in rows)
+    if values is None or not alike or len(values) != 3 * width * len(rows):  # as `//2` has fewer
         width, values = 3, _padded(path, lines, rows)
-    assert values is not None
     whole = (values == np.floor(values)) & (np.abs(values) < _LARGEST_INDEX)
     if not whole.all():
         odd = lines[int(np.flatnonzero(~whole)[0]) // (3 * width)]
@@ -121,7 +120,7 @@ def _corners(path: str, lines: list[Line]) -> Int64[np.ndarray, "f 3 2"]:
     return corners[:, :, :2] if width > 1 else np.pad(corners, ((0, 0), (0, 0), (0, 1)))
 
 
-def _padded(path: str, lines: list[Line], rows: list[list[str]]) -> np.ndarray:
+def _padded(path: str, lines: list[ObjLine], rows: list[list[str]]) -> np.ndarray:
     """Faces that are written in several ways: three numbers a corner, 0 for those left out."""
     values: list[float] = []
     for line, row in zip(lines, rows, strict=True):
@@ -135,7 +134,7 @@ def _padded(path: str, lines: list[Line], rows: list[list[str]]) -> np.ndarray:
 
 
 def _indices(
-    path: str, faces: list[Line], indices: Int64[np.ndarray, "f 3"], held: list[Line], what: str
+    path: str, faces: list[ObjLine], indices: Int64[np.ndarray, "f 3"], held: list[ObjLine], what: str
 ) -> Int64[np.ndarray, "f 3"]:
     """Zero-based indices, each checked to exist; negative ones count back from what stands above their face."""
     found = indices - 1

@@ -94,6 +94,7 @@ def test_a_text_may_be_written_in_any_way(tmp_path: Path, how: str) -> None:
         ("f 1 2 -7", "line 13: 'f 1 2 -7' names vertices that do not exist; expected 1..6"),
         ("f 1 2 \\\n 9", "line 13: 'f 1 2   9' names vertices that do not exist; expected 1..6"),
         ("f 1 2 3 4", "line 13: 'f 1 2 3 4': expected three corners: triangulate"),
+        ("f 1//1 //2 3//3", "line 13: 'f 1//1 //2 3//3': expected a triangle like the first face's"),
         ("f 1/1 2/2 3/3\nf 1 2 3", "line 14: 'f 1 2 3': expected a texture coordinate at each corner, as other faces"),
     ],
 )

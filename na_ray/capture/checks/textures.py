@@ -92,7 +92,8 @@ def read_flow(path: str) -> Float32[np.ndarray, "3 h w"]:
     """
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as held:
-            arrays = {name: held[name] for name in ("flow", "confidence") if name in held.files}
+            found_in = {name: held[name] for name in ("flow", "confidence") if name in held.files}
+        arrays = {name: value for name, value in found_in.items() if isinstance(value, np.ndarray)}
     except (FileNotFoundError, StorageError, UserError):
         raise
     except Exception:  # a damaged archive or array can raise anything

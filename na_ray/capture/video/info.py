@@ -117,7 +117,8 @@ class VideoIndex:
         keys = [(int(before[n]), p.dts) for n, p in enumerate(packets) if p.is_key and p.dts is not None]
         places = [(-1, -1) if p.position is None else (p.position, p.position + p.size) for p in packets]
         hidden = stored - shown if edited else len(packets) - shown
-        edits = f"{hidden} more are stored and hidden by an edit list: those that players show count"
+        restore = "ffmpeg -ignore_editlist 1 -i IN OUT brings them back"
+        edits = f"{hidden} more are stored and hidden by an edit list, as in players: {restore}"
         return VideoIndex(
             num_frames=shown,
             declared_frames=declared_frames,

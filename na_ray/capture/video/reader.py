@@ -194,7 +194,10 @@ def entry(path: str, frame: int) -> int:
     index = _index(version(path))
     container, stream = _open(path)
     with container:
-        return _seek(container, stream, index, frame)[0]
+        try:
+            return _seek(container, stream, index, frame)[0]
+        except av.error.FFmpegError as error:
+            raise UserError(f"{path}: frame {frame} is not reached ({_reason(error)}): copy the file again") from None
 
 
 def prefetch(path: str, start: int, stop: int) -> None:
@@ -213,8 +216,9 @@ def _frames(path: str, index: VideoIndex, start: int, stop: int, threads: int) -
         context.options = {"err_detect": "explode"}
         context.thread_type = "NONE" if threads == 1 else "AUTO"
         context.thread_count = threads
-        number, packets = _seek(container, stream, index, start)
+        number = start
         try:
+            number, packets = _seek(container, stream, index, start)
             for packet in packets:
                 for frame in packet.decode():
                     if number >= start:

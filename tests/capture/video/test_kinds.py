@@ -209,7 +209,8 @@ def test_a_video_without_entries_is_noted(tmp_path: Path) -> None:
     assert entry(str(path.with_suffix(".mp4")), 319) == 0
     report = examine(root)
     assert report.defects == []
-    assert "000.mp4: 319 frames are decoded to come to the last one, so each shard takes long (h264)" in report.notes[0]
+    slow = "000.mp4: 319 frames are decoded to come to the last one, so each shard takes long (h264)"
+    assert any(slow in note for note in report.notes)
 
 
 def test_own_films_say_their_colors_and_keep_them(tmp_path: Path) -> None:
