@@ -175,7 +175,7 @@ def make_avatar(
     """An avatar of its knobs, body and state dict."""
     body = Body.from_rig(rig).to(device=torch.device(device))
     model = AVATARS[name].make(config, body)
-    model.load_state_dict(weights)
+    _fill(model, weights)
     return TrainedAvatar(model.to(device).eval(), body, config)
 
 
@@ -194,8 +194,17 @@ def make_predictor(
 
     body = Body.from_rig(rig).to(device=torch.device(device))
     generator = Generator(config.vid2vid, spectral=False)
-    generator.load_state_dict(weights)
+    _fill(generator, weights)
     return Predictor(generator.to(device).eval().requires_grad_(False), body, config)
+
+
+def _fill(model: torch.nn.Module, weights: dict[str, Any]) -> None:
+    """Load a state dict, strictly. Raises UserError where it is that of other knobs, or damaged."""
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:  # of names and shapes; of what is no state dict
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])[:200]
+        raise UserError(f"the weights do not fit the knobs beside them ({reason}): take another checkpoint") from None
 
 
 def avatar_in(folder: Path) -> AvatarName:

@@ -148,6 +148,11 @@ def test_a_pickle_that_takes_from_an_empty_stack(saved: Path) -> None:
         checkpoint.load_weights(saved)
 
 
+def test_weights_whose_names_are_damaged(saved: Path) -> None:
+    with pytest.raises(UserError, match=r"the weights do not fit the knobs beside them \(.*Missing key"):
+        checkpoint.load_avatar(saved)  # it was saved without a tensor
+
+
 @pytest.mark.parametrize("key", ["train", "renderer", "texture", "stages", "data"])
 def test_the_knobs_of_0_1_in_parts(key: str) -> None:
     values = json.loads(json.dumps(to_json(Experiment())))

@@ -36,7 +36,7 @@ def preflight(experiment: Experiment, root: Path) -> dict[StageName, AnyDataset]
     try:
         datasets = {stage: STAGES[stage].make_dataset(capture, experiment) for stage in experiment.stages}
         lines, need = _needs(experiment, datasets)
-    except MISTAKES:
+    except Exception:  # planning with what is broken may stumble over anything
         _tell_defects(experiment)
         raise
     _check_disk(root, need)
