@@ -16,7 +16,6 @@ import dataclasses
 import json
 import logging
 import os
-import pickle
 import shutil
 import tempfile
 import zipfile
@@ -150,8 +149,11 @@ def load_rig(folder: Path) -> Rig:
     path = _existing(folder, "body.npz")
     try:
         with path.open("rb") as file, np.load(file) as arrays:
-            return Rig(**{f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files})
-    except (zipfile.BadZipFile, EOFError, ValueError, TypeError, OSError) as error:
+            held = {f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files}
+            if odd := [name for name, value in held.items() if not isinstance(value, np.ndarray)]:
+                raise ValueError(f"{odd[0]} is no array")
+            return Rig(**held)
+    except Exception as error:  # a damaged archive or array can raise anything
         raise _damaged(path, error) from None
 
 
@@ -173,7 +175,7 @@ def make_avatar(
     """An avatar of its knobs, body and state dict."""
     body = Body.from_rig(rig).to(device=torch.device(device))
     model = AVATARS[name].make(config, body)
-    model.load_state_dict(weights)
+    _fill(model, weights)
     return TrainedAvatar(model.to(device).eval(), body, config)
 
 
@@ -192,8 +194,17 @@ def make_predictor(
 
     body = Body.from_rig(rig).to(device=torch.device(device))
     generator = Generator(config.vid2vid, spectral=False)
-    generator.load_state_dict(weights)
+    _fill(generator, weights)
     return Predictor(generator.to(device).eval().requires_grad_(False), body, config)
+
+
+def _fill(model: torch.nn.Module, weights: dict[str, Any]) -> None:
+    """Load a state dict, strictly. Raises UserError where it is that of other knobs, or damaged."""
+    try:
+        model.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError) as error:  # of names and shapes; of what is no state dict
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])[:200]
+        raise UserError(f"the weights do not fit the knobs beside them ({reason}): take another checkpoint") from None
 
 
 def avatar_in(folder: Path) -> AvatarName:
@@ -233,7 +244,7 @@ def load_training(folder: Path) -> dict[str, Any]:
 def _load_tensors(path: Path) -> dict[str, Any]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         raise _damaged(path, error) from None
 
 
@@ -267,7 +278,7 @@ def damage(folder: Path) -> str | None:
             return f"{folder} holds no weights: take another checkpoint, or copy it again"
         for path in sorted({*folder.glob("*.pt"), folder / "body.npz"}):
             _open_archive(path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
         return str(_damaged(path, error))
     except (UserError, OSError) as error:
         return str(error)

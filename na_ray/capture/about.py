@@ -20,7 +20,7 @@ def read_about(root: str) -> dict[str, Any]:
     path = join(root, NAME)
     try:
         found = json.loads(read_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): put a copy in its place, or remove it") from None
     if not isinstance(found, dict):
         raise UserError(

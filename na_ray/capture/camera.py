@@ -78,12 +78,18 @@ class Camera:
 
 
 def read_intrinsics(path: str) -> Float64[np.ndarray, "3 3"]:
-    """K from a 3x3, 3x4, 4x4 or 1x16 text matrix; a first or last line of two numbers (an image size) is dropped."""
+    """K from a 3x3, 3x4, 4x4 or 1x16 text matrix; a first or last line of two numbers (an image size) is dropped.
+
+    NSVF's form is read, too: a line `f cx cy 0`, then three that are not used.
+    """
     rows = _rows(path)
     if len(rows) > 1 and len(rows[0]) == 2 != len(rows[1]):
         rows = rows[1:]
     if len(rows) > 1 and len(rows[-1]) == 2 != len(rows[0]):
         rows = rows[:-1]
+    if [len(row) for row in rows] == [4, 3, 1, 1]:
+        f, cx, cy, _ = rows[0]
+        rows = [[f, 0.0, cx], [0.0, f, cy], [0.0, 0.0, 1.0]]
     matrix = _square(path, rows, ((3, 3), (3, 4), (4, 4)))
     return np.ascontiguousarray(matrix[:3, :3])
 

@@ -23,15 +23,15 @@ from na_ray.capture.image import image_resolution, read_image
 from na_ray.capture.layout import (
     BODY_FILES,
     CameraFiles,
-    Series,
     SplitFiles,
     find_cameras,
     find_file,
     find_split,
     find_splits,
 )
+from na_ray.capture.naming import Series
 from na_ray.capture.rig import Pose, Rig, read_rig
-from na_ray.capture.storage import is_url, join, read_bytes, version
+from na_ray.capture.storage import is_url, read_bytes, version
 from na_ray.capture.storage.archive import read_member
 from na_ray.config.values import UserError
 
@@ -130,7 +130,7 @@ class Split:
         if self.files.rgb is None:
             height, width = video.resolution(files.source)
         else:
-            height, width = image_resolution(join(self.files.rgb.path(self.files.frames[0]), files.source))
+            height, width = image_resolution(self.files.picture(self.files.frames[0], files.source))
         T_world_camera = read_extrinsics(files.extrinsics, files.world_to_camera)
         return Camera(files.name, read_intrinsics(files.intrinsics), T_world_camera, height, width)
 
@@ -163,8 +163,7 @@ class Split:
         files = self._files_of(camera)
         if self.files.rgb is None:
             return video.decode(files.source, start, stop)
-        folders = self.files.rgb
-        return (read_image(join(folders.path(self.files.frames[i]), files.source)) for i in range(start, stop))
+        return (read_image(self.files.picture(self.files.frames[i], files.source)) for i in range(start, stop))
 
     def textures(self, start: int = 0, stop: int | None = None) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """The texture maps at positions start..stop (exclusive), decoded in one go."""
@@ -209,7 +208,7 @@ class Split:
             raise FileNotFoundError(
                 f"{self.files.folder}: no {what}*.avi nor a folder {what}/: copy the {what} maps there"
             )
-        return video.decode(source, start, stop)
+        return (image[:, :, :3] for image in video.decode(source, start, stop))
 
     def _files_of(self, camera: int) -> CameraFiles:
         if not 0 <= camera < len(self.camera_files):

@@ -26,7 +26,6 @@ from na_ray.capture.layout import (
     WORLD_TO_CAMERA,
     find_calibration,
     find_file,
-    number_of,
 )
 from na_ray.capture.storage import basename, is_url, join, parent, read_bytes
 from na_ray.capture.storage.archive import leaving_members
@@ -97,7 +96,7 @@ def _streams(split: Split, cameras: Sequence[int]) -> list[tuple[str, str]]:
     for camera in cameras:
         path = split.video(camera)
         assert path is not None
-        streams.append((path, f"rgb/{{:06d}}/{number_of(basename(path)):04d}.png"))
+        streams.append((path, f"rgb/{{:06d}}/{split.camera_files[camera].number:04d}.png"))
     maps = ((split.texture_video, "tex"), (split.normal_video, "normal"))
     return streams + [(path, f"{what}/{{:06d}}.png") for path, what in maps if path is not None]
 

@@ -1,10 +1,12 @@
 """Pictures of a capture: reading, exact area resampling, and the colors that training compares with."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
-from jaxtyping import Float32, UInt8
-from PIL import Image, UnidentifiedImageError
+from jaxtyping import Bool, Float32, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from na_ray.capture.pixels import map_size
 from na_ray.capture.storage import BinaryFile, open_binary, read_bytes
@@ -17,42 +19,108 @@ Size = tuple[int, int]
 """(height, width), pixels."""
 
 
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP")
+"""What is read, whatever the file's ending says: Pillow knows dozens more, some of which start other programs."""
+
+# Of a damaged file Pillow's decoders raise whatever they stumble over.
+_DAMAGED = (
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+_ORIENTATION = 0x0112
+"""EXIF's tag: how a picture is to be turned to be upright; 5 to 8 exchange rows and columns."""
+
+
 def read_image(path: str) -> UInt8[np.ndarray, "h w c"]:
-    """A PNG or JPEG as (h, w, 3) RGB, or (h, w, 4) with alpha. Raises UserError when it is damaged or none."""
-    data = read_bytes(path)
+    """A PNG or JPEG as (h, w, 3) RGB, or (h, w, 4) with alpha, upright as its EXIF says.
+
+    Sixteen bits a channel become the upper eight. Raises UserError when it is damaged or none, or of ink (CMYK).
+    """
+    return _colors(path, _decode(path, io.BytesIO(read_bytes(path))))
+
+
+def read_mask(path: str) -> Bool[np.ndarray, "h w"]:
+    """Where a silhouette is not zero in its first channel, whatever its depth. Raises UserError when it is damaged."""
+    picture = _decode(path, io.BytesIO(read_bytes(path)))
+    if picture.mode.startswith("I"):  # one of 65535 is not zero
+        return np.asarray(picture) > 0
+    return _colors(path, picture)[..., 0] > 0
+
+
+def _decode(path: str, file: BinaryFile) -> Image.Image:
+    """The whole picture, upright."""
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(file, formats=FORMATS) as picture:
             picture.load()
-            has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            return np.array(picture.convert("RGBA" if has_alpha else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        reason = str(error).split("<")[0].strip()
+            return ImageOps.exif_transpose(picture)
+    except StorageError:
+        raise
+    except _DAMAGED as error:
+        reason = str(error).split("<")[0].strip() or type(error).__name__
         raise UserError(f"{path}: no readable picture ({reason}): extract or copy it again") from None
 
 
+def _colors(path: str, picture: Image.Image) -> UInt8[np.ndarray, "h w c"]:
+    if picture.mode in ("CMYK", "YCCK"):
+        found = f"colors of ink ({picture.mode}), whose look depends on the printer; expected RGB"
+        raise UserError(f"{path}: {found}: convert it by its color profile (ImageMagick: -colorspace sRGB)")
+    if picture.mode.startswith("I"):  # Pillow's own conversion cuts sixteen bits off at 255
+        gray = (np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8)
+        return np.repeat(gray[:, :, None], 3, axis=2)
+    has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+    return np.array(picture.convert("RGBA" if has_alpha else "RGB"))
+
+
 def image_resolution(path: str) -> tuple[int, int]:
-    """(height, width) from the picture's header alone. Raises UserError when it is none."""
+    """(height, width) of the upright picture, from its header alone. Raises UserError when it is none."""
     with open_binary(path) as file:
-        return _header(path, file)
+        height, width, orientation = _header(path, file)
+    return (width, height) if orientation >= 5 else (height, width)
 
 
-def _header(path: str, file: BinaryFile) -> tuple[int, int]:
+def orientation_of(path: str) -> int:
+    """How the file says that its picture is turned, by EXIF's numbers: 1 is upright."""
+    with open_binary(path) as file:
+        return _header(path, file)[2]
+
+
+def _header(path: str, file: BinaryFile) -> tuple[int, int, int]:
+    """(height, width) as stored, and the orientation."""
     try:
-        with Image.open(file) as picture:
-            return picture.height, picture.width
+        with Image.open(file, formats=FORMATS) as picture:
+            # Pillow decodes a whole PNG to look for EXIF data behind its pixels.
+            exif = picture.getexif() if picture.format != "PNG" or "exif" in picture.info else {}
+            return picture.height, picture.width, int(exif.get(_ORIENTATION, 1))
     except StorageError:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError):
+    except _DAMAGED:
         raise UserError(f"{path}: no readable picture; expected a PNG or JPEG: extract or copy it again") from None
 
 
 def check_image(path: str) -> tuple[int, int]:
-    """(height, width), having looked at both ends of the file. Raises UserError when it is cut short."""
+    """(height, width), having looked at both ends of the file. Raises UserError when it is cut short.
+
+    Where the end is none of a PNG or a JPEG, the picture is decoded: cameras write notes of their own behind it.
+    """
     data = read_bytes(path)
-    size = _header(path, io.BytesIO(data))
+    height, width, orientation = _header(path, io.BytesIO(data))
     if b"IEND" not in data[-16:] and data.rstrip(b"\0")[-2:] != b"\xff\xd9":
-        raise UserError(f"{path}: the picture is cut short; expected a whole PNG or JPEG: extract or copy it again")
-    return size
+        try:
+            _decode(path, io.BytesIO(data))
+        except UserError:
+            expected = "expected a whole PNG or JPEG: extract or copy it again"
+            raise UserError(f"{path}: the picture is cut short; {expected}") from None
+    return (width, height) if orientation >= 5 else (height, width)
 
 
 def resized(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "i j 3"]:

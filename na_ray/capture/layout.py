@@ -1,60 +1,47 @@
 """Where the files of a capture lie: the raw and the extracted layout, in every spelling that copies of the data use.
 
-A file's *number* is the last group of digits of its name: `frame_000012.png`, `000012.png` and `0_train_0012.png` are
-number 12. Nothing but names is read here (and the directory of `transform.zip`).
+Nothing but names is read here (and the directory of `transform.zip`).
 """
 
 import os
-import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from na_ray.capture.naming import ANY, Series, by_number, series_of
 from na_ray.capture.storage import basename, is_url, join, listing, parent
 from na_ray.capture.storage.archive import open_zip
 from na_ray.config.values import UserError
 
 VIDEOS = (".avi", ".mp4", ".mkv", ".mov")
 IMAGES = (".png", ".jpg", ".jpeg")
+FILES = (*VIDEOS, *IMAGES, ".txt", ".obj", ".mtl", ".json", ".zip", ".npz", ".npy", ".md", ".yml", ".yaml", ".pkl")
 BODY_FILES = ("canonical.obj", "uvmapping.obj", "skinning_weight.txt", "transform_tpose.json")
 # In the order of precedence: the original prefers world-to-camera where both exist (parity/nerf 2.7).
 INTRINSICS = ("intrinsic", "intrinisc", "intrinsics")
 WORLD_TO_CAMERA = ("extrinsic", "extrinsics")
 CAMERA_TO_WORLD = ("pose", "poses")
-
-_NUMBER = re.compile(r"^(.*?)(\d+)([^\d]*)$")
-
-
-@dataclass(frozen=True)
-class Series:
-    """Files of one folder (or archive) whose names differ in a zero-padded number alone."""
-
-    folder: str
-    prefix: str
-    digits: int
-    suffix: str
-    archive: bool = False
-    """Whether `folder` is a zip file that holds them."""
-
-    def name(self, number: int) -> str:
-        """The file's name within the folder."""
-        return f"{self.prefix}{number:0{self.digits}d}{self.suffix}"
-
-    def path(self, number: int) -> str:
-        """The file's path or URL; for messages only when it lies in an archive."""
-        return join(self.folder, self.name(number))
+OTHER_CALIBRATIONS = {
+    "intri.yml": "EasyMocap's (K_*, and in extri.yml Rot_* and T_*, world-to-camera: extrinsic/)",
+    "annots.npy": "ZJU-MoCap's (cams: K, R, T in millimetres, world-to-camera: extrinsic/)",
+    "transforms.json": "nerfstudio's (transform_matrix, with the axes of OpenGL)",
+    "cameras.txt": "COLMAP's (and images.txt, world-to-camera: extrinsic/)",
+}
+"""Files of other programs that lie where a calibration is missed, and what they hold."""
 
 
 @dataclass(frozen=True)
 class CameraFiles:
     """What belongs to one camera of a split."""
 
+    number: int
+    """That of its video, picture or folder of pictures."""
     name: str
     intrinsics: str
     extrinsics: str
     world_to_camera: bool
     source: str
-    """Its video (raw layout), or its picture's name within each frame's folder (extracted)."""
+    """Its video (raw layout), its picture's name within each frame's folder (extracted), or its folder of pictures."""
 
 
 @dataclass(frozen=True)
@@ -74,39 +61,15 @@ class SplitFiles:
     normal: Series | None
     texture_video: str | None
     normal_video: str | None
+    by_camera: bool = False
+    """Whether `rgb/` holds a folder of pictures a camera, and `rgb` is their pattern within it; else one a frame."""
 
-
-def number_of(name: str) -> int | None:
-    """The number in a file's name, None where it has none."""
-    match = _NUMBER.match(name.rsplit(".", 1)[0])
-    return int(match[2]) if match else None
-
-
-def by_number(folder: str, names: Iterable[str], endings: tuple[str, ...]) -> dict[int, str]:
-    """Number to name of the files with one of the endings. Raises UserError where two share a number."""
-    found: dict[int, str] = {}
-    for name in names:
-        number = number_of(name)
-        if number is None or not name.lower().endswith(endings):
-            continue
-        if number in found:
-            raise UserError(f"{folder}: {found[number]} and {name} are both number {number}: remove one of them")
-        found[number] = name
-    return dict(sorted(found.items()))
-
-
-def series_of(folder: str, files: dict[int, str], archive: bool = False) -> Series:
-    """The pattern of the names. Raises UserError, naming the first file that does not follow it."""
-    number, name = next(iter(files.items()))
-    stem, dot, ending = name.rpartition(".")
-    match = _NUMBER.match(stem if dot else name)
-    assert match is not None
-    series = Series(folder, match[1], len(match[2]), match[3] + (dot + ending if dot else ""), archive)
-    for number, name in files.items():
-        if series.name(number) != name:
-            expected = f"expected {series.name(number)}, like the others: rename it"
-            raise UserError(f"{folder}: file {name} stands out; {expected}")
-    return series
+    def picture(self, number: int, source: str) -> str:
+        """The picture of a frame (its number) by a camera (its `source`), in the extracted layout."""
+        assert self.rgb is not None
+        if self.by_camera:
+            return join(self.rgb.folder, source, self.rgb.name(number))
+        return join(self.rgb.path(number), source)
 
 
 def is_split(names: Sequence[str]) -> bool:
@@ -125,8 +88,9 @@ def find_splits(path: str) -> tuple[str, dict[str, str]]:
         raise FileNotFoundError(f"{path}: no such folder{hint}; expected a capture: check the path")
     if is_split(names):
         return parent(path), {basename(path): path}
+    # Each name costs a request behind a URL: files are told by their endings. A folder may have a dot in its name.
     calibration = (*INTRINSICS, *WORLD_TO_CAMERA, *CAMERA_TO_WORLD)
-    folders = {n: join(path, n) for n in names if n not in calibration and not os.path.splitext(n)[1][1:].isalpha()}
+    folders = {n: join(path, n) for n in names if n not in calibration and not n.lower().endswith(FILES)}
     splits = {name: folder for name, folder in folders.items() if is_split(listing(folder))}
     if not splits:
         expected = "expected folders such as 'training' that hold rgb_video/ and transform.zip, or rgb/ and transform/"
@@ -147,9 +111,8 @@ def find_split(name: str, folder: str, root: str) -> SplitFiles:
     """Look at the names in a split's folder. Raises UserError or FileNotFoundError in one line."""
     names = listing(folder)
     transforms, frames = _find_transforms(folder, names)
-    pictures = {}
-    for what in ("rgb", "tex", "normal"):
-        pictures[what] = _find_pictures(folder, what, names, frames)
+    pictures = {what: _find_pictures(folder, what, names, frames) for what in ("tex", "normal")}
+    rgb, by_camera = _find_folders(folder, names, frames)
     videos = {what: find_map_videos(folder, names, what) for what in ("tex", "normal")}
     return SplitFiles(
         name,
@@ -158,11 +121,12 @@ def find_split(name: str, folder: str, root: str) -> SplitFiles:
         "raw" if "rgb_video" in names else "extracted" if "rgb" in names else "poses",
         frames,
         transforms,
-        pictures["rgb"],
+        rgb,
         pictures["tex"],
         pictures["normal"],
         videos["tex"][0] if videos["tex"] else None,
         videos["normal"][0] if videos["normal"] else None,
+        by_camera,
     )
 
 
@@ -196,16 +160,33 @@ def _compact(numbers: list[int]) -> Sequence[int]:
 
 
 def _find_pictures(folder: str, what: str, names: Sequence[str], frames: Sequence[int]) -> Series | None:
-    """The frames' files (`tex`, `normal`) or folders (`rgb`) of the extracted layout."""
+    """The frames' maps (`tex`, `normal`) in the extracted layout."""
     if what not in names:
         return None
     place = join(folder, what)
-    # The frames' folders have no ending, and every name ends with the empty string.
-    files = by_number(place, listing(place), ("",) if what == "rgb" else IMAGES)
+    return _known(place, what, by_number(place, listing(place), IMAGES), frames)
+
+
+def _known(place: str, what: str, files: dict[int, str], frames: Sequence[int]) -> Series:
+    """The pattern of those that belong to a frame."""
     if not files:
         raise UserError(f"{place}: the folder is empty; expected one {what} picture a frame: extract it again")
     known = {n: files[n] for n in frames if n in files}
     return series_of(place, known or files)
+
+
+def _find_folders(folder: str, names: Sequence[str], frames: Sequence[int]) -> tuple[Series | None, bool]:
+    """(the pattern of the frames' folders, False), or (that of the pictures in each camera's folder, True)."""
+    if "rgb" not in names:
+        return None, False
+    place = join(folder, "rgb")
+    folders = by_number(place, listing(place), ANY)
+    if folders and not set(frames) <= set(folders) and len(folders) < len(frames):
+        first = join(place, next(iter(folders.values())))
+        pictures = by_number(first, listing(first), IMAGES)
+        if set(frames) <= set(pictures):
+            return replace(_known(first, "rgb", pictures, frames), folder=place), True
+    return _known(place, "rgb", folders, frames), False
 
 
 def find_cameras(files: SplitFiles) -> list[CameraFiles]:
@@ -230,7 +211,7 @@ def find_cameras(files: SplitFiles) -> list[CameraFiles]:
             expected = f"expected an intrinsics file numbered {known}; there are {_short(intrinsics)}"
             raise UserError(f"{extrinsics[known]}: this camera has no intrinsics; {expected}: copy its calibration")
         name = basename(extrinsics[known]).rsplit(".", 1)[0]
-        cameras.append(CameraFiles(name, shared or intrinsics[known], extrinsics[known], bool(inverse), source))
+        cameras.append(CameraFiles(number, name, shared or intrinsics[known], extrinsics[known], bool(inverse), source))
     return cameras
 
 
@@ -248,7 +229,7 @@ def match_numbers(sources: list[int], calibrated: list[int]) -> dict[int, int]:
 
 
 def find_sources(files: SplitFiles) -> dict[int, str]:
-    """Camera number to its video, or to its picture's name within the first frame's folder."""
+    """Camera number to its video, to its picture's name within the first frame's folder, or to its folder's name."""
     if files.kind == "poses":
         return {}
     if files.kind == "raw":
@@ -258,6 +239,8 @@ def find_sources(files: SplitFiles) -> dict[int, str]:
             raise UserError(f"{folder}: no videos; expected one a camera, such as 000.avi: copy them there")
         return {number: join(folder, name) for number, name in found.items()}
     assert files.rgb is not None
+    if files.by_camera:
+        return by_number(files.rgb.folder, listing(files.rgb.folder), ANY)
     folder = files.rgb.path(files.frames[0])
     pictures = by_number(folder, listing(folder), IMAGES)
     if not pictures:
@@ -281,4 +264,6 @@ def find_calibration(files: SplitFiles, spellings: tuple[str, ...], required: bo
     if not required:
         return {}
     expected = f"expected a folder {' or '.join(s + '/' for s in spellings)} with one matrix a camera, such as 0000.txt"
-    raise FileNotFoundError(f"{files.root}: no {spellings[0]} calibration; {expected}: copy it there")
+    held = [name for name in listing(files.root) if name in OTHER_CALIBRATIONS]
+    todo = f"write its matrices so: {held[0]} is {OTHER_CALIBRATIONS[held[0]]}" if held else "copy it there"
+    raise FileNotFoundError(f"{files.root}: no {spellings[0]} calibration; {expected}: {todo}")

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import read_image
-from na_ray.capture.layout import IMAGES, by_number, number_of
+from na_ray.capture.image import read_mask
+from na_ray.capture.layout import IMAGES
+from na_ray.capture.naming import by_number, number_of
 from na_ray.capture.storage import join, listing
 
 
@@ -46,4 +47,4 @@ class Masks:
 
     def mask(self, position: int, camera: int) -> Bool[np.ndarray, "h w"]:
         """Where the person is in a camera's picture."""
-        return read_image(self.path(position, camera))[..., 0] > 0
+        return read_mask(self.path(position, camera))

@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from na_ray.capture import video
 from na_ray.capture.dataset import Split
 from na_ray.capture.image import read_image
-from na_ray.capture.layout import IMAGES, VIDEOS, by_number, find_map_videos
+from na_ray.capture.layout import IMAGES, VIDEOS, find_map_videos
+from na_ray.capture.naming import by_number
 from na_ray.capture.storage import join, listing
 from na_ray.config.values import UserError
 
@@ -74,4 +75,4 @@ class Textures:
         """The texture map, RGB, of the frame at a position in the split; its first row is v = 1."""
         if self.files:
             return read_image(self.files[position])[:, :, :3]
-        return next(video.decode(self.source, position, position + 1))
+        return next(video.decode(self.source, position, position + 1))[:, :, :3]

@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.checks.numbers import rigid_fault
+from na_ray.capture.checks.scale import LOOKS, Sight, bodies_of, cause, measurable, pose_faults
 from na_ray.capture.dataset import Split
 from na_ray.capture.rig import Pose, parse_json
 from na_ray.capture.storage import read_text
@@ -142,7 +143,9 @@ def along(choice: str, split: Split, frames: Sequence[int]) -> list[Camera]:
         given = from_file(choice)
         if len(given) not in (1, len(frames)):
             raise UserError(f"{choice} holds {len(given)} cameras for {len(frames)} frames: give one, or one a frame")
-        return given * (len(frames) if len(given) == 1 else 1)
+        cameras = given * (len(frames) if len(given) == 1 else 1)
+        check_sight(choice, cameras, split, frames)
+        return cameras
     if split.files.kind == "poses":
         expected = "expected a JSON file of cameras (na_ray.capture.trajectory.to_file): --camera FILE.json"
         raise UserError(f"{split.files.folder}: was not filmed: there is no camera for {choice!r}; {expected}")
@@ -151,8 +154,28 @@ def along(choice: str, split: Split, frames: Sequence[int]) -> list[Camera]:
         center = body_center(split.pose(f) for f in frames)
         path = orbit if choice == "orbit" else spiral
         return path(filmed[0], center, len(frames), up=up_of(filmed))
-    chosen = [filmed[i] for i in parse_indices(choice, len(filmed))]
+    chosen = [filmed[i] for i in parse_indices(choice, len(filmed), "--camera")]
     return chosen * len(frames) if len(chosen) == 1 else interpolate(chosen, len(frames))
+
+
+def check_sight(where: str, cameras: Sequence[Camera], split: Split, frames: Sequence[int]) -> None:
+    """Raise UserError where none of the cameras, one a frame, ever sees the body: a film of the background."""
+    chosen = range(0, len(frames), max(1, len(frames) // LOOKS))
+    rig, poses = split.rig, [split.pose(frames[i]) for i in chosen]
+    looks = [(cameras[i], bodies_of(rig, [pose])) for i, pose in zip(chosen, poses, strict=True)]
+    if not all(bodies for _, bodies in looks):  # a motion of another skeleton is refused elsewhere
+        return
+    sights = [Sight.of(camera, bodies) for camera, bodies in looks]
+    pixels = max(s.extent * np.hypot(c.height, c.width) for s, (c, _) in zip(sights, looks, strict=True))
+    if any(sight.share for sight in sights) and pixels >= 1:
+        return
+    # All of the cameras are wrong in the same way, or the motion is.
+    faults = pose_faults(rig, poses)[0] if measurable(rig, poses) else []
+    if faults:
+        raise UserError(f"{split.files.folder}: {faults[0]}")
+    advice = cause([looks[0][0]], looks[0][1]) or "look at the motion with na-ray inspect"
+    expected = "expected T_world_camera in metres, x right, y down, z forward"
+    raise UserError(f"{where}: the body of {split.files.folder} is in no picture; {expected}: {advice}")
 
 
 def _moved(template: Camera, name: str, T_world_camera: Float64[np.ndarray, "4 4"]) -> Camera:

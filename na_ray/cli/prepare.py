@@ -43,7 +43,7 @@ class Normals:
         splits = [capture.split(name) for name in self.split or capture.splits]
         for split in splits:
             out = self.out / split.name if len(splits) > 1 else self.out
-            frames = parse_indices(self.frames, split.num_frames)
+            frames = parse_indices(self.frames, split.num_frames, "--frames")
             with ProgressBar("frames") as progress:
                 where = write_normals(split, out, frames, self.size, self.format, self.overwrite, self.fps, progress)
             print(f"wrote {where}: {len(frames)} normal maps")

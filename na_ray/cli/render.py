@@ -60,7 +60,7 @@ class Render:
 
         capture = Capture.open(self.capture)
         split = capture.split(self.split)
-        frames = parse_indices(self.frames, split.num_frames)
+        frames = parse_indices(self.frames, split.num_frames, "--frames")
         cameras = along(self.camera, split, frames)
         if self.size is not None:
             cameras = [c.fitted(self.size) for c in cameras]
@@ -125,8 +125,8 @@ class Evaluate:
             raise FileExistsError(f"{self.out} exists: name another file, or --overwrite")
         capture = Capture.open(self.capture)
         split = capture.split(self.split)
-        frames = parse_indices(self.frames, split.num_frames)
-        cameras = parse_indices(self.cameras, len(split.cameras))
+        frames = parse_indices(self.frames, split.num_frames, "--frames")
+        cameras = parse_indices(self.cameras, len(split.cameras), "--cameras")
         small = split.cameras[cameras[0]].fitted(self.size) if self.size else split.cameras[cameras[0]]
         actor = _load(self.actor, self.avatar, self.device)
         textures = choose_textures(self.textures, actor, capture, split, frames)

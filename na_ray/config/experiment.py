@@ -58,7 +58,7 @@ class DataConfig:
         for name in ("train_views", "validation_views", "fit_views", "frames"):
             selection = getattr(self, name)
             if not (name.endswith("n_views") and selection == AUTO) and not (name == "fit_views" and not selection):
-                check_selection(selection)
+                check_selection(selection, f"data.{name}")
         for name in ("rays_per_view", "views_per_frame", "shard_frames", "shuffle_shards", "memory_mb"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
         check(self, "resolution", self.resolution is None or min(self.resolution) >= 8, "at least (8, 8), or None")

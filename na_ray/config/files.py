@@ -27,7 +27,7 @@ def read_json(path: Path, *keys: str) -> Any:
     """What a JSON file holds. Raises UserError, one line, for a file that is torn or lacks one of the `keys`."""
     try:
         found = json.loads(path.read_text())
-    except ValueError as error:  # no JSON, or no text at all
+    except (ValueError, RecursionError) as error:  # no JSON, or no text at all
         raise UserError(f"{path} is damaged ({error}): put a copy in its place, or remove it") from None
     missing = [key for key in keys if not isinstance(found, dict) or key not in found]
     if missing:
@@ -42,7 +42,12 @@ def to_json(experiment: Experiment) -> dict[str, Any]:
 
 def from_json(values: dict[str, Any]) -> Experiment:
     """The experiment of an `experiment.json`, this version's or 0.1's. Raises UserError for knobs that do not exist."""
-    return from_dict(Experiment, upgraded(values))
+    try:
+        named = upgraded(values)
+    except (LookupError, TypeError, AttributeError) as error:  # a section or a knob that each has
+        found = f"the knobs of version {values.get('version', 1)!r} lack a part ({type(error).__name__}: {error})"
+        raise UserError(f"experiment.json is damaged: {found}: copy the checkpoint again") from None
+    return from_dict(Experiment, named)
 
 
 def upgraded(values: dict[str, Any]) -> dict[str, Any]:

@@ -88,10 +88,11 @@ def select(data: DataConfig, num_cameras: int, num_frames: int) -> Selection:
     Raises UserError, one line, for cameras or frames that do not exist, or when none is left to train on.
     """
     frames = select_frames(data, num_frames)
-    train = auto_train_views(num_cameras) if data.train_views == AUTO else parse_indices(data.train_views, num_cameras)
-    fit = parse_indices(data.fit_views, num_cameras) if data.fit_views else []
+    auto = data.train_views == AUTO
+    train = auto_train_views(num_cameras) if auto else parse_indices(data.train_views, num_cameras, "data.train_views")
+    fit = parse_indices(data.fit_views, num_cameras, "data.fit_views") if data.fit_views else []
     if data.validation_views != AUTO:
-        validation = parse_indices(data.validation_views, num_cameras)
+        validation = parse_indices(data.validation_views, num_cameras, "data.validation_views")
         return Selection(tuple(train), tuple(validation), tuple(fit), frames, frames)
     left = [v for v in range(num_cameras) if v not in train]
     if left:
@@ -131,7 +132,7 @@ def _nerf_frames(data: DataConfig, num_cameras: int, num_frames: int) -> range:
 
 def select_frames(data: DataConfig, num_frames: int) -> range:
     """The range that `data.frames` names. Raises UserError when it is none."""
-    chosen = parse_indices(data.frames, num_frames)
+    chosen = parse_indices(data.frames, num_frames, "data.frames")
     frames = range(chosen[0], chosen[-1] + 1)
     if chosen != list(frames):
         raise UserError(f"data.frames is {data.frames!r}: training frames must be one range, as '10..200'")

@@ -39,30 +39,33 @@ AUTO = "auto"
 """A selection that follows from the capture."""
 
 
-def parse_indices(spec: str, count: int | None = None) -> list[int]:
+def parse_indices(spec: str, count: int | None = None, name: str = "") -> list[int]:
     """Read a selection of views or frames: `"0,3,7,10"`, `"0..11"` (the end is exclusive) or `"all"`.
 
-    `count` is how many there are: it closes `"all"` and open ends (`"5.."`, `"..11"`), and bounds the rest.
+    `count` is how many there are: it closes `"all"` and open ends (`"5.."`, `"..11"`), and bounds the rest. `name` is
+    the knob or option that the selection is the value of.
     Raises UserError for a malformed selection, an empty one, or an index that does not exist.
     """
-    check_selection(spec)
+    where = f"{name}: " if name else ""
+    check_selection(spec, name)
     chosen: list[int] = []
     for part in (".." if spec == "all" else spec).split(","):
         start, dots, stop = part.partition("..")
         if dots and not stop and count is None:
-            raise UserError(f"{spec!r} has an open end, and how many there are is not known here")
+            raise UserError(f"{where}{spec!r} has an open end, and how many there are is not known here")
         chosen += range(int(start or 0), int(stop) if stop else int(count or 0)) if dots else [int(start)]
     if not chosen:
-        raise UserError(f"{spec!r} selects nothing" + ("" if count is None else f" of {count}"))
+        raise UserError(f"{where}{spec!r} selects nothing" + ("" if count is None else f" of {count}"))
     if count is not None and max(chosen) >= count:
-        raise UserError(f"{spec!r} asks for number {max(chosen)}, but there are {count}, numbered from 0")
+        raise UserError(f"{where}{spec!r} asks for number {max(chosen)}, but there are {count}, numbered from 0")
     return list(dict.fromkeys(chosen))
 
 
-def check_selection(spec: str) -> None:
+def check_selection(spec: str, name: str = "") -> None:
     """Raise UserError unless `parse_indices` could read the selection, however many there are to select from."""
     if not re.fullmatch(r"all|([0-9]+|[0-9]*\.\.[0-9]*)(,([0-9]+|[0-9]*\.\.[0-9]*))*", spec):
-        raise UserError(f"{spec!r} is no selection: write '0,3,7', '0..11' (the end is exclusive) or 'all'")
+        where = f"{name}: " if name else ""
+        raise UserError(f"{where}{spec!r} is no selection: write '0,3,7', '0..11' (the end is exclusive) or 'all'")
 
 
 def check(config: object, name: str, rule: bool, expected: str) -> None:

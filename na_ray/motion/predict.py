@@ -129,7 +129,7 @@ class Request:
 
     def chosen(self, split: Split) -> range:
         """The frames, by position. Raises UserError when they are not in a row."""
-        chosen = parse_indices(self.frames, split.num_frames)
+        chosen = parse_indices(self.frames, split.num_frames, "--frames")
         frames = range(chosen[0], chosen[-1] + 1)
         if chosen != list(frames):
             raise UserError(

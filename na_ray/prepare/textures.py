@@ -83,12 +83,12 @@ def _cameras(cameras: str, splits: Sequence[Split]) -> list[int]:
     spec = cameras
     if cameras == AUTO:
         spec = ",".join(map(str, auto_train_views(len(splits[0].cameras))))
-    found = [parse_indices(spec, len(split.cameras)) for split in splits]
+    found = [parse_indices(spec, len(split.cameras), "--cameras") for split in splits]
     return found[0]
 
 
 def _job(capture: Capture, split: Split, frames: str, cameras: Sequence[int], out: Path) -> _Job:
-    chosen = parse_indices(frames, split.num_frames)
+    chosen = parse_indices(frames, split.num_frames, "--frames")
     return _Job(split, sorted(chosen), cameras, Masks.of(capture, split), out / split.name / "tex")
 
 

@@ -58,7 +58,11 @@ def write_capture(
     _check_numbers(least=0, seed=seed)
     _check_numbers(least=16, resolution=resolution, texture_size=texture_size)
     _check_free(out, overwrite)
-    chosen = auto_train_views(cameras) if texture_cameras == AUTO else parse_indices(texture_cameras, cameras)
+    chosen = (
+        auto_train_views(cameras)
+        if texture_cameras == AUTO
+        else parse_indices(texture_cameras, cameras, "--texture-cameras")
+    )
     aside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.{os.getpid()}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:

@@ -99,3 +99,9 @@ def test_extrinsics_of_both_directions(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "c.txt", np.zeros((4, 4)))
     with pytest.raises(ValueError, match="cannot be inverted"):
         read_extrinsics(str(tmp_path / "c.txt"), world_to_camera=True)
+
+
+def test_intrinsics_of_nsvf(tmp_path: Path) -> None:
+    path = tmp_path / "intrinsics.txt"
+    path.write_text("875.5 400.25 300.75 0.\n0. 0. 0.\n0.\n1.\n600 800\n")
+    np.testing.assert_array_equal(read_intrinsics(str(path)), [[875.5, 0, 400.25], [0, 875.5, 300.75], [0, 0, 1]])

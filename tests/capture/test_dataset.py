@@ -18,7 +18,8 @@ from PIL import Image
 from na_ray.capture.checks.defects import examine
 from na_ray.capture.checks.describe import describe
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.layout import find_splits, match_numbers, number_of
+from na_ray.capture.layout import find_splits, match_numbers
+from na_ray.capture.naming import by_number, number_of, series_of
 
 SIZE = (32, 48)
 
@@ -146,6 +147,22 @@ def number_videos_from_one(root: Path) -> None:
             path.rename(path.with_name(f"{int(path.stem) + 1:03d}.avi"))
 
 
+def folders_by_camera(root: Path) -> None:
+    for split in ("training", "testing"):
+        old, new = root / split / "rgb", root / split / "new"
+        for path in old.glob("*/*.png"):
+            place = new / f"cam{path.stem}_1080p" / f"{path.parent.name}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(place)
+        shutil.rmtree(old)
+        new.rename(old)
+
+
+def two_numbers(root: Path) -> None:
+    for split in ("training", "testing"):
+        rename(root / split / "rgb_video", lambda name: name.replace(".avi", "_1080p_take2.avi"))
+
+
 SPELLINGS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "intrinsic": ("raw", lambda root: (root / "intrinisc").rename(root / "intrinsic")),
     "intrinsics": ("extracted", lambda root: (root / "intrinisc").rename(root / "intrinsics")),
@@ -163,6 +180,8 @@ SPELLINGS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "unpacked transforms": ("raw", unpack),
     "a folder in the archive": ("raw", zip_with_folder),
     "videos numbered from one": ("raw", number_videos_from_one),
+    "rgb/cam0000_1080p/000000.png": ("extracted", folders_by_camera),
+    "000_1080p_take2.avi": ("raw", two_numbers),
     "normal.avi": (
         "raw",
         lambda root: rename(root / "training", lambda n: n.replace("_modifysmpluv0.1_smooth3e-2", "")),
@@ -253,6 +272,37 @@ def test_numbers_of_names() -> None:
     assert match_numbers([0, 2], [0, 1, 2]) == {0: 0, 2: 2}
     assert match_numbers([1, 2, 3], [0, 1, 2]) == {1: 0, 2: 1, 3: 2}
     assert match_numbers([0, 5], [0, 1, 2]) == {0: 0}
+
+
+def test_the_number_that_tells_files_apart() -> None:
+    assert by_number("d", ["cam1_1080p.avi", "cam12_1080p.avi"], (".avi",)) == {
+        1: "cam1_1080p.avi",
+        12: "cam12_1080p.avi",
+    }
+    files = by_number("d", [f"take2_{f:04d}_half1.json" for f in (3, 4)], (".json",))
+    assert list(files) == [3, 4] and series_of("d", files).name(17) == "take2_0017_half1.json"
+    assert by_number("d", ["v1.5", "v1.6", "notes"], ("",)) == {5: "v1.5", 6: "v1.6"}
+    flat = [f"c{c}_f{f}.png" for c in range(2) for f in range(2)]
+    with pytest.raises(
+        ValueError, match=r"d: c0_f0.png and c1_f0.png are both number 0: give each a number of its own"
+    ):
+        by_number("d", flat, (".png",))
+
+
+def test_a_split_may_have_a_dot_in_its_name(copies: Callable[[str], Path]) -> None:
+    root = copies("raw")
+    (root / "training").rename(root / "dance.slow")
+    capture = Capture.open(root)
+    assert capture.splits == ("dance.slow", "testing")
+    assert capture.split("dance.slow").num_frames == 4
+
+
+def test_a_missing_picture_in_folders_by_camera(copies: Callable[[str], Path]) -> None:
+    root = copies("extracted")
+    folders_by_camera(root)
+    (root / "training/rgb/cam0001_1080p/000002.png").unlink()
+    (line,) = examine(root).defects
+    assert "training/rgb/cam0001_1080p/000002.png: missing; expected one picture per camera and frame" in line
 
 
 def test_facts(whole: dict[str, Path]) -> None:

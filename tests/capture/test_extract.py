@@ -130,3 +130,9 @@ def test_what_does_not_exist(source: Path, tmp_path: Path) -> None:
         extract(source, tmp_path / "out", cameras=[3])
     with pytest.raises(ValueError, match="name its folder"):
         extract(write_tiny_capture(tmp_path / "two"), tmp_path / "out")
+
+
+def test_videos_with_two_numbers_do_not_share_a_picture(source: Path, tmp_path: Path) -> None:
+    for path in (source / "rgb_video").iterdir():
+        path.rename(path.with_name(f"{path.stem}_1080p.avi"))
+    check(extract(source, tmp_path / "out"), range(FRAMES), [0, 1, 2])

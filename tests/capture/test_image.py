@@ -10,7 +10,9 @@ from na_ray.capture.image import (
     check_image,
     image_resolution,
     map_size,
+    orientation_of,
     read_image,
+    read_mask,
     resample_area,
     shrink_map,
     to_colors,
@@ -88,3 +90,63 @@ def test_a_map_keeps_its_proportions(size: tuple[int, int], side: int, expected:
     assert small.shape == (*expected, 3) and map_size(*size, side) == expected
     np.testing.assert_allclose(small, naive_area(image, *expected), atol=1e-4)
     assert shrink_map(image, None) is image
+
+
+def test_sixteen_bits_of_gray_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
+    values = np.linspace(0, 65535, 60).astype(np.uint16).reshape(6, 10)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    got = read_image(str(tmp_path / "a.png"))
+    np.testing.assert_allclose(got, np.repeat(values[:, :, None] / 257, 3, axis=2), atol=1)
+    mask = np.zeros((6, 10), np.uint16)
+    mask[2:4, 3:7] = 1  # a label, not a color
+    Image.fromarray(mask).save(tmp_path / "m.png")
+    np.testing.assert_array_equal(read_mask(str(tmp_path / "m.png")), mask > 0)
+
+
+# EXIF's numbers, and how an upright picture is stored under each (the standard's table, by rows and columns).
+STORED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
+
+
+@pytest.mark.parametrize("orientation", sorted(STORED))
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_pictures_are_upright_as_their_exif_says(tmp_path: Path, orientation: int, ending: str) -> None:
+    upright = np.zeros((16, 24, 3), np.uint8)
+    upright[:8, :8], upright[8:, 16:] = (250, 30, 30), (30, 30, 250)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(np.ascontiguousarray(STORED[orientation](upright))).save(path, exif=exif, quality=95, subsampling=0)
+    np.testing.assert_allclose(read_image(str(path)).astype(int), upright, atol=12)
+    assert image_resolution(str(path)) == check_image(str(path)) == (16, 24)
+    assert orientation_of(str(path)) == orientation
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_bytes_behind_a_picture_do_not_cut_it_short(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"a.{ending}"
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(image).save(path)
+    before = read_image(str(path))
+    path.write_bytes(path.read_bytes() + b"SEFH" + bytes(range(200)) + b"SEFT")  # a phone's own notes
+    assert check_image(str(path)) == (40, 50)
+    np.testing.assert_array_equal(read_image(str(path)), before)
+
+
+def test_colors_of_ink_and_other_formats_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    Image.new("CMYK", (8, 8), (0, 200, 200, 0)).save(path)
+    with pytest.raises(ValueError, match=r"a\.jpg: colors of ink \(CMYK\).*expected RGB: convert it"):
+        read_image(str(path))
+    Image.new("F", (8, 8)).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / "b.png")
+    with pytest.raises(ValueError, match="no readable picture"):
+        read_image(str(tmp_path / "b.png"))

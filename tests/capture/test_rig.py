@@ -64,7 +64,7 @@ def test_every_form_of_a_corner(tmp_path: Path, corner: str, uv: bool) -> None:
         ("f 1 2", "line 4: 'f 1 2': expected three corners"),
         ("f 1/1 2 3", "line 4: 'f 1/1 2 3': expected a triangle like the first face's"),
         ("f 1 2 x", "line 4: 'f 1 2 x': expected a triangle"),
-        ("f 1 2 -1", "line 4: 'f 1 2 -1' names vertices that do not exist; expected 1..3"),
+        ("f 1 2 -4", "line 4: 'f 1 2 -4' names vertices that do not exist; expected 1..3"),
         ("v 1 2", "line 4: 'v 1 2': expected 3 numbers"),
         ("v 1 2 3 4 5", "line 4: 'v 1 2 3 4 5': expected 3 numbers"),
     ],

@@ -1,18 +1,22 @@
 """Paths of a camera."""
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from make_capture import write_tiny_capture
+from make_capture import rewrite_zip, transform, write_tiny_capture
 from scipy.spatial.transform import Rotation
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.checks.numbers import rigid_fault
 from na_ray.capture.dataset import Capture
 from na_ray.capture.trajectory import (
+    along,
     body_center,
     from_file,
     interpolate,
@@ -144,3 +148,38 @@ def test_a_wrong_file_of_cameras(tmp_path: Path, change: dict, line: str) -> Non
     path.write_text("{}")
     with pytest.raises(ValueError, match="'cameras' is missing or empty"):
         from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        (lambda pose: pose @ np.diag([1.0, -1, -1, 1]), "their axes seem to be OpenGL's"),
+        (np.linalg.inv, "they seem to be the inverse: write the inverse of each"),
+        (lambda pose: pose * np.array([[1, 1, 1, 1000]] * 3 + [[1, 1, 1, 1]]), "1000 times too large"),
+    ],
+)
+def test_a_film_of_the_background_is_refused(tmp_path: Path, change: Callable, cause: str) -> None:
+    split = Capture.open(write_tiny_capture(tmp_path / "c", splits=("training",))).split("training")
+    path = str(tmp_path / "path.json")
+    to_file([split.cameras[0]], path)
+    assert len(along(path, split, range(4))) == 4
+    to_file([replace(split.cameras[1], T_world_camera=change(split.cameras[1].T_world_camera))], path)
+    with pytest.raises(ValueError, match=f"path.json: the body of .*training is in no picture; .*{cause}"):
+        along(path, split, range(4))
+
+
+def test_a_motion_in_centimetres_is_refused_where_it_is_filmed(tmp_path: Path) -> None:
+    root = write_tiny_capture(tmp_path / "c", splits=("training",))
+    path = str(tmp_path / "path.json")
+    to_file([Capture.open(root).split("training").cameras[0]], path)
+    shutil.rmtree(root / "training" / "rgb_video")
+    large = {}
+    for f in range(4):
+        values = transform(f)
+        values |= {key: (100 * np.array(values[key])).tolist() for key in ("joints", "translation")}
+        values["translation"] = (np.array(values["translation"]) + 900).tolist()
+        values["joints"] = (np.array(values["joints"]) + 900).tolist()
+        large[f"{f:06d}.json"] = json.dumps(values)
+    rewrite_zip(root / "training/transform.zip", large)
+    with pytest.raises(ValueError, match="translation and joints seem to be 100 times too large"):
+        along(path, Capture.open(root).split("training"), range(4))

@@ -83,3 +83,19 @@ def test_a_run_of_0_1_decides_on_the_test_split_and_is_warned() -> None:
     old = select_sequences(DataConfig(), TextureConfig(held_out=None), 12, 60)
     assert old.train_frames == range(60) and old.validation_frames is None
     assert old.warning is not None and "frames of the test split decide" in old.warning
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "line"),
+    [
+        ("train_views", "0..11", "data.train_views: '0..11' asks for number 10, but there are 4, numbered from 0"),
+        ("validation_views", "7", "data.validation_views: '7' asks for number 7, but there are 4, numbered from 0"),
+        ("fit_views", "5", "data.fit_views: '5' asks for number 5, but there are 4, numbered from 0"),
+        ("frames", "40..50", "data.frames: '40..50' asks for number 49, but there are 30, numbered from 0"),
+        ("frames", "9..9", "data.frames: '9..9' selects nothing of 30"),
+    ],
+)
+def test_a_selection_of_what_does_not_exist_names_its_knob(knob: str, value: str, line: str) -> None:
+    with pytest.raises(UserError) as error:
+        select(DataConfig(**{"train_views": "all", "validation_views": "auto", knob: value}), 4, 30)
+    assert str(error.value) == line

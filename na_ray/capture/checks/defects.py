@@ -5,10 +5,9 @@ file (frame, field): what is wrong; what was expected: what to do.
 
 import os
 
-import numpy as np
-
 from na_ray.capture.camera import Camera, read_extrinsics, read_intrinsics
-from na_ray.capture.checks import numbers
+from na_ray.capture.checks import numbers, scale
+from na_ray.capture.checks.distortion import distortion_notes
 from na_ray.capture.checks.footage import examine_pictures, examine_transforms
 from na_ray.capture.checks.report import Report
 from na_ray.capture.layout import (
@@ -24,11 +23,8 @@ from na_ray.capture.layout import (
     find_splits,
     match_numbers,
 )
-from na_ray.capture.rig import Rig, read_obj, read_rig, read_tpose, read_weights
+from na_ray.capture.rig import Pose, Rig, read_obj, read_rig, read_tpose, read_weights
 from na_ray.capture.storage import basename
-
-# The joints of so many frames are projected into each camera, to see whether it looks at the body at all.
-LOOKS = 8
 
 
 def find_defects(path: str | os.PathLike[str], thorough: bool = False) -> list[str]:
@@ -57,6 +53,7 @@ def examine(path: str | os.PathLike[str], thorough: bool = False) -> Report:
         splits += [split] if split else []
         if split is not None:
             _examine_split(report, split, rigs[body], thorough)
+    report.notes += distortion_notes(root, *(split.folder for split in splits))
     if splits and all(split.kind == "poses" for split in splits):
         expected = f"expected rgb_video/ or rgb/ in one of: {', '.join(sorted(folders))}"
         report.defects.append(f"{root}: no pictures; {expected}: copy them there")
@@ -94,28 +91,32 @@ def _examine_rig(report: Report, root: str, body: tuple[str | None, ...]) -> Rig
     report.defects += [line for line in unread.defects if line not in report.defects]
     if rig is not None:
         report.faults(str(uvmapping), numbers.uv_faults(rig))
+        report.notes += [f"{canonical}: {note}" for note in scale.body_notes(rig)]
     return rig
 
 
 def _examine_split(report: Report, split: SplitFiles, rig: Rig | None, thorough: bool) -> None:
     poses = examine_transforms(report, split, rig.num_joints if rig else None)
+    motion_fits = rig is not None and scale.measurable(rig, poses) and _examine_motion(report, split, rig, poses)
     sizes = examine_pictures(report, split, thorough)
     if split.kind == "poses":
         report.notes.append(f"{split.folder}: transforms alone, no pictures: a motion to render, not to train on")
         return
     cameras = _examine_cameras(report, split, sizes)
-    looks = [p.joints for p in poses[:: max(1, len(poses) // LOOKS)]]
-    blind = [c.name for c in cameras if looks and not numbers.sees(c, np.concatenate(looks))]
-    if blind:
-        _report_blind(report, split, blind)
+    if rig is not None and motion_fits:
+        inverse = find_calibration(split, WORLD_TO_CAMERA, required=False)
+        todo = f"name the folder {'pose/' if inverse else 'extrinsic/'}"
+        defects, notes = scale.camera_faults(cameras, scale.bodies_of(rig, poses), todo)
+        report.faults(split.folder, defects)
+        report.notes += [f"{split.folder}: {note}" for note in (*notes, *scale.intrinsics_notes(cameras))]
 
 
-def _report_blind(report: Report, split: SplitFiles, cameras: list[str]) -> None:
-    inverse = find_calibration(split, WORLD_TO_CAMERA, required=False)
-    holds, other = ("world-to-camera", "pose/") if inverse else ("camera-to-world", "extrinsic/")
-    found = f"no joint of the body is ever in the picture of camera {', '.join(cameras)}"
-    todo = f"if these matrices are its inverse, name the folder {other}"
-    report.defects.append(f"{split.folder}: {found}; expected {holds} matrices in metres: {todo}")
+def _examine_motion(report: Report, split: SplitFiles, rig: Rig, poses: list[Pose]) -> bool:
+    """Whether the poses fit the body, and cameras may be measured by them."""
+    defects, notes = scale.pose_faults(rig, poses)
+    report.faults(split.transforms.folder, defects)
+    report.notes += [f"{split.transforms.folder}: {note}" for note in notes]
+    return not defects
 
 
 def _examine_cameras(report: Report, split: SplitFiles, sizes: dict[int, tuple[int, int]]) -> list[Camera]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.image import Size, image_resolution
-from na_ray.capture.layout import Series
-from na_ray.capture.storage import join, size
+from na_ray.capture.naming import Series
+from na_ray.capture.storage import size
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,10 @@ def _bytes(split: Split, sources: list[str]) -> int:
     files, first = split.files, split.files.frames[0]
     transforms = files.transforms
     total = size(transforms.folder) if transforms.archive else split.num_frames * size(transforms.path(first))
-    rgb = files.rgb.path(first) if files.rgb is not None else None
-    total += sum(split.num_frames * size(join(rgb, name)) if rgb else size(name) for name in sources)
+    if files.rgb is None:
+        total += sum(map(size, sources))
+    else:
+        total += split.num_frames * sum(size(files.picture(first, name)) for name in sources)
     for series, path in ((files.texture, files.texture_video), (files.normal, files.normal_video)):
         if series is not None:
             total += split.num_frames * size(series.path(first))

@@ -7,14 +7,17 @@ from na_ray.capture import video
 from na_ray.capture.checks import numbers
 from na_ray.capture.checks.report import Report
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import Size, check_image, read_image
-from na_ray.capture.layout import IMAGES, Series, SplitFiles, by_number, find_map_videos, find_sources
+from na_ray.capture.image import Size, check_image, orientation_of, read_image
+from na_ray.capture.layout import IMAGES, SplitFiles, find_map_videos, find_sources
+from na_ray.capture.naming import Series, by_number
 from na_ray.capture.rig import Pose, parse_json
 from na_ray.capture.storage import basename, is_url, join, listing
 from na_ray.capture.storage.archive import leaving_members
 
 # Pictures behind a URL cost a request each: so many frames of them are looked at.
 REMOTE_FRAMES = 32
+# Frames that are decoded in vain to come to another: more are told of.
+SLOW = 300
 
 
 def examine_transforms(report: Report, files: SplitFiles, num_joints: int | None) -> list[Pose]:
@@ -87,12 +90,18 @@ def _examine_video(report: Report, files: SplitFiles, path: str, thorough: bool)
         return info
     if info.num_frames != expected:
         found = f"{info.num_frames} frames; expected {expected}, as {basename(files.transforms.folder)} has"
-        report.defects.append(f"{path}: {found}: encode or copy it again")
+        todo = f" ({'; '.join(info.counting)}): encode it anew" if info.counting else ": encode or copy it again"
+        report.defects.append(f"{path}: {found}{todo}")
+    report.notes += [f"{path}: {remark}" for remark in (*info.counting, *info.remarks)]
     starts = [0] if thorough else sorted({0, info.num_frames // 2, info.num_frames - 1})
     for start in starts:
         stop = info.num_frames if thorough else start + 1
         if report.attempt(_decode_all, path, start, stop) is None:
-            break
+            return info
+    away = info.num_frames and info.num_frames - 1 - (report.attempt(video.entry, path, info.num_frames - 1) or 0)
+    if away > SLOW:
+        found = f"{away} frames are decoded to come to the last one, so each shard takes long ({info.codec})"
+        report.notes.append(f"{path}: {found}: ffmpeg -i IN -c:v libx264 -crf 10 -g 16 OUT makes it fast")
     return info
 
 
@@ -147,29 +156,54 @@ def _examine_picture(report: Report, path: str, thorough: bool) -> Size | None:
 
 
 def _examine_folders(report: Report, files: SplitFiles, thorough: bool) -> dict[int, Size]:
-    """The frames' folders of the extracted layout: the same cameras in each, the same size in all."""
-    assert files.rgb is not None
+    """The pictures of the extracted layout: the same cameras in each frame, the same size in all."""
     sources = report.attempt(find_sources, files) or {}
     sizes: dict[str, Size] = {}
+    folders = _listed(report, files, list(sources.values()))
+    for number in _looked_at(files, files.frames):
+        for name in sources.values():
+            folder, file = files.picture(number, name).rsplit("/", 1)
+            if folder not in folders:
+                continue
+            if file not in folders[folder]:
+                expected = "expected one picture per camera and frame: extract it again"
+                report.defects.append(f"{join(folder, file)}: missing; {expected}")
+                continue
+            size = _examine_picture(report, join(folder, file), thorough)
+            if size is not None:
+                sizes[join(folder, file)] = size
+    _report_odd_sizes(report, sizes)
+    first = {n: files.picture(files.frames[0], name) for n, name in sources.items()}
+    _report_turned(report, [path for path in first.values() if path in sizes])
+    return {n: sizes[path] for n, path in first.items() if path in sizes}
+
+
+def _listed(report: Report, files: SplitFiles, sources: list[str]) -> dict[str, set[str]]:
+    """Names in the folders of the pictures, those left out that hold none."""
+    assert files.rgb is not None
+    if files.by_camera:
+        folders = [join(files.rgb.folder, name) for name in sources]
+        return {folder: set(listing(folder)) for folder in folders}
+    found = {}
     for number in _looked_at(files, files.frames):
         folder = files.rgb.path(number)
         there = listing(folder)
         if not there:
             report.defects.append(f"{folder}: no pictures of this frame; expected {len(sources)}: extract it again")
             continue
-        for name in sources.values():
-            if name not in there:
-                report.defects.append(
-                    f"{join(folder, name)}: missing; expected one picture per camera: extract it again"
-                )
-                continue
-            size = _examine_picture(report, join(folder, name), thorough)
-            if size is not None:
-                sizes[join(folder, name)] = size
-        odd = [n for n in there if n.lower().endswith(IMAGES) and n not in sources.values()]
+        found[folder] = set(there)
+        odd = [n for n in there if n.lower().endswith(IMAGES) and n not in sources]
         if odd:
-            found = f"pictures that the first frame has not: {', '.join(odd[:4])}"
-            report.defects.append(f"{folder}: {found}; expected the same cameras in each frame: extract it again")
-    _report_odd_sizes(report, sizes)
-    first = files.rgb.path(files.frames[0])
-    return {n: sizes[join(first, name)] for n, name in sources.items() if join(first, name) in sizes}
+            says = f"pictures that the first frame has not: {', '.join(odd[:4])}"
+            report.defects.append(f"{folder}: {says}; expected the same cameras in each frame: extract it again")
+    return found
+
+
+def _report_turned(report: Report, paths: Sequence[str]) -> None:
+    """Whoever calibrated may have seen the pictures as they are stored."""
+    turned = [path for path in paths if (report.attempt(orientation_of, path) or 1) != 1]
+    if turned:
+        report.notes.append(
+            f"{turned[0]}: turned upright, as its EXIF orientation says ({len(turned)} of {len(paths)} cameras): "
+            "the calibration must be of upright pictures, as OpenCV reads them"
+        )

@@ -84,13 +84,6 @@ def extrinsics_faults(camera: Camera) -> Iterator[str]:
         yield f"the matrix {fault}: calibrate again, or remove its scale"
 
 
-def sees(camera: Camera, points: np.ndarray) -> bool:
-    """Whether any of the world points (N, 3) lies in the camera's picture."""
-    pixels, depth = camera.project(points)
-    inside = (pixels > -0.5).all(axis=1) & (pixels < [camera.width - 0.5, camera.height - 0.5]).all(axis=1)
-    return bool((inside & (depth > 0)).any())
-
-
 def pose_faults(pose: Pose, num_joints: int | None) -> Iterator[str]:
     """Transforms that do not fit the rig, or are no rigid motions."""
     if num_joints is not None and len(pose.joints) != num_joints:

@@ -5,7 +5,6 @@ counts and sizes that differ). Here is what the capture may lack and this stage 
 """
 
 import io
-import zipfile
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,7 +13,7 @@ from na_ray.capture.checks.report import Report
 from na_ray.capture.dataset import Split
 from na_ray.capture.storage import join, listing, read_bytes
 from na_ray.config.texture import TextureConfig
-from na_ray.config.values import UserError
+from na_ray.config.values import StorageError, UserError
 
 # So many flow files, evenly spaced, are read: each holds megabytes, and training reads them all anyway.
 LOOKS = 16
@@ -93,8 +92,11 @@ def read_flow(path: str) -> Float32[np.ndarray, "3 h w"]:
     """
     try:
         with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as held:
-            arrays = {name: held[name] for name in ("flow", "confidence") if name in held.files}
-    except (ValueError, EOFError, TypeError, zipfile.BadZipFile):
+            found_in = {name: held[name] for name in ("flow", "confidence") if name in held.files}
+        arrays = {name: value for name, value in found_in.items() if isinstance(value, np.ndarray)}
+    except (FileNotFoundError, StorageError, UserError):
+        raise
+    except Exception:  # a damaged archive or array can raise anything
         expected = "expected an .npz of flow and confidence"
         raise UserError(f"{path}: no readable archive of numbers; {expected}: write it again") from None
     if len(arrays) < 2:

@@ -11,6 +11,7 @@ from na_ray.capture.storage.files import (
     parent,
     read_bytes,
     read_text,
+    sends_parts,
     size,
     version,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "parent",
     "read_bytes",
     "read_text",
+    "sends_parts",
     "size",
     "version",
 ]

@@ -4,9 +4,10 @@ Whatever reads a URL raises UserError where its protocol is unknown or its packa
 storage is not reached or refuses: one line each.
 """
 
+import codecs
 import io
 import os
-from typing import Any
+from typing import Any, Literal
 
 from na_ray.capture.storage.filesystem import MissingBucketError, ask, facts, locate
 from na_ray.capture.storage.remote import RemoteFile
@@ -69,6 +70,11 @@ def open_binary(path: str) -> BinaryFile:
     return io.BufferedReader(RemoteFile(version(path)))
 
 
+def sends_parts(path: str) -> bool:
+    """Whether parts of a file can be read without fetching it whole: not from a plain web server."""
+    return not is_url(path) or facts(path).ranges
+
+
 def open_span(url: str, start: int, stop: int) -> BinaryFile:
     """Open a file behind a URL whose bytes start..stop will be read: they are fetched now, by one request.
 
@@ -95,12 +101,20 @@ def read_bytes(path: str) -> bytes:
         raise FileNotFoundError(f"{path}: no such file") from None
 
 
-def read_text(path: str) -> str:
-    """The whole file as text. Raises UserError when it is no text."""
+def read_text(path: str, errors: Literal["strict", "replace"] = "strict") -> str:
+    """The whole file as text: UTF-8, or UTF-16 with its mark. Raises UserError when it is no text.
+
+    `errors`: "replace" accepts any other encoding too, with its foreign letters lost.
+    """
+    data = read_bytes(path)
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        if b"\0" not in data:
+            return data.decode("utf-8-sig", errors)
     except UnicodeDecodeError:
-        raise UserError(f"{path}: expected a text file, found binary data: copy the file again") from None
+        pass  # said below
+    raise UserError(f"{path}: expected a text file, found binary data: copy the file again")
 
 
 def version(path: str) -> tuple[str, int, str]:

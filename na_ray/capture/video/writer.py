@@ -7,10 +7,14 @@ from typing import Literal
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
 from na_ray.config.values import UserError
+
+# By ITU-T H.273: what cameras and screens of today use; black and white at 16 and 235.
+BT709, LIMITED = 1, 1
 
 Codec = Literal["mjpeg", "ffv1", "h264"]
 
@@ -45,6 +49,7 @@ class VideoWriter:
         self._container = av.open(self._aside, mode="w")
         self._container.metadata["comment"] = mark
         self._stream: VideoStream | None = None
+        self._reformatter = VideoReformatter()
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
         """Append a frame. Raises UserError when its size differs from the first one's."""
@@ -55,6 +60,9 @@ class VideoWriter:
             found = f"a frame of {frame.shape[0]}x{frame.shape[1]} pixels"
             raise UserError(f"{self.path}: {found}; expected {stream.height}x{stream.width}, as the first frame's")
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        if self._codec == "h264":
+            # Players take untagged films for one standard or another, by their size: say which, and keep to it.
+            picture = self._reformatter.reformat(picture, format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709)
         self._container.mux(stream.encode(picture))
 
     def _add_stream(self, height: int, width: int) -> VideoStream:
@@ -63,6 +71,9 @@ class VideoWriter:
             pix_fmt = "yuv420p" if height % 2 == 0 == width % 2 else "yuv444p"
             options = {"crf": str(18 if self._quality is None else self._quality)}
             stream = self._container.add_stream("libx264", rate=self._rate, options=options)
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = BT709
+            context.color_range = LIMITED
         elif self._codec == "ffv1":
             stream, pix_fmt = self._container.add_stream("ffv1", rate=self._rate), "bgr0"
         else:

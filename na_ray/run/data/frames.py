@@ -25,6 +25,8 @@ from na_ray.config.values import StorageError, UserError
 
 # The coarse test draws pixels that may miss the shell: this many more than needed are sent, the exact test chooses.
 SPARE_RAYS = 1.3
+# Views of frames whose tiles a decoding process remembers.
+MOST_NEAR = 8192
 
 Row = dict[str, np.ndarray]
 
@@ -186,9 +188,9 @@ def pick(image: np.ndarray, xy: np.ndarray, camera: Camera, background: tuple[fl
     return colors
 
 
-@functools.lru_cache(maxsize=65536)
+@functools.lru_cache(maxsize=MOST_NEAR)
 def _near(dataset: FrameDataset, frame: int, view: int) -> tuple[np.ndarray, int]:
-    """The tiles of a view to draw from: the same in every epoch, and 2 KB, so they are kept."""
+    """The tiles of a view to draw from: the same in every epoch, and 2 KB, so they are kept, 16 MB of them."""
     points, reach = _points(dataset, frame)
     near, tile = near_body(points, _cameras(dataset)[view], reach)
     return np.argwhere(near).astype(np.uint16), tile

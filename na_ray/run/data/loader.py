@@ -1,6 +1,8 @@
 """Ray Data around the stream: decode on CPU workers of the cluster, deliver rows in the planned order."""
 
+import hashlib
 import itertools
+import pickle
 import queue
 import threading
 import time
@@ -70,8 +72,26 @@ class Sampler(Protocol):
         """(batch slot, number of the group, rows to drop at its start, shards), endlessly, as the slots need them."""
 
 
-# What a decoding process works on: the dataset remembers cameras, poses and pixels from shard to shard.
+# What a decoding process works on.
 _unpacked: dict[str, tuple[ShardDataset, list[Any]]] = {}
+# Datasets that a decoding process knows, by their digests: they remember cameras, poses and pixels, and what came with
+# one segment is the same as what comes with the next. Of training and validation, and of a run before.
+_known: dict[str, ShardDataset] = {}
+MOST_KNOWN = 4
+
+
+def recall(digest: str, dataset: ShardDataset) -> ShardDataset:
+    """The dataset of this digest that the process has used before, if it has; else this one from now on."""
+    if digest not in _known:
+        while len(_known) >= MOST_KNOWN:
+            del _known[next(iter(_known))]
+        _known[digest] = dataset
+    return _known[digest]
+
+
+def digest_of(dataset: ShardDataset) -> str:
+    """The same for datasets of one content, whichever process made them."""
+    return hashlib.sha1(pickle.dumps(dataset), usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -80,12 +100,14 @@ class Shipped:
 
     reference: Any
     token: str
+    digest: str
 
     def unpack(self) -> tuple[ShardDataset, list[Any]]:
-        """The same objects each time."""
+        """The same objects each time, and of the dataset the same for all segments."""
         if self.token not in _unpacked:
             _unpacked.clear()
-            _unpacked[self.token] = ray.get(self.reference)
+            dataset, shards = ray.get(self.reference)
+            _unpacked[self.token] = recall(self.digest, dataset), shards
         return _unpacked[self.token]
 
 
@@ -98,6 +120,8 @@ class StepLoader:
     def __init__(self, order: Sampler, distributed: bool) -> None:
         self.order, self.distributed = order, distributed
         _, self.room = order.dataset.room(len(order.slots))
+        # Taken once: what a dataset remembers is pickled with it, and would change its digest.
+        self._digest = digest_of(order.dataset) if distributed else ""
         self.skipped = 0
         """Shards that could not be read and were passed over (`data.on_bad_shard`)."""
 
@@ -117,7 +141,10 @@ class StepLoader:
         while True:
             segment = list(itertools.islice(pending, max(1, SEGMENT // dataset.experiment.data.shuffle_shards)))
             reading = [shard for *_, group in segment for shard in group]
-            decoded = _distributed(dataset, reading, self.room) if self.distributed else _threaded(dataset, reading)
+            if self.distributed:
+                decoded = _distributed(dataset, self._digest, reading, self.room)
+            else:
+                decoded = _threaded(dataset, reading)
             for slot, number, drop, group in segment:
                 shards = [next(decoded) for _ in group]
                 mixed = [row for rows in shards for row in rows]
@@ -132,12 +159,13 @@ class StepLoader:
                 yield slot, [mixed[i] for i in rng.permutation(len(mixed))[drop:]]
 
 
-def _distributed(dataset: ShardDataset, shards: list[Any], room: int) -> Iterator[list[Row]]:
+def _distributed(dataset: ShardDataset, digest: str, shards: list[Any], room: int) -> Iterator[list[Row]]:
     """Decode the shards with Ray Data, some of them a task, and yield the rows of each in the given order."""
     shard = dataset.shard_bytes()
     size = max(1, min(TASK_SHARDS, min(TASK_BYTES, room // 16) // shard))
+    shipped = Shipped(ray.put((dataset, shards)), uuid.uuid4().hex, digest)
     read = ray.data.range(len(shards), override_num_blocks=-(-len(shards) // size)).map_batches(
-        _decode_blocks, batch_size=None, fn_kwargs={"shipped": Shipped(ray.put((dataset, shards)), uuid.uuid4().hex)}
+        _decode_blocks, batch_size=None, fn_kwargs={"shipped": shipped}
     )
     # Blocks on their way to the consumer are not counted by Ray.
     _bound(read, max(2 * shard, room - 3 * size * shard), cpu_share(dataset.experiment.train))

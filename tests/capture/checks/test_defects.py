@@ -153,7 +153,7 @@ RAW: dict[str, tuple[Break, str]] = {
     "camera with scale": (matrix("pose/0001.txt", lambda m: scaled(m, slice(0, 3), slice(0, 3), 2)), "is no rotation"),
     "mirrored camera": (matrix("pose/0001.txt", lambda m: scaled(m, slice(0, 3), slice(0, 1), -1)), "mirrors"),
     "extrinsics not finite": (edit("pose/0001.txt", r"\A\S+", "inf"), "numbers that are not finite"),
-    "extrinsics inverted": (invert_poses, "if these matrices are its inverse, name the folder extrinsic/"),
+    "extrinsics inverted": (invert_poses, "they seem to be the inverse: name the folder extrinsic/"),
     "two files of one camera": (write("pose/1.txt", "1"), "0001.txt and 1.txt are both number 1"),
     "missing video": (remove("training/rgb_video/001.avi"), "rgb_video/ has no video of it"),
     "no videos at all": (remove("training/rgb_video"), "no pictures; expected rgb_video/ or rgb/"),

@@ -9,7 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from na_ray.capture.video import VideoWriter, count, decode, header, probe, resolution
+from na_ray.capture.video import VideoWriter, count, decode, header, probe, resolution, survey
 
 FRAMES = 40
 
@@ -43,7 +43,16 @@ KINDS = {
     "open.mp4": ("libx264", "yuv420p", {"g": "9", "bf": "3", "crf": "12", "x264-params": "open-gop=1"}),
     "refresh.avi": ("libx264", "yuv420p", {"g": "9", "crf": "12", "x264-params": "intra-refresh=1"}),
     "mpeg4.avi": ("mpeg4", "yuv420p", {"g": "9", "bf": "2"}),
+    "plain.avi": ("mpeg4", "yuv420p", {"g": "9", "bf": "0", "qmin": "2", "qmax": "2"}),
+    "plain.mp4": ("mpeg4", "yuv420p", {"g": "9", "bf": "0", "qmin": "2", "qmax": "2"}),
+    "hevc.mp4": ("libx265", "yuv420p", {"g": "9", "preset": "ultrafast", "x265-params": "log-level=none:bframes=3"}),
+    "closed.mp4": ("libx265", "yuv420p", {"preset": "ultrafast", "x265-params": "log-level=none:keyint=9:open-gop=0"}),
+    "closed.mkv": ("libx265", "yuv420p", {"preset": "ultrafast", "x265-params": "log-level=none:keyint=9:open-gop=0"}),
+    "vp9.mkv": ("libvpx-vp9", "yuv420p", {"g": "9", "deadline": "realtime", "cpu-used": "8", "auto-alt-ref": "1"}),
 }
+
+
+CODECS = {"libx264": "h264", "libx265": "hevc", "libvpx-vp9": "vp9"}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -80,10 +89,12 @@ def test_probe_counts_packets(path: Path) -> None:
     info = probe(str(path))
     assert (info.num_frames, info.width, info.height, info.fps) == (FRAMES, 64, 48, 25.0)
     assert info.declared_frames in (FRAMES, 0)
+    assert (info.counting, info.remarks) == ((), ())
+    assert survey(str(path)) == info
     assert info.duration == pytest.approx(FRAMES / 25)
     assert info.size == os.path.getsize(path)
     assert resolution(str(path)) == (48, 64)
-    assert header(str(path)).codec == KINDS[path.name][0].replace("libx264", "h264")
+    assert header(str(path)).codec == CODECS.get(KINDS[path.name][0], KINDS[path.name][0])
 
 
 def test_a_video_behind_a_url(path: Path) -> None:

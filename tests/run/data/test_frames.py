@@ -1,5 +1,6 @@
 """The order of the stream: complete, a function of the seed, independent of workers, resumable in the middle."""
 
+import pickle
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -14,8 +15,9 @@ from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import Experiment, override
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.render import texture_map
+from na_ray.run.data import frames as frames_module
 from na_ray.run.data.frames import SPARE_RAYS, FrameDataset, FrameSampler, Row
-from na_ray.run.data.loader import StepLoader
+from na_ray.run.data.loader import MOST_KNOWN, StepLoader, digest_of, recall
 from na_ray.run.train.nerf.step import to_batch
 from tests.make_capture import write_tiny_capture, write_video
 
@@ -211,3 +213,23 @@ def test_maps_that_are_no_squares_are_the_same_in_training_and_rendering(tmp_pat
         assert batch.texture.shape[1] * 2 == batch.texture.shape[2]
         torch.testing.assert_close(texture_map(actor, maps[frame]), batch.texture)
         assert row["texture"].nbytes <= dataset.row_bytes()
+
+
+def test_what_a_decoding_process_remembers_outlives_a_segment(capture: Path) -> None:
+    dataset = plan_of(capture)
+    digest = digest_of(dataset)
+    # Each segment brings a copy of its own.
+    first, second = (recall(digest, pickle.loads(pickle.dumps(dataset))) for _ in range(2))
+    assert first is second
+    shard = next(s for s in dataset.shards(0) if s.stop - s.start > 1)
+    before = frames_module._near.cache_info()
+    for copy in (first, second):
+        assert isinstance(copy, FrameDataset) and len(copy.decode(shard)) == shard.stop - shard.start
+    after = frames_module._near.cache_info()
+    looks = (shard.stop - shard.start) * len(shard.views)
+    assert (after.hits - before.hits, after.misses - before.misses) == (looks, looks)
+    # Another run's dataset is another one, and only a few are kept.
+    others = [plan_of(capture, **{"train.seed": seed}) for seed in range(9, 9 + MOST_KNOWN)]
+    assert len({digest, *map(digest_of, others)}) == 1 + MOST_KNOWN
+    assert all(recall(digest_of(other), other) is other for other in others)
+    assert recall(digest, dataset) is dataset, "the oldest was given up"
