@@ -135,40 +135,57 @@ def read_archive(path: Path) -> None:
         split.pose(position)
 
 
+def at_place(folder: Path, name: str) -> Path:
+    """A file's place, its folder made."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def whole_capture(folder: Path) -> Reader:
+    """A capture of which one file after another is damaged."""
+    root = folder / "capture"
+    files = {
+        "canonical.obj": mesh("{0}"),
+        "uvmapping.obj": mesh("{0}/{0}"),
+        "skinning_weight.txt": b"1 0 0\n0 1 0\n0 0 1\n.5 .5 0\n",
+        "transform_tpose.json": json.dumps({"joints_RT": pose()["joints_RT"]}).encode(),
+        "intrinisc/0000.txt": b"20 0 7.5\n0 20 7.5\n0 0 1\n",
+        "pose/0000.txt": b"1 0 0 0\n0 1 0 0\n0 0 1 -9\n0 0 0 1\n",
+        "training/transform.zip": archive(zipfile.ZIP_STORED),
+        "training/rgb_video/000.avi": film(folder, "film.avi", "mjpeg"),
+        "training/tex.avi": film(folder, "film.avi", "mjpeg"),
+        "capture.json": b'{"version": 1, "textures": {"cameras": [0]}}',
+    }
+    for name, data in files.items():
+        at_place(folder, f"capture/{name}").write_bytes(data)
+    reader = Reader("capture", root, list(files.values()), read_capture, many_lines=True)
+    kinds = {data: name for name, data in files.items()}
+    return _Whole(reader, {name: data for data, name in kinds.items()})
+
+
+def text(path: Path) -> None:
+    """A matrix as intrinsics and as extrinsics."""
+    read_intrinsics(str(path))
+    read_extrinsics(str(path))
+    read_extrinsics(str(path), True)
+
+
+def poses(path: Path) -> None:
+    """A frame's transform."""
+    Pose.from_json(path.read_bytes(), str(path))
+
+
 def capture_readers(folder: Path) -> dict[str, Callable[[], Reader]]:
     """The readers of captures' files."""
+    whole = {"capture": lambda: whole_capture(folder)}
+    return text_readers(folder) | media_readers(folder) | whole
+
+
+def text_readers(folder: Path) -> dict[str, Callable[[], Reader]]:
+    """The readers of numbers."""
 
     def at(name: str) -> Path:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        return folder / name
-
-    def whole() -> Reader:
-        root = folder / "capture"
-        files = {
-            "canonical.obj": mesh("{0}"),
-            "uvmapping.obj": mesh("{0}/{0}"),
-            "skinning_weight.txt": b"1 0 0\n0 1 0\n0 0 1\n.5 .5 0\n",
-            "transform_tpose.json": json.dumps({"joints_RT": pose()["joints_RT"]}).encode(),
-            "intrinisc/0000.txt": b"20 0 7.5\n0 20 7.5\n0 0 1\n",
-            "pose/0000.txt": b"1 0 0 0\n0 1 0 0\n0 0 1 -9\n0 0 0 1\n",
-            "training/transform.zip": archive(zipfile.ZIP_STORED),
-            "training/rgb_video/000.avi": film(folder, "film.avi", "mjpeg"),
-            "training/tex.avi": film(folder, "film.avi", "mjpeg"),
-            "capture.json": b'{"version": 1, "textures": {"cameras": [0]}}',
-        }
-        for name, data in files.items():
-            at(f"capture/{name}").write_bytes(data)
-        reader = Reader("capture", root, list(files.values()), read_capture, many_lines=True)
-        kinds = {data: name for name, data in files.items()}
-        return _Whole(reader, {name: data for data, name in kinds.items()})
-
-    def text(path: Path) -> None:
-        read_intrinsics(str(path))
-        read_extrinsics(str(path))
-        read_extrinsics(str(path), True)
-
-    def poses(path: Path) -> None:
-        Pose.from_json(path.read_bytes(), str(path))
+        return at_place(folder, name)
 
     matrix = b"1 0 0 3\n0 1 0 2\n0 0 1 1\n0 0 0 1\n"
     camera = {"K": np.eye(3).tolist(), "T_world_camera": np.eye(4).tolist(), "height": 4, "width": 4}
@@ -205,6 +222,16 @@ def capture_readers(folder: Path) -> dict[str, Callable[[], Reader]]:
             lambda p: list(distortion_notes(str(p.parent))),
         ),
         "flow": lambda: Reader("flow", at("f.npz"), [flow.getvalue()], lambda p: read_flow(str(p))),
+    }
+
+
+def media_readers(folder: Path) -> dict[str, Callable[[], Reader]]:
+    """The readers of archives, videos and pictures."""
+
+    def at(name: str) -> Path:
+        return at_place(folder, name)
+
+    return {
         "zip": lambda: Reader(
             "zip",
             at("clip/transform.zip"),
@@ -225,7 +252,6 @@ def capture_readers(folder: Path) -> dict[str, Callable[[], Reader]]:
             [picture("JPEG"), picture("JPEG", progressive=True), picture("JPEG", "CMYK")],
             read_picture,
         ),
-        "capture": whole,
     }
 
 
