@@ -5,6 +5,7 @@ writes them on all), several roots, joints with fewer than three rotations, name
 applied in the order of the channels: R = R_1 R_2 R_3.
 """
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +38,9 @@ class _Lines:
     def __init__(self, path: str, text: str) -> None:
         self.path = path
         lines = enumerate(text.lstrip("\ufeff").splitlines(), 1)
-        self.rest = [(n, line.strip()) for n, line in lines if line.strip()]
+        # A brace may stand behind a name: it becomes a line of its own.
+        parts = ((n, part.strip()) for n, line in lines for part in re.split(r"([{}])", line))
+        self.rest = [(n, part) for n, part in parts if part]
         self.at = 0
 
     def next(self, expected: str) -> str:
@@ -79,39 +82,34 @@ def _read_hierarchy(lines: _Lines) -> list[_Joint]:
     joints: list[_Joint] = []
     stack: list[int | None] = []  # open braces: the joint, or None for an end site
     opened: int | None = None
-    while True:
-        line = lines.next("MOTION").replace("{", " { ").replace("}", " } ")
-        words = line.split()
-        word = words[0].upper()
-        if word == "MOTION" and not stack:
-            break
-        if word in ("ROOT", "JOINT"):
+    while (line := lines.next("MOTION")).upper() != "MOTION" or stack:
+        word, *words = line.split()
+        if word.upper() in ("ROOT", "JOINT"):
             above = [j for j in stack if j is not None]
-            joints.append(_Joint(" ".join(w for w in words[1:] if w != "{"), above[-1] if above else -1))
+            joints.append(_Joint(" ".join(words), above[-1] if above else -1))
             opened = len(joints) - 1
-        elif word == "END":
+        elif word.upper() == "END":
             opened = None
-        elif word not in ("{", "}", "OFFSET", "CHANNELS"):
-            raise lines.fault("ROOT, JOINT, OFFSET, CHANNELS, End Site, a brace or MOTION")
-        for brace in (w for w in words if w in "{}"):
-            if brace == "{":
-                stack.append(opened)
-            elif not stack:
+        elif word == "{":
+            stack.append(opened)
+        elif word == "}":
+            if not stack:
                 raise lines.fault("fewer closing braces")
-            else:
-                stack.pop()
-        if word in ("OFFSET", "CHANNELS") and (not stack or not _read_field(lines, words, joints, stack[-1])):
-            raise lines.fault("three finite numbers" if word == "OFFSET" else "the channels' number and names")
+            stack.pop()
+        elif word.upper() in ("OFFSET", "CHANNELS"):
+            if not stack or not _read_field(word.upper(), words, joints, stack[-1]):
+                raise lines.fault("three finite numbers" if word.upper() == "OFFSET" else "the channels' number and names")
+        else:
+            raise lines.fault("ROOT, JOINT, OFFSET, CHANNELS, End Site, a brace or MOTION")
     missing = next((j.name for j in joints if j.offset is None), None)
     if missing is not None or not joints:
         raise UserError(f"{lines.path}: {missing or 'the hierarchy'} has no OFFSET: {AGAIN}")
     return joints
 
 
-def _read_field(lines: _Lines, words: list[str], joints: list[_Joint], owner: int | None) -> bool:
+def _read_field(word: str, values: list[str], joints: list[_Joint], owner: int | None) -> bool:
     """Read OFFSET or CHANNELS of a joint, or of an end site (None); returns whether it could be read."""
-    values = [w for w in words[1:] if w not in "{}"]
-    if words[0].upper() == "OFFSET":
+    if word == "OFFSET":
         offset = _numbers(" ".join(values))
         if offset is None or len(offset) != 3 or not np.isfinite(offset).all():
             return False

@@ -111,7 +111,7 @@ class NamedSkeleton:
         """Whether the limbs of the rest are within 15 degrees of a T pose, as SMPL's are."""
         bones = self.limb_directions()
         aims = [bone @ _t_direction(part) for part, bone in bones.items()]
-        return bool(aims) and min(aims) > np.cos(np.radians(15))
+        return bool(aims and min(aims) > np.cos(np.radians(15)))
 
     def to_t_pose(self) -> Float64[np.ndarray, "j 3 3"]:
         """B_j: from the rest to the T pose, in the axes of the rest. Hands turn with the forearms; feet do not turn
@@ -199,7 +199,7 @@ class Matching:
         """Whether all limbs of both point the same way at rest."""
         ours, theirs = self.target.limb_directions(), self.source.limb_directions()
         both = [ours[part] @ theirs[part] for part in ours if part in theirs]
-        return bool(both) and min(both) > np.cos(ALIKE)
+        return bool(both and min(both) > np.cos(ALIKE))
 
     def is_one_body(self, scale: float) -> bool:
         """Whether all driven bones of both are the same within 2 mm, `scale` metres a unit of the motion's."""
@@ -284,7 +284,9 @@ def _settle_foot(
     frames = [clip.world(int(i), int(i) + 1) for i in some]
     heights = np.array([p[0, ankle] @ up for _, p in frames])
     standing = np.stack([G[0, ankle] for G, _ in frames])[heights <= np.percentile(heights, 30)]
-    spread = B[knee].copy()
+    left, down, _ = source.basis.T @ (source.skeleton.rest[ankle] - source.skeleton.rest[knee])
+    # Sideways alone: how far the ankle lies before or behind the knee is the joints' place, and not the pose.
+    spread = source.basis @ shortest(np.array([left, down, 0.0]), np.array([0.0, -1.0, 0.0])) @ source.basis.T
     flat_up, spread_up = (standing.mean(axis=0) @ K.T @ source.basis[:, 1] for K in (B[ankle], spread))
     if spread_up @ up > flat_up @ up:  # both as long: the mean rotation is one
         for j in source.below(ankle):
