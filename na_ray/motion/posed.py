@@ -14,6 +14,8 @@ from scipy.spatial.transform import Rotation
 from na_ray.capture.dataset import Split
 from na_ray.capture.rig import Pose
 from na_ray.capture.skeleton import Skeleton
+from na_ray.capture.storage import version
+from na_ray.pictures import png
 
 
 @runtime_checkable
@@ -27,6 +29,10 @@ class PoseSource(Protocol):
     @property
     def fps(self) -> float:
         """Frames a second."""
+
+    @property
+    def identity(self) -> str:
+        """What decides the poses, in short."""
 
     def pose(self, index: int) -> Pose:
         """The body at a frame."""
@@ -45,6 +51,13 @@ class SplitMotion:
     def num_frames(self) -> int:
         """Frames."""
         return len(self.frames)
+
+    @property
+    def identity(self) -> str:
+        """The split's files, as far as a look at two of them tells."""
+        files = self.split.files.transforms
+        ends = [files.folder] if files.archive else [files.path(self.split.frames[i]) for i in (0, -1)]
+        return png.digest(*(str(version(path)) for path in ends), str(self.split.num_frames))
 
     def pose(self, index: int) -> Pose:
         """The body at a frame."""
@@ -66,6 +79,11 @@ class JointMotion:
     def num_frames(self) -> int:
         """Frames."""
         return len(self.rotvecs)
+
+    @property
+    def identity(self) -> str:
+        """Its numbers."""
+        return png.digest(self.skeleton.rest, self.rotvecs, self.places)
 
     def pose(self, index: int) -> Pose:
         """The body at a frame."""

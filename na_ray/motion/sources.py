@@ -47,6 +47,8 @@ class OpenedMotion:
     """The capture's split that it is, whose frames may have texture maps of their own."""
     positions: Sequence[int] = ()
     """Positions in that split."""
+    filmed: Split | None = None
+    """A split in whose world the motion takes place, and which cameras may have filmed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,11 +157,12 @@ def _of_split(split: Split, trained: TrainedPoses, rig: Rig, reading: Reading) -
     )
     if same and fps == reading.fps:
         positions = range(split.num_frames)
-        return OpenedMotion(split.name, SplitMotion(split, positions, fps), [], split, positions)
+        return OpenedMotion(split.name, SplitMotion(split, positions, fps), [], split, positions, split)
     clip = _clip_of(split, skeleton, fps).resampled(reading.fps)
     if same:
         poses = JointMotion(skeleton, clip.rotvecs, clip.offsets[0], clip.fps)
-        return OpenedMotion(split.name, poses, [f"{split.files.folder}: {fps:g} frames a second became {reading.fps:g}"])
+        lines = [f"{split.files.folder}: {split.num_frames} frames at {fps:g} a second became {clip.num_frames} at {clip.fps:g}"]
+        return OpenedMotion(split.name, poses, lines, filmed=split)
     opened = _retargeted(clip, trained, rig, reading)
     opened.lines.insert(0, f"{split.files.folder}: a motion of another body, brought to this actor's bones")
     return opened
