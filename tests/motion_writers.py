@@ -1,4 +1,4 @@
-"""Writers of motions in other programs' formats, for tests: made from the formats' descriptions, nothing of na_ray's."""
+"""Writers of motions in other programs' formats, for tests: made from the formats' descriptions alone."""
 
 import json
 from pathlib import Path

@@ -13,11 +13,32 @@ from na_ray.capture.rig import Rig
 from na_ray.capture.skeleton import Skeleton
 from na_ray.motion.trained_poses import TrainedPoses
 
-NAMES = (
-    "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot "
-    "neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-    "left_hand right_hand"
-).split()
+NAMES = [
+    "pelvis",
+    "left_hip",
+    "right_hip",
+    "spine1",
+    "left_knee",
+    "right_knee",
+    "spine2",
+    "left_ankle",
+    "right_ankle",
+    "spine3",
+    "left_foot",
+    "right_foot",
+    "neck",
+    "left_collar",
+    "right_collar",
+    "head",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hand",
+    "right_hand",
+]
 PARENTS = [-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21]
 
 
@@ -77,7 +98,7 @@ class StickActor:
 
 
 def dance(count: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(rotvecs, places) of a smooth motion without hands: every joint turns by up to 40 degrees, the root by 3 turns."""
+    """(rotvecs, places) of a smooth motion without hands: every joint turns by up to 40 degrees."""
     generator = np.random.default_rng(seed)
     phase, axis = generator.uniform(0, 6, (24, 3)), generator.uniform(-0.4, 0.4, (24, 3))
     time = np.arange(count)[:, None, None] / 4
@@ -122,5 +143,3 @@ def write_lines(path: Path, *lines: str) -> Path:
     """A text file."""
     path.write_text("\n".join(lines) + "\n")
     return path
-
-

@@ -30,7 +30,7 @@ RISE = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class Extent:
     """Where a motion takes place, in few points."""
 
     points: Float64[np.ndarray, "n 3"]
@@ -45,12 +45,12 @@ class Stage:
         return (self.points.min(axis=0) + self.points.max(axis=0)) / 2
 
     @classmethod
-    def of(cls, poses: Iterable[Pose], up: Float[np.ndarray, "3"], sides: tuple[int, int] | None) -> "Stage":
+    def of(cls, poses: Iterable[Pose], up: Float[np.ndarray, "3"], sides: tuple[int, int] | None) -> "Extent":
         """Of a motion; `sides`: a joint on the left and its counterpart on the right (hips), None: unknown."""
         aims = np.concatenate([Rotation.random(256, random_state=0).as_matrix()[:, 0], np.eye(3), -np.eye(3)])
         far = np.full(len(aims), -np.inf)
         points = np.zeros((len(aims), 3))
-        front: Float64[np.ndarray, "3"] | None = None
+        front = None
         for pose in poses:
             joints = pose.joints.astype(np.float64)
             if front is None:
@@ -76,7 +76,11 @@ def facing(pose: Pose, up: Float[np.ndarray, "3"], sides: tuple[int, int] | None
 
 
 def holding(
-    stage: Stage, size: tuple[int, int], fov: float = FOV, azimuth: float = THREE_QUARTERS, rise: float = RISE
+    extent: Extent,
+    size: tuple[int, int],
+    fov: float | int = FOV,
+    azimuth: float | int = THREE_QUARTERS,
+    rise: float | int = RISE,
 ) -> Camera:
     """A camera whose picture, (height, width) pixels, holds the whole motion.
 
@@ -85,10 +89,10 @@ def holding(
     height, width = size
     focal = max(size) / 2 / np.tan(np.radians(fov) / 2)
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]])
-    level = Rotation.from_rotvec(np.radians(azimuth) * stage.up).apply(stage.front)
-    away = np.cos(np.radians(rise)) * level + np.sin(np.radians(rise)) * stage.up
-    axes = look_at(stage.center + away, stage.center, stage.up)[:3, :3]
-    local = (stage.points - stage.center) @ axes
+    level = Rotation.from_rotvec(np.radians(azimuth) * extent.up).apply(extent.front)
+    away = np.cos(np.radians(rise)) * level + np.sin(np.radians(rise)) * extent.up
+    axes = look_at(extent.center + away, extent.center, extent.up)[:3, :3]
+    local = (extent.points - extent.center) @ axes
     # The picture's centre is moved to the middle of what is seen, and the distance found there.
     distance, shift = 0.0, np.zeros(2)
     for _ in range(3):
@@ -98,7 +102,7 @@ def holding(
     distance = max(_distance(local[:, k] - shift[k], local[:, 2], size[1 - k] / 2 / focal) for k in (0, 1))
     pose = np.eye(4)
     pose[:3, :3] = axes
-    pose[:3, 3] = stage.center + axes[:, :2] @ shift - distance * axes[:, 2]
+    pose[:3, 3] = extent.center + axes[:, :2] @ shift - distance * axes[:, 2]
     return Camera("still", K, pose, height, width)
 
 
@@ -121,12 +125,14 @@ def check_seen(cameras: Sequence[Camera], poses: Sequence[Pose], where: str) -> 
         return turned
     camera, joints = cameras[0], poses[0].joints
     found = f"no camera sees the body: the first is at {np.round(camera.center, 2).tolist()} and looks along "
-    found += f"{np.round(camera.T_world_camera[:3, 2], 2).tolist()}, the body is at {np.round(joints.mean(0), 2).tolist()}"
+    found += (
+        f"{np.round(camera.T_world_camera[:3, 2], 2).tolist()}, the body is at {np.round(joints.mean(0), 2).tolist()}"
+    )
     raise UserError(f"{where}: {found}: give cameras of the motion's world, in metres, or --camera orbit")
 
 
 def from_opengl(camera: Camera) -> Camera:
-    """A camera whose pose was written in OpenGL's axes (x right, y up, z backward), in ours; and the other way round."""
+    """A camera whose pose was written in OpenGL's axes (y up, z backward), in ours; and the other way round."""
     T = camera.T_world_camera.copy()
     T[:3, 1:3] *= -1
     return Camera(camera.name, camera.K, T, camera.height, camera.width)

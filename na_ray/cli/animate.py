@@ -27,8 +27,8 @@ class Animate:
     actor: Positional[str]
     """A run's folder (runs/NAME), a checkpoint's, or an MLflow URI as models:/lan/1."""
     motion: Annotated[str, arg(aliases=["-m"])]
-    """CAPTURE/SPLIT, a folder or zip of transform/*.json, EasyMocap's smpl folder, an AMASS or SMPL-X .npz, text-to-motion
-    .json, or a .bvh."""
+    """CAPTURE/SPLIT, a folder or zip of transform/*.json, EasyMocap's smpl folder, an AMASS or SMPL-X .npz,
+    text-to-motion .json, or a .bvh."""
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
     """OUT.mp4; OUT.mov, which is lossless and may be transparent; or a folder for the frames. An interrupted film goes
     on."""
@@ -40,7 +40,7 @@ class Animate:
     avatar: AvatarName | None = None
     """Which of a run's avatars: splats, or else nerf, if not given."""
     textures: str | None = None
-    """predicted from the poses, own (a capture's motion alone), mean of the training, or a folder of NNNNNN.png or an .avi.
+    """predicted from the poses, own (a capture's motion alone), mean of the training, or a folder or .avi of maps.
     If not given: predicted where the run has a predictor, else mean."""
     views: tuple[Literal["color", "depth", "normals", "mesh"], ...] = ("color",)
     """What to show, from left to right."""
@@ -172,7 +172,8 @@ def _summary(result: "FilmResult") -> str:
         far = max(range(len(result.distances)), key=lambda i: result.distances[i])
         mean = sum(result.distances) / len(result.distances)
         lines.append(
-            f"distance from the training poses: mean {mean:.1f} degrees, at most {result.distances[far]:.1f} (frame {far}); "
+            f"distance from the training poses: mean {mean:.1f} degrees, "
+            f"at most {result.distances[far]:.1f} (frame {far}); "
             f"each frame's is in {result.path.stem}.distances.csv"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""BVH, the text format of motion capture: a hierarchy of joints with offsets and channels, and a line of numbers a frame.
+"""BVH, the text format of motion capture: a hierarchy of joints with offsets and channels, then numbers frame by frame.
 
 Every dialect is read: any order of channels on any joint, positions on joints that are not the root (Blender's exporter
 writes them on all), several roots, joints with fewer than three rotations, names with blanks. Rotations are degrees,
@@ -98,7 +98,9 @@ def _read_hierarchy(lines: _Lines) -> list[_Joint]:
             stack.pop()
         elif word.upper() in ("OFFSET", "CHANNELS"):
             if not stack or not _read_field(word.upper(), words, joints, stack[-1]):
-                raise lines.fault("three finite numbers" if word.upper() == "OFFSET" else "the channels' number and names")
+                raise lines.fault(
+                    "three finite numbers" if word.upper() == "OFFSET" else "the channels' number and names"
+                )
         else:
             raise lines.fault("ROOT, JOINT, OFFSET, CHANNELS, End Site, a brace or MOTION")
     missing = next((j.name for j in joints if j.offset is None), None)

@@ -16,7 +16,9 @@ _CENTRAL = {
 }
 """Words of the joints in the middle, the most telling first."""
 
-_SPINE = re.compile(r"(?:spine|chest|thorax|abdomen|torso|lowerback|upperback|upperchest|waist|back)(?:upper|lower|\d)*")
+_SPINE = re.compile(
+    r"(?:spine|chest|thorax|abdomen|torso|lowerback|upperback|upperchest|waist|back)(?:upper|lower|\d)*"
+)
 
 _LIMBS = {
     "hip": (("upleg", "upperleg", "thigh", "hip", "femur"), ("leg",)),

@@ -17,7 +17,7 @@ from na_ray.config.values import UserError
 
 
 def read_cameras(path: str | os.PathLike[str]) -> list[Camera]:
-    """Cameras of a JSON file, ours (`na_ray.capture.trajectory.to_file`) or nerfstudio's. Raises UserError, one line."""
+    """Cameras of a JSON file, ours (`na_ray.capture.trajectory.to_file`) or nerfstudio's. Raises UserError."""
     where = os.fspath(path)
     values = parse_json(read_text(where), where)
     if "camera_path" in values:
@@ -47,7 +47,9 @@ def _read_camera(value: Any, i: int, height: int, width: int, where: str) -> Cam
     except (KeyError, TypeError, ValueError):
         raise UserError(f"{name}: expected camera_to_world, 16 numbers, and fov, one: export it again") from None
     if len(T) not in (12, 16) or not np.isfinite(T).all() or not 0 < fov < 180:
-        raise UserError(f"{name}: {len(T)} numbers and a fov of {fov:g}; expected 16, and 0 to 180 degrees: export it again")
+        raise UserError(
+            f"{name}: {len(T)} numbers and a fov of {fov:g}; expected 16, and 0 to 180 degrees: export it again"
+        )
     pose = np.eye(4)
     pose[:3] = T.reshape(-1, 4)[:3]
     fault = rigid_fault(pose[:3, :3])
@@ -58,7 +60,7 @@ def _read_camera(value: Any, i: int, height: int, width: int, where: str) -> Cam
     return from_opengl(Camera(f"path_{i:04d}", K, pose, height, width))
 
 
-def write_cameras(cameras: Sequence[Camera], path: str | os.PathLike[str], fps: float) -> None:
+def write_cameras(cameras: Sequence[Camera], path: str | os.PathLike[str], fps: float | int) -> None:
     """Write cameras of one size as nerfstudio's path. A principal point that is off the centre is lost in it."""
     first = cameras[0]
     if len({(c.height, c.width) for c in cameras}) > 1:

@@ -143,9 +143,13 @@ def read_people(path: str) -> SmplMotion:
         elif rows:
             rows.append(rows[-1])
             missing.append(name)
-    notes = [f"{path}: {len(counts)} people; person {chosen} is taken, who is in most frames"] if len(counts) > 1 else []
-    notes += [f"{path}: person {chosen} is missing in {len(missing)} frames, which repeat the one before"] * bool(missing)
-    fps = fps or next((float(p["mocap_framerate"]) for p in people if _is_rate(p.get("mocap_framerate"))), None)
+    notes = (
+        [f"{path}: {len(counts)} people; person {chosen} is taken, who is in most frames"] if len(counts) > 1 else []
+    )
+    notes += [f"{path}: person {chosen} is missing in {len(missing)} frames, which repeat the one before"] * bool(
+        missing
+    )
+    fps = fps or next((rate for p in people if (rate := _rate(p.get("mocap_framerate")))), None)
     Rh, Th, poses = (np.stack([row[i] for row in rows]) for i in range(3))
     rotvecs = _joints(poses, path)
     own_root = Rotation.from_rotvec(rotvecs[:, 0])
@@ -153,8 +157,9 @@ def read_people(path: str) -> SmplMotion:
     return SmplMotion(path, fps, rotvecs, Rh, Th, tuple(notes))
 
 
-def _is_rate(value: object) -> bool:
-    return isinstance(value, int | float) and 0 < value < np.inf
+def _rate(value: object) -> float | None:
+    """A frame rate; None for what is none."""
+    return float(value) if isinstance(value, int | float) and 0 < value < np.inf else None
 
 
 def _frames_of_file(path: str) -> tuple[float | None, list[list[dict[str, Any]]], list[str]]:
@@ -164,8 +169,7 @@ def _frames_of_file(path: str) -> tuple[float | None, list[list[dict[str, Any]]]
         keys = ", ".join(values) or "none"
         expected = "expected 'frames', a list with a list of people for each frame: export it again"
         raise UserError(f"{path}: no motion (its keys are {keys}); {expected}")
-    fps = values.get("fps")
-    return float(fps) if _is_rate(fps) else None, frames, [f"{path}, frame {i}" for i in range(len(frames))]
+    return _rate(values.get("fps")), frames, [f"{path}, frame {i}" for i in range(len(frames))]
 
 
 def _frames_of_folder(path: str) -> tuple[float | None, list[list[dict[str, Any]]], list[str]]:
@@ -174,13 +178,16 @@ def _frames_of_folder(path: str) -> tuple[float | None, list[list[dict[str, Any]
     files = by_number(folder, listing(folder), (".json",))
     if not files:
         raise UserError(f"{folder}: no files such as 000000.json: check the path")
-    frames, places = [], [join(folder, name) for name in files.values()]
+    frames: list[list[dict[str, Any]]] = []
+    places = [join(folder, name) for name in files.values()]
     for place in places:
         text = read_text(place)
         wrapped = parse_json('{"annots": ' + text + "}" if text.lstrip().startswith("[") else text, place)
-        people = wrapped.get("annots")
+        people: Any = wrapped.get("annots")
         if not _is_people(people):
-            raise UserError(f"{place}: no list of people; expected EasyMocap's [{{id, Rh, Th, poses}}]: export it again")
+            raise UserError(
+                f"{place}: no list of people; expected EasyMocap's [{{id, Rh, Th, poses}}]: export it again"
+            )
         frames.append(people)
     return None, frames, places
 

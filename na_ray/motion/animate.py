@@ -81,7 +81,14 @@ class Film:
     def identity(self) -> dict[str, str]:
         """What decides every frame of the film, by name."""
         drawer = self.drawer
-        how = (drawer.views, drawer.background, drawer.transparent, drawer.supersample, self.show_distance, self.project)
+        how = (
+            drawer.views,
+            drawer.background,
+            drawer.transparent,
+            drawer.supersample,
+            self.show_distance,
+            self.project,
+        )
         lenses = [a for c in self.cameras for a in (c.K, c.T_world_camera, np.array([c.height, c.width]))]
         return {
             "actor": png.digest(*drawer.actor.model.state_dict().values()),
@@ -121,7 +128,9 @@ def animate(
         if out.suffix and out.is_file() and not overwrite:
             store.remove_empty()
             if video.mark_of(str(out)) != mark:
-                raise FileExistsError(f"{out} is another film, or has another frame rate: name another one, or --overwrite")
+                raise FileExistsError(
+                    f"{out} is another film, or has another frame rate: name another one, or --overwrite"
+                )
             return FilmResult(out, 0, len(film.frames), [])
         pictures = _pictures(film, store, draw or (lambda tasks: draw_here(film.drawer, tasks)), mark)
         if out.suffix:

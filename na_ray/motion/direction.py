@@ -6,7 +6,7 @@ import numpy as np
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.framing import Stage, check_seen, from_opengl, holding
+from na_ray.capture.framing import Extent, check_seen, from_opengl, holding
 from na_ray.capture.textures import Textures
 from na_ray.capture.trajectory import interpolate, orbit, spiral
 from na_ray.checkpoint import Predictor, TrainedAvatar
@@ -60,7 +60,9 @@ def choose_film_textures(
     """The texture maps that `--textures` names: `predicted`, `own`, `mean`, or what `Textures.open` opens; None:
     predicted where there is a predictor, else the mean. Raises UserError, one line, where there are none."""
     if word == "predicted" and predictor is None:
-        raise UserError("--textures predicted: the actor has no texture predictor: train its texture stage, or take mean")
+        raise UserError(
+            "--textures predicted: the actor has no texture predictor: train its texture stage, or take mean"
+        )
     if predictor is not None and word in ("predicted", None):
         return PredictedTextures(predictor)
     if word in ("mean", None):
@@ -69,8 +71,8 @@ def choose_film_textures(
     split = motion.split
     if split is None:
         raise UserError(
-            f"--textures {word}: {motion.name} is a motion of another program, or at another frame rate: its frames have "
-            "no texture maps: take predicted or mean"
+            f"--textures {word}: {motion.name} is a motion of another program, or at another frame rate: "
+            "its frames have no texture maps: take predicted or mean"
         )
     positions = [motion.positions[frame] for frame in frames]
     if word == "own":
@@ -81,11 +83,15 @@ def choose_film_textures(
     return GivenTextures(f"texture maps: given, {given.source}", given, positions, f"given {given.source}")
 
 
-def stage_of(poses: PoseSource, frames: Sequence[int], trained: TrainedPoses) -> Stage:
+def extent_of(poses: PoseSource, frames: Sequence[int], trained: TrainedPoses) -> Extent:
     """Where a motion takes place."""
     parts = parts_of(trained.skeleton.names)
-    pairs = [(parts[f"left_{p}"], parts[f"right_{p}"]) for p in ("hip", "shoulder") if {f"left_{p}", f"right_{p}"} <= {*parts}]
-    return Stage.of((poses.pose(frame) for frame in frames), trained.up, pairs[0] if pairs else None)
+    pairs = [
+        (parts[f"left_{p}"], parts[f"right_{p}"])
+        for p in ("hip", "shoulder")
+        if {f"left_{p}", f"right_{p}"} <= {*parts}
+    ]
+    return Extent.of((poses.pose(frame) for frame in frames), trained.up, pairs[0] if pairs else None)
 
 
 def choose_cameras(
@@ -103,29 +109,43 @@ def choose_cameras(
     nobody.
     """
     if choice in ("still", "orbit", "spiral"):
-        stage = stage_of(poses, frames, trained)
+        extent = extent_of(poses, frames, trained)
         square = (size or 512, size or 512)
         if choice == "still":
-            return [holding(stage, square)]
+            return [holding(extent, square)]
         if choice == "spiral":
-            return spiral(_farthest(stage, square), stage.center, len(frames), up=stage.up)
-        return orbit(_farthest(stage, square), stage.center, len(frames), up=stage.up)
+            return spiral(_farthest(extent, square), extent.center, len(frames), up=extent.up)
+        return orbit(_farthest(extent, square), extent.center, len(frames), up=extent.up)
     if choice.lower().endswith(".json"):
-        cameras = read_cameras(choice)
-        if len(cameras) not in (1, len(frames)):
-            found = f"{choice} holds {len(cameras)} cameras for {len(frames)} frames"
-            raise UserError(f"{found}: give one, or one a frame (na-ray cameras --num-frames {len(frames)})")
-    else:
-        cameras = _recorded(choice, recorded, len(frames))
-    if size is not None:
-        cameras = [c.resized(round(c.height * f), round(c.width * f)) for c in cameras if (f := size / max(c.height, c.width))]
+        return cameras_of_file(choice, poses, frames, size)
+    return _sized(_recorded(choice, recorded, len(frames)), size)
+
+
+def cameras_of_file(path: str, poses: PoseSource, frames: Sequence[int], size: int | None) -> list[Camera]:
+    """Cameras of a JSON file of ours or nerfstudio's, one or one a frame, `size` as in `choose_cameras`; those of ours
+    that were written in OpenGL's axes are turned.
+
+    Raises UserError, one line, for another number of them, or where they see nobody.
+    """
+    cameras = read_cameras(path)
+    if len(cameras) not in (1, len(frames)):
+        found = f"{path} holds {len(cameras)} cameras for {len(frames)} frames"
+        raise UserError(f"{found}: give one, or one a frame (na-ray cameras --num-frames {len(frames)})")
     some = np.unique(np.linspace(0, len(frames) - 1, 32).round().astype(int)).tolist()
     given = [cameras[i if len(cameras) > 1 else 0] for i in some]
-    seeing = check_seen(given, [poses.pose(frames[i]) for i in some], f"--camera {choice}")
+    seeing = check_seen(given, [poses.pose(frames[i]) for i in some], path)
     if seeing is not given:
-        print(f"--camera {choice}: written in OpenGL's axes (y up, z backward), and turned to OpenCV's")
-        return [from_opengl(camera) for camera in cameras]
-    return cameras
+        print(f"{path}: written in OpenGL's axes (y up, z backward), and turned to OpenCV's")
+        cameras = [from_opengl(camera) for camera in cameras]
+    return _sized(cameras, size)
+
+
+def _sized(cameras: list[Camera], size: int | None) -> list[Camera]:
+    """The same with pictures whose longer side is `size`."""
+    if size is None:
+        return cameras
+    factors = [size / max(camera.height, camera.width) for camera in cameras]
+    return [c.resized(round(c.height * f), round(c.width * f)) for c, f in zip(cameras, factors, strict=True)]
 
 
 def _recorded(choice: str, recorded: Split | None, count: int) -> list[Camera]:
@@ -137,14 +157,12 @@ def _recorded(choice: str, recorded: Split | None, count: int) -> list[Camera]:
     return chosen if len(chosen) == 1 else interpolate(chosen, count)
 
 
-def _farthest(stage: Stage, size: tuple[int, int]) -> Camera:
+def _farthest(extent: Extent, size: tuple[int, int]) -> Camera:
     """Of the cameras round a motion that hold it, the one that stands farthest, looking at its middle from ahead."""
-    around = [holding(stage, size, azimuth=360 * k / ROUND) for k in range(ROUND)]
-    reach = max(float(np.linalg.norm(camera.center - stage.center)) for camera in around)
-    front = holding(stage, size)
-    away = front.center - stage.center
+    around = [holding(extent, size, azimuth=360 * k / ROUND) for k in range(ROUND)]
+    reach = max(float(np.linalg.norm(camera.center - extent.center)) for camera in around)
+    front = holding(extent, size)
+    away = front.center - extent.center
     T = front.T_world_camera.copy()
-    T[:3, 3] = stage.center + away * reach / np.linalg.norm(away)
+    T[:3, 3] = extent.center + away * reach / np.linalg.norm(away)
     return Camera("orbit", front.K, T, front.height, front.width)
-
-

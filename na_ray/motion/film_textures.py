@@ -1,4 +1,4 @@
-"""The texture maps that a film wears: predicted from its poses as it goes, its capture's own, given ones, or the mean."""
+"""The texture maps that a film wears: predicted as it goes, its capture's own, given ones, or the mean."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence

@@ -44,7 +44,9 @@ class FrameStore:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise UserError(f"{self.folder}: another na-ray is making a film there: wait, or name another one") from None
+            raise UserError(
+                f"{self.folder}: another na-ray is making a film there: wait, or name another one"
+            ) from None
         try:
             self._claim()
         except BaseException:

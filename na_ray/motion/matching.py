@@ -7,6 +7,7 @@ B_j turns joint j from its own rest to the T pose, in which the arms point to th
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -98,7 +99,7 @@ class NamedSkeleton:
         found = {}
         for side in SIDES:
             for limb in LIMBS:
-                for upper, lower in zip(limb[:-1], limb[1:], strict=True):
+                for upper, lower in pairwise(limb):
                     ends = self.place(f"{side}_{upper}"), self.place(f"{side}_{lower}")
                     if ends[0] is None or ends[1] is None or np.linalg.norm(ends[1] - ends[0]) < 1e-9:
                         continue
@@ -264,7 +265,7 @@ def aligned(matching: Matching, clip: MotionClip, up: Float64[np.ndarray, "3"], 
     sides needs no T pose."""
     D, is_own = matching.D, matching.is_one_body(scale)
     if matching.is_one_rest:
-        return replace(matching, alignment={j: D.T for j in matching.pairs}, is_own=is_own)
+        return replace(matching, alignment=dict.fromkeys(matching.pairs, D.T), is_own=is_own)
     B_s, B_t = matching.source.to_t_pose(), matching.target.to_t_pose()
     for side in SIDES:
         _settle_foot(matching.source, B_s, clip, up, side)

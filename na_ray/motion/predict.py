@@ -50,7 +50,7 @@ class Recursion:
         """Their predictions, RGB in [-1, 1], not rounded."""
         self._embedding: list[Tensor] | None = None
 
-    def resume(self, normals: Iterable[Map], images: Float[np.ndarray, "k 3 h w"]) -> None:
+    def resume(self, normals: Iterable[Map], images: Float[np.ndarray, "k 3 i j"]) -> None:
         """Go on behind the frames of these normal maps and predictions: the last two, or the first where there is one.
 
         What follows is the same, bit for bit, as without the break.

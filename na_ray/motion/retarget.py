@@ -89,7 +89,9 @@ def _told_joints(matching: Matching) -> list[str]:
         lines.append(f"not driven, they follow their parents: {', '.join(matching.idle)}")
     if matching.unused:
         unused = matching.unused
-        lines.append(f"of the motion's joints these drive nothing: {', '.join(unused[:24])}{', ...' * (len(unused) > 24)}")
+        lines.append(
+            f"of the motion's joints these drive nothing: {', '.join(unused[:24])}{', ...' * (len(unused) > 24)}"
+        )
     return lines
 
 
@@ -113,10 +115,8 @@ def _standing(clip: MotionClip, source: NamedSkeleton) -> Float64[np.ndarray, "3
     ankles = [source.parts[f"{s}_ankle"] for s in SIDES if f"{s}_ankle" in source.parts]
     low = ankles or feet[:1] or [source.pelvis]
     high = source.parts.get("head", source.parts.get("neck", source.spine[-1] if source.spine else None))
-    if high is None:  # a body without a head: the pelvis says how it stands
-        ways = G[:, source.pelvis] @ source.basis[:, 1]
-    else:
-        ways = p[:, high] - p[:, low].mean(axis=1)
+    # A body without a head stands as its pelvis does.
+    ways = G[:, source.pelvis] @ source.basis[:, 1] if high is None else p[:, high] - p[:, low].mean(axis=1)
     way = ways.mean(axis=0)
     way = way / max(float(np.linalg.norm(way)), 1e-12)
     axis = int(np.abs(way).argmax())

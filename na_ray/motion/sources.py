@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 from na_ray.capture.about import read_about
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.layout import SplitFiles, by_number, is_split, series_of
-from na_ray.capture.rig import Rig, parse_json
+from na_ray.capture.rig import Rig
 from na_ray.capture.skeleton import Skeleton, skeleton_of
-from na_ray.capture.storage import basename, is_url, join, listing, parent, read_text
+from na_ray.capture.storage import basename, join, listing, parent, read_text
 from na_ray.capture.storage.archive import open_zip, read_member
 from na_ray.config.values import UserError
 from na_ray.formats.bvh import read_bvh
@@ -25,7 +25,7 @@ from na_ray.motion.retarget import Placing, retarget, sole_height
 from na_ray.motion.trained_poses import TrainedPoses
 
 Rest = Literal["auto", "smpl", "actor"]
-"""What SMPL's zero rotations stand for: SMPL's T pose, or the actor's own rest. auto: the actor's where it is a T pose."""
+"""What SMPL's zero rotations stand for: SMPL's T pose, or the actor's rest. auto: the actor's if it is a T pose."""
 
 KINDS = "a capture's split, a folder or zip of transform/*.json, EasyMocap's smpl folder, .npz, .json or .bvh"
 """What may be named."""
@@ -95,7 +95,11 @@ def _find_split(path: str) -> Split | None:
         files = {n: name for n, name in files.items() if basename(name) != "transform_tpose.json"}
         if not files:
             raise UserError(f"{path}: no frames such as transform/000000.json: check the file")
-        return _bare_split(path, files, archive=True) if _is_transform(read_member(path, next(iter(files.values())))) else None
+        return (
+            _bare_split(path, files, archive=True)
+            if _is_transform(read_member(path, next(iter(files.values()))))
+            else None
+        )
     names = listing(path)
     if is_split(names):
         return Capture.open(path).split(basename(path.rstrip("/")))
@@ -161,8 +165,8 @@ def _of_split(split: Split, trained: TrainedPoses, rig: Rig, reading: Reading) -
     clip = _clip_of(split, skeleton, fps).resampled(reading.fps)
     if same:
         poses = JointMotion(skeleton, clip.rotvecs, clip.offsets[0], clip.fps)
-        lines = [f"{split.files.folder}: {split.num_frames} frames at {fps:g} a second became {clip.num_frames} at {clip.fps:g}"]
-        return OpenedMotion(split.name, poses, lines, filmed=split)
+        told = f"{split.num_frames} frames at {fps:g} a second became {clip.num_frames} at {clip.fps:g}"
+        return OpenedMotion(split.name, poses, [f"{split.files.folder}: {told}"], filmed=split)
     opened = _retargeted(clip, trained, rig, reading)
     opened.lines.insert(0, f"{split.files.folder}: a motion of another body, brought to this actor's bones")
     return opened
@@ -207,6 +211,11 @@ def _smpl_rest(actor: Skeleton, rest: Rest) -> tuple[Skeleton, str]:
     is_t_pose = NamedSkeleton.of(actor).rests_in_t_pose if len(actor.names) == len(mean_skeleton().names) else False
     if rest == "actor" or (rest == "auto" and is_t_pose):
         if len(actor.names) != len(mean_skeleton().names):
-            raise UserError(f"--rest actor: the actor has {len(actor.names)} joints; expected SMPL's: choose --rest smpl")
+            raise UserError(
+                f"--rest actor: the actor has {len(actor.names)} joints; expected SMPL's: choose --rest smpl"
+            )
         return actor, "rotations of zero are the actor's rest"
-    return mean_skeleton(), "rotations of zero are SMPL's T pose (the actor rests in another: --rest actor says otherwise)"
+    return (
+        mean_skeleton(),
+        "rotations of zero are SMPL's T pose (the actor rests in another: --rest actor says otherwise)",
+    )

@@ -94,7 +94,8 @@ def measured_up(poses: Sequence[Pose], skeleton: Skeleton) -> Float64[np.ndarray
     parts = parts_of(skeleton.names)
     low = [parts[p] for side in ("left", "right") if (p := f"{side}_ankle") in parts] or [0]
     high = parts.get("head", parts.get("neck", len(skeleton.names) - 1))
-    way = np.mean([pose.joints[high] - pose.joints[low].mean(axis=0) for pose in poses], axis=0, dtype=np.float64)
+    ways = np.stack([pose.joints[high] - pose.joints[low].mean(axis=0) for pose in poses]).astype(np.float64)
+    way = ways.sum(axis=0)
     axis = int(np.abs(way).argmax())
     return np.sign(way[axis]) * np.eye(3)[axis]
 

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import ray
@@ -55,7 +55,7 @@ def draw_on_ray(
         raise UserError("the cluster has no GPU to draw on: choose --device cpu, or auto")
     where = "cuda" if has_gpu and device != "cpu" else "cpu"
     shared = ray.put(_on(drawer, "cpu"))
-    kind = ray.remote(RemoteDrawer).options(  # type: ignore[attr-defined]
+    kind = ray.remote(RemoteDrawer).options(
         num_cpus=1, num_gpus=int(where == "cuda"), max_restarts=3, max_task_retries=3
     )
     threads = max(1, (os.cpu_count() or 1) // workers)
@@ -67,7 +67,7 @@ def draw_on_ray(
             ray.kill(worker)
 
 
-def _in_order(crew: list, tasks: Iterator[FrameTask]) -> Iterator[np.ndarray | None]:  # type: ignore[type-arg]
+def _in_order(crew: list[Any], tasks: Iterator[FrameTask]) -> Iterator[np.ndarray | None]:
     """Hand out chunks in turn and take their pictures in the order of the frames."""
     waiting: deque[tuple[list[FrameTask], ray.ObjectRef]] = deque()
     turn, chunk = 0, list[FrameTask]()

@@ -57,7 +57,9 @@ def test_joints_are_where_the_formula_puts_them(tmp_path: Path) -> None:
     for i, row in enumerate(([1, 2, 3, 10, 20, 30, 40, 50, 60], [2, 2, 4, -10, 5, 7, 90, 0, 15])):
         root = turn("Z", row[3]) @ turn("X", row[4]) @ turn("Y", row[5])
         np.testing.assert_allclose(G[i, 0], root, atol=1e-12)
-        np.testing.assert_allclose(G[i, 1], root @ turn("Y", row[6]) @ turn("X", row[7]) @ turn("Z", row[8]), atol=1e-12)
+        np.testing.assert_allclose(
+            G[i, 1], root @ turn("Y", row[6]) @ turn("X", row[7]) @ turn("Z", row[8]), atol=1e-12
+        )
         np.testing.assert_allclose(p[i], [row[:3], row[:3] + root @ [1, -2, 0.5]], atol=1e-12)
 
 
@@ -134,7 +136,11 @@ Frame Time: .04
         ("Frames: 2", "Frames: 0", r"m\.bvh: has no frames; expected one or more"),
         ("Frames: 2", "Frames: two", r"line 17: 'Frames: two': expected Frames: and their number"),
         ("Frame Time: 0.0333333", "Frame Time: 0", r"line 18: 'Frame Time: 0': expected Frame Time"),
-        ("2 2 4 -10 5 7 90 0 15\n", "2 2 4 -10", r"holds 13 numbers for 2 frames of 9 channels; expected 18: it is cut"),
+        (
+            "2 2 4 -10 5 7 90 0 15\n",
+            "2 2 4 -10",
+            r"holds 13 numbers for 2 frames of 9 channels; expected 18: it is cut",
+        ),
         ("2 2 4 -10", "2 2 4 nan", r"m\.bvh: frame 1 holds numbers that are not finite"),
         ("2 2 4 -10", "2 2 4 x", r"line 20: '2 2 4 x .*' is no row of numbers"),
         (HIERARCHY[HIERARCHY.index("MOTION") :], "", r"ends where MOTION was expected: it is cut short"),
@@ -150,7 +156,9 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, old: str, new: str, line: st
 
 
 def test_a_root_that_goes_nowhere_is_refused(tmp_path: Path) -> None:
-    still = HIERARCHY.replace("6 Xposition Yposition Zposition ", "3 ").replace("\n1 2 3 ", "\n").replace("\n2 2 4 ", "\n")
+    still = (
+        HIERARCHY.replace("6 Xposition Yposition Zposition ", "3 ").replace("\n1 2 3 ", "\n").replace("\n2 2 4 ", "\n")
+    )
     with pytest.raises(ValueError, match="no joint has position channels: where the body goes is not in it"):
         read(tmp_path, still)
     with pytest.raises(FileNotFoundError, match=r"none\.bvh"):

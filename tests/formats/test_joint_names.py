@@ -38,7 +38,17 @@ def test_every_part_is_found_by_its_name(kind: str) -> None:
 
 
 def test_both_sides_and_the_order_of_the_file_do_not_matter() -> None:
-    names = "RightLeg LeftLeg RightUpLeg Hips LeftUpLeg RightHand RightForeArm RightArm RightShoulder".split()
+    names = [
+        "RightLeg",
+        "LeftLeg",
+        "RightUpLeg",
+        "Hips",
+        "LeftUpLeg",
+        "RightHand",
+        "RightForeArm",
+        "RightArm",
+        "RightShoulder",
+    ]
     found = {part: names[j] for part, j in parts_of(names).items()}
     assert found["right_knee"] == "RightLeg" and found["right_hip"] == "RightUpLeg"
     assert found["right_collar"] == "RightShoulder" and found["right_shoulder"] == "RightArm"

@@ -92,7 +92,9 @@ def test_nothing_is_unpickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     np.savez("poses.npz", **good | {"poses": np.array([Harm()], object)})
     Path("raw.npz").write_bytes(pickle.dumps(Harm()))
     for name in ("poses.npz", "raw.npz"):
-        with pytest.raises(ValueError, match=rf"{name}: holds a pickle, which could run anything and is not opened") as e:
+        with pytest.raises(
+            ValueError, match=rf"{name}: holds a pickle, which could run anything and is not opened"
+        ) as e:
             read_npz(name)
         assert len(str(e.value).splitlines()) == 1
     assert not Path("harmed").exists()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
-
 from motion_writers import write_amass, write_bvh
+from scipy.spatial.transform import Rotation
+from stick_actor import NAMES, PARENTS, StickActor, kinematics, rest_of, stick_actor
+
 from na_ray.motion.retarget import Placing
 from na_ray.motion.sources import Reading, open_motion
 from na_ray.motion.trained_poses import ground_of, lowest_points
-from stick_actor import NAMES, PARENTS, StickActor, kinematics, rest_of, stick_actor
 
 REAL = Path(__file__).parents[1] / "data" / "motions"
 LIMBS = {"left_shoulder": 16, "left_elbow": 18, "right_shoulder": 17, "right_elbow": 19}
@@ -104,7 +104,9 @@ def test_feet_that_are_spread_with_the_legs_are_flat_where_they_stand(actor: Sti
         up = (pose.rotation.T @ pose.joints_RT[ankle, :3, :3])[:, 1]
         assert np.degrees(np.arccos(up[1])) < 0.2
     # The other kind: flat at rest, and turned back by the ankles when it stands.
-    flat, places = still(spread, left_hip=(0, 0, -20), right_hip=(0, 0, 20), left_ankle=(0, 0, 20), right_ankle=(0, 0, -20))
+    flat, places = still(
+        spread, left_hip=(0, 0, -20), right_hip=(0, 0, 20), left_ankle=(0, 0, 20), right_ankle=(0, 0, -20)
+    )
     path = write_bvh(tmp_path / "flat.bvh", NAMES, PARENTS, spread, flat, places)
     pose = opened(actor, path).poses.pose(0)
     for ankle in (7, 8):
@@ -143,7 +145,11 @@ def test_four_joints_need_a_unit_and_are_named(actor: StickActor) -> None:
     with pytest.raises(ValueError, match=r"rotation_first_root\.bvh: its unit cannot be measured") as error:
         opened(actor, REAL / "rotation_first_root.bvh")
     assert len(str(error.value).splitlines()) == 1
-    assert "Hips is pelvis" in str(error.value) and "LeftLeg is left_hip" in str(error.value) and "--unit" in str(error.value)
+    assert (
+        "Hips is pelvis" in str(error.value)
+        and "LeftLeg is left_hip" in str(error.value)
+        and "--unit" in str(error.value)
+    )
     motion = opened(actor, REAL / "rotation_first_root.bvh", placing=Placing(unit=0.01))
     assert "4 of the actor's 24 are driven: pelvis by Hips" in "\n".join(motion.lines)
     way = motion.poses.pose(3).joints[0] - motion.poses.pose(0).joints[0]
@@ -165,7 +171,10 @@ def test_a_map_of_joints_names_what_names_do_not(actor: StickActor, tmp_path: Pa
     motion = opened(actor, path, placing=Placing(joints=pairs))
     expected = kinematics(actor.rest, actor.rotvecs[5], actor.places[5])[1]
     np.testing.assert_allclose(motion.poses.pose(5).joints, expected, atol=1e-3)
-    for wrong, line in (({"bone99": "head"}, "the motion has no joint 'bone99'"), ({"bone1": "tail"}, "the actor has no")):
+    for wrong, line in (
+        ({"bone99": "head"}, "the motion has no joint 'bone99'"),
+        ({"bone1": "tail"}, "the actor has no"),
+    ):
         with pytest.raises(ValueError, match=line):
             opened(actor, path, placing=Placing(joints=wrong))
 

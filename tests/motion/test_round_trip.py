@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.spatial.transform import Rotation
-
 from motion_writers import write_amass, write_bvh, write_easymocap, write_smplh
-from na_ray.motion.sources import Reading, open_motion
+from scipy.spatial.transform import Rotation
 from stick_actor import NAMES, PARENTS, StickActor, kinematics, stick_actor
+
+from na_ray.motion.sources import Reading, open_motion
 
 DEGREES, METRES = 0.1, 1e-3
 
 
 def worst(actor: StickActor, opened, joints=range(24)) -> tuple[float, float]:
-    """(degrees, metres) by which the poses differ from the actor's own motion, by the float64 kinematics of the test."""
+    """(degrees, metres) by which the poses differ from the actor's own motion, by the test's own kinematics."""
     assert opened.poses.num_frames == len(actor.rotvecs)
     angle = distance = 0.0
     for i, (turns, place) in enumerate(zip(actor.rotvecs, actor.places, strict=True)):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+from stick_actor import StickActor, dance, stick_actor
 
 from na_ray.motion.posed import make_pose
-from stick_actor import StickActor, dance, stick_actor
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,9 @@ def actor() -> StickActor:
 def naive(actor: StickActor, turns: np.ndarray) -> tuple[float, int]:
     found = []
     for known in actor.rotvecs:
-        angles = [(Rotation.from_rotvec(known[j]).inv() * Rotation.from_rotvec(turns[j])).magnitude() for j in range(1, 24)]
+        angles = [
+            (Rotation.from_rotvec(known[j]).inv() * Rotation.from_rotvec(turns[j])).magnitude() for j in range(1, 24)
+        ]
         found.append(np.degrees(np.mean(angles)))
     return min(found), int(np.argmin(found))
 
@@ -47,4 +49,6 @@ def test_a_far_pose_is_pulled_as_near_as_it_is_told(actor: StickActor) -> None:
         assert distance == pytest.approx(4.0, abs=0.1)
         np.testing.assert_allclose(pulled[0], turns[0], atol=1e-6)
         far = actor.trained.pulled(pose, 90.0)
-        np.testing.assert_allclose(Rotation.from_rotvec(far).as_matrix(), Rotation.from_rotvec(turns).as_matrix(), atol=1e-5)
+        np.testing.assert_allclose(
+            Rotation.from_rotvec(far).as_matrix(), Rotation.from_rotvec(turns).as_matrix(), atol=1e-5
+        )

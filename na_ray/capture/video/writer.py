@@ -37,7 +37,8 @@ class VideoWriter:
         mark: str = "",
     ) -> None:
         """`quality`: MJPEG's quantizer (1 best .. 31, default 2) or H.264's CRF (0 best .. 51, default 18); FFV1 has
-        none, nor has PNG, which alone keeps a fourth channel, alpha. `mark` is stored as the file's comment (`mark_of` reads it)."""
+        none, nor has PNG, which alone keeps a fourth channel, alpha.
+        `mark` is stored as the file's comment (`mark_of` reads it)."""
         folder, name = os.path.split(os.fspath(path))
         os.makedirs(folder or ".", exist_ok=True)
         stem, ending = os.path.splitext(name)
