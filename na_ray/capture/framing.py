@@ -17,7 +17,7 @@ from na_ray.capture.trajectory import look_at
 from na_ray.config.values import UserError
 
 AROUND = 0.2
-"""What of the body may lie round a joint, m: its flesh, its hair, a skirt."""
+"""How far a body reaches round its joints, m, where nobody measured it."""
 
 FOV = 40.0
 """Degrees of the default camera, along the longer side."""
@@ -38,6 +38,8 @@ class Extent:
     front: Float64[np.ndarray, "3"]
     """Where the body faces at first, level."""
     up: Float64[np.ndarray, "3"]
+    around: float = AROUND
+    """How far the body reaches round its joints, m."""
 
     @property
     def center(self) -> Float64[np.ndarray, "3"]:
@@ -45,7 +47,9 @@ class Extent:
         return (self.points.min(axis=0) + self.points.max(axis=0)) / 2
 
     @classmethod
-    def of(cls, poses: Iterable[Pose], up: Float[np.ndarray, "3"], sides: tuple[int, int] | None) -> "Extent":
+    def of(
+        cls, poses: Iterable[Pose], up: Float[np.ndarray, "3"], sides: tuple[int, int] | None, around: float = AROUND
+    ) -> "Extent":
         """Of a motion; `sides`: a joint on the left and its counterpart on the right (hips), None: unknown."""
         aims = np.concatenate([Rotation.random(256, random_state=0).as_matrix()[:, 0], np.eye(3), -np.eye(3)])
         far = np.full(len(aims), -np.inf)
@@ -61,7 +65,7 @@ class Extent:
             points[farther], far[farther] = joints[best[farther]], reach.max(axis=0)[farther]
         if front is None:
             raise UserError("a motion of no frames: there is nothing to film")
-        return cls(np.unique(points, axis=0), front, np.asarray(up, np.float64))
+        return cls(np.unique(points, axis=0), front, np.asarray(up, np.float64), around)
 
 
 def facing(pose: Pose, up: Float[np.ndarray, "3"], sides: tuple[int, int] | None) -> Float64[np.ndarray, "3"]:
@@ -96,20 +100,26 @@ def holding(
     # The picture's centre is moved to the middle of what is seen, and the distance found there.
     distance, shift = 0.0, np.zeros(2)
     for _ in range(3):
-        distance = max(_distance(local[:, k] - shift[k], local[:, 2], size[1 - k] / 2 / focal) for k in (0, 1))
+        distance = max(
+            _distance(local[:, k] - shift[k], local[:, 2], size[1 - k] / 2 / focal, extent.around) for k in (0, 1)
+        )
         seen = (local[:, :2] - shift) / (local[:, 2:] + distance)
         shift = shift + (seen.max(axis=0) + seen.min(axis=0)) / 2 * distance
-    distance = max(_distance(local[:, k] - shift[k], local[:, 2], size[1 - k] / 2 / focal) for k in (0, 1))
+    distance = max(
+        _distance(local[:, k] - shift[k], local[:, 2], size[1 - k] / 2 / focal, extent.around) for k in (0, 1)
+    )
     pose = np.eye(4)
     pose[:3, :3] = axes
     pose[:3, 3] = extent.center + axes[:, :2] @ shift - distance * axes[:, 2]
     return Camera("still", K, pose, height, width)
 
 
-def _distance(across: Float64[np.ndarray, "n"], along: Float64[np.ndarray, "n"], tangent: float) -> float:
+def _distance(
+    across: Float64[np.ndarray, "n"], along: Float64[np.ndarray, "n"], tangent: float, around: float
+) -> float:
     """How far away a camera must be for all balls to be in its picture on one axis, m."""
     h = np.arctan(tangent)
-    return float(np.max((np.abs(across) * np.cos(h) + AROUND) / np.sin(h) - along))
+    return float(np.max((np.abs(across) * np.cos(h) + around) / np.sin(h) - along))
 
 
 def check_seen(cameras: Sequence[Camera], poses: Sequence[Pose], where: str) -> Sequence[Camera]:

@@ -91,7 +91,7 @@ def extent_of(poses: PoseSource, frames: Sequence[int], trained: TrainedPoses) -
         for p in ("hip", "shoulder")
         if {f"left_{p}", f"right_{p}"} <= {*parts}
     ]
-    return Extent.of((poses.pose(frame) for frame in frames), trained.up, pairs[0] if pairs else None)
+    return Extent.of((poses.pose(frame) for frame in frames), trained.up, pairs[0] if pairs else None, trained.around)
 
 
 def choose_cameras(

@@ -117,7 +117,7 @@ def _named_split(path: str, names: Sequence[str]) -> Split | None:
             capture = Capture.open(path)
         except UserError:
             return None
-        raise UserError(f"{path}: a capture has several motions: name one, as {path}:{capture.splits[0]} ")
+        raise UserError(f"{path}: a capture has several motions: name one, as {join(path, capture.splits[0])}")
     place, colon, name = path.rpartition(":")
     if colon and listing(place):
         return Capture.open(place).split(name)
@@ -156,9 +156,7 @@ def _of_split(split: Split, trained: TrainedPoses, rig: Rig, reading: Reading) -
         found = f"its poses have {count} joints, but the actor's body has {rig.num_joints}"
         raise UserError(f"{split.files.folder}: {found}: it is a motion of another body, whose joints nobody names")
     skeleton = skeleton_of(split)
-    same = len(skeleton.rest) == len(trained.skeleton.rest) and bool(
-        np.linalg.norm(skeleton.rest - trained.skeleton.rest, axis=1).max() <= SAME_BONES
-    )
+    same = _is_own(split, skeleton, trained.skeleton, rig)
     if same and fps == reading.fps:
         positions = range(split.num_frames)
         return OpenedMotion(split.name, SplitMotion(split, positions, fps), [], split, positions, split)
@@ -170,6 +168,19 @@ def _of_split(split: Split, trained: TrainedPoses, rig: Rig, reading: Reading) -
     opened = _retargeted(clip, trained, rig, reading)
     opened.lines.insert(0, f"{split.files.folder}: a motion of another body, brought to this actor's bones")
     return opened
+
+
+def _is_own(split: Split, skeleton: Skeleton, actor: Skeleton, rig: Rig) -> bool:
+    """Whether a split's poses, which have as many joints as the actor's body, are that body's: it lies beside the body,
+    or has its bones. Poses whose joints nobody names are taken for the actor's, for want of anything better."""
+    try:
+        if np.array_equal(split.rig.vertices, rig.vertices):
+            return True
+    except FileNotFoundError:
+        pass  # transforms alone: their bones tell
+    if skeleton.names != actor.names or skeleton.names[0] == "joint_0":
+        return True
+    return bool(np.linalg.norm(skeleton.rest - actor.rest, axis=1).max() <= SAME_BONES)
 
 
 def _clip_of(split: Split, skeleton: Skeleton, fps: float) -> MotionClip:

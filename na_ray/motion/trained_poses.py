@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from na_ray.capture.about import NAME, read_about
 from na_ray.capture.dataset import Split
+from na_ray.capture.framing import AROUND
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.skeleton import Skeleton, skeleton_of
 from na_ray.capture.storage import join
@@ -18,6 +19,9 @@ from na_ray.motion.posed import local_rotations
 
 MOST_HEIGHTS = 128
 """Poses that the ground is found from, evenly spaced."""
+
+SHELL = 0.06
+"""What an avatar may add to the body, m: hair, folds."""
 
 STANDING = 5.0
 """Percentile of the lowest points of the poses that is the ground: a stumble below it does not move it."""
@@ -34,6 +38,8 @@ class TrainedPoses:
     """To the sky, in the world."""
     ground: float
     """Height of the ground along `up`, m: where the lowest soles are."""
+    around: float = AROUND
+    """How far the body reaches round its joints, m."""
 
     @classmethod
     def of(cls, split: Split, frames: Sequence[int], rig: Rig) -> "TrainedPoses":
@@ -46,7 +52,7 @@ class TrainedPoses:
         up = measured_up(poses, skeleton) if up is None else up
         some = np.unique(np.linspace(0, len(poses) - 1, MOST_HEIGHTS).round().astype(int))
         ground = ground_of(lowest_points(rig, skeleton, [poses[int(i)] for i in some], up))
-        return cls(skeleton, quaternions.astype(np.float32), up, ground)
+        return cls(skeleton, quaternions.astype(np.float32), up, ground, _reach(rig, skeleton))
 
     def distance(self, pose: Pose) -> tuple[float, int]:
         """(mean angle in degrees over the joints but the roots to the nearest training pose, which one that is)."""
@@ -72,6 +78,12 @@ class TrainedPoses:
         back = local.inv() * Rotation.from_quat(self.quaternions[nearest])
         share = np.where(np.array(self.skeleton.parents) < 0, 0.0, 1 - most / distance)
         return (local * Rotation.from_rotvec(back.as_rotvec() * share[:, None])).as_rotvec()
+
+
+def _reach(rig: Rig, skeleton: Skeleton) -> float:
+    """How far from their nearest joint vertices are at rest, m, and what an avatar may add to them."""
+    apart = np.linalg.norm(rig.vertices[:, None].astype(np.float64) - skeleton.rest, axis=2).min(axis=1)
+    return float(apart.max()) + SHELL
 
 
 def said_up(split: Split) -> Float64[np.ndarray, "3"] | None:
