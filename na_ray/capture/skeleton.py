@@ -86,7 +86,8 @@ def skeleton_of(split: Split) -> Skeleton:
     """The skeleton of a capture's body, as one of its motions shows it. Raises UserError, one line, where poses are
     not those of any tree."""
     chosen = np.unique(np.linspace(0, split.num_frames - 1, SOME_POSES).round().astype(int))
-    named = _named_joints(split.files.root)
+    root = split.files.root
+    named = named_joints(read_about(root).get("joints"), join(root, NAME))
     return find_skeleton([split.pose(int(i)) for i in chosen], split.files.folder, named)
 
 
@@ -145,12 +146,10 @@ def _inferred_parents(gaps: Float64[np.ndarray, "j j"], rest: Float64[np.ndarray
     return tuple(parents)
 
 
-def _named_joints(root: str) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
-    """(names, parents) as `capture.json` has them under `joints`; None where it says nothing."""
-    joints = read_about(root).get("joints")
+def named_joints(joints: object, where: str) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
+    """(names, parents) of what `capture.json` or `actor.json` has under `joints`; None where that is nothing."""
     if joints is None:
         return None
-    where = join(root, NAME)
     expected = "expected a list of {name, parent}, the parent a name, a number or null: mend it, or leave it out"
     if not isinstance(joints, list) or not all(isinstance(j, dict) and isinstance(j.get("name"), str) for j in joints):
         raise UserError(f"{where}: joints is no list of joints; {expected}")

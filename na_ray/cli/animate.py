@@ -14,7 +14,6 @@ from na_ray.config import AvatarName, parse_indices
 from na_ray.config.values import UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
-    from na_ray.checkpoint import Predictor
     from na_ray.motion.animate import Draw, Film, FilmResult
     from na_ray.motion.drawing import FrameDrawer
     from na_ray.motion.retarget import Placing
@@ -25,7 +24,7 @@ class Animate:
     """Film an actor in any motion: poses, texture maps, frames and the film in one go."""
 
     actor: Positional[str]
-    """A run's folder (runs/NAME), a checkpoint's, or an MLflow URI as models:/lan/1."""
+    """An actor's folder (runs/NAME/actor), a run's, a checkpoint, or an MLflow URI as models:/lan@best."""
     motion: Annotated[str, arg(aliases=["-m"])]
     """CAPTURE/SPLIT, a folder or zip of transform/*.json, EasyMocap's smpl folder, an AMASS or SMPL-X .npz,
     text-to-motion .json, or a .bvh."""
@@ -70,7 +69,8 @@ class Animate:
     supersample: int = 1
     """Rays a pixel, in each direction."""
     capture: str | None = None
-    """The capture the actor was trained on, where that is not where it was."""
+    """The capture the actor was trained on, for what its folder does not keep: recorded cameras, and
+    a checkpoint's poses."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to draw."""
     workers: int = 0
@@ -97,8 +97,7 @@ class Animate:
 
     def _film(self) -> "Film":
         """Everything that the film is made of; what the user should know of it is printed."""
-        from na_ray.actor import find_avatar
-        from na_ray.checkpoint import load_avatar
+        from na_ray.actor import open_actor
         from na_ray.motion.animate import Film
         from na_ray.motion.direction import choose_cameras, choose_film_textures, trained_poses, training_capture
         from na_ray.motion.drawing import FrameDrawer, parse_color
@@ -106,18 +105,19 @@ class Animate:
 
         background = None if self.background is None else parse_color(self.background)
         device = "cpu" if self.workers else chosen_device(self.device)
-        place = fetch(self.actor)
-        folder = find_avatar(place, self.avatar or _preferred(place))
-        actor = load_avatar(folder, device)
-        print(f"avatar: {actor.name}, {folder}")
-        capture = training_capture(actor, self.capture)
-        trained = trained_poses(actor, capture)
-        split = capture.split(actor.config.data.train_split)
-        reading = Reading(self.fps, self.motion_fps, self.rest, self._placing())
-        motion = open_motion(self.motion, trained, split.rig, reading)
+        place = open_actor(fetch(self.actor))
+        # Splats where there are any: they are drawn a hundred times as fast.
+        actor = place.avatar(self.avatar or ("splats" if "splats" in place.networks else None), device)
+        print(f"avatar: {actor.name}, {place.networks[actor.name]}")
+        config, rig = actor.config, place.rig
+        keeps = (place.folder / "poses.npz").is_file() and self.capture is None
+        capture = None if keeps else training_capture(config, rig, self.capture)
+        trained = trained_poses(place, config, capture)
+        motion = open_motion(self.motion, trained, rig, Reading(self.fps, self.motion_fps, self.rest, self._placing()))
         frames = parse_indices(self.frames, motion.poses.num_frames)
-        cameras = choose_cameras(self.camera, motion.poses, frames, trained, self.size, motion.filmed or split)
-        predictor = _predictor(place, device) if self.textures in (None, "predicted") else None
+        filmed = motion.filmed or (None if capture is None else capture.split(config.data.train_split))
+        cameras = choose_cameras(self.camera, motion.poses, frames, trained, self.size, filmed)
+        predictor = place.predictor(device) if self.textures in (None, "predicted") else None
         textures = choose_film_textures(self.textures, actor, predictor, capture, motion, frames)
         print("\n".join([*motion.lines, textures.told]))
         drawer = FrameDrawer(actor, self.views, background, self.transparent, self.supersample)
@@ -147,21 +147,6 @@ def _read_joints(path: Path) -> dict[str, str]:
     if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()) or not values:
         raise UserError(f'{path}: expected an object {{"THEIRS": "OURS", ...}} of joints\' names')
     return values
-
-
-def _preferred(place: Path) -> AvatarName | None:
-    """splats, where a run has them: they are drawn a hundred times as fast."""
-    return "splats" if any((place / "splats" / "checkpoints").glob("step_*")) else None
-
-
-def _predictor(place: Path, device: str) -> "Predictor | None":
-    """The texture predictor of a run; None where it has none, or where a checkpoint alone is named."""
-    from na_ray.actor import find_checkpoint
-    from na_ray.checkpoint import load_predictor
-
-    if not any((place / "texture" / "checkpoints").glob("step_*")):
-        return None
-    return load_predictor(find_checkpoint(place, ["texture"]), device)
 
 
 def _summary(result: "FilmResult") -> str:

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from na_ray.actor import Actor
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.framing import Extent, check_seen, from_opengl, holding
+from na_ray.capture.rig import Rig
+from na_ray.capture.skeleton import SOME_POSES, find_skeleton, named_joints
 from na_ray.capture.textures import Textures
 from na_ray.capture.trajectory import interpolate, orbit, spiral
 from na_ray.checkpoint import Predictor, TrainedAvatar
-from na_ray.config import parse_indices
+from na_ray.config import Experiment, parse_indices
 from na_ray.config.selection import select_frames
 from na_ray.config.values import UserError
 from na_ray.formats.joint_names import parts_of
@@ -25,9 +28,9 @@ ROUND = 16
 """Places on an orbit from which its distance is found."""
 
 
-def training_capture(actor: TrainedAvatar, given: str | None) -> Capture:
+def training_capture(config: Experiment, rig: Rig, given: str | None) -> Capture:
     """The capture that an actor was trained on, where it was or where it is said to be now."""
-    place = given or actor.config.capture
+    place = given or config.capture
     missing = "says where the actor's joints are at rest: name the capture it was trained on, --capture PATH"
     if not place:
         raise UserError(f"the actor does not say which capture it was trained on, which {missing}")
@@ -35,25 +38,30 @@ def training_capture(actor: TrainedAvatar, given: str | None) -> Capture:
         capture = Capture.open(place)
     except FileNotFoundError as error:
         raise UserError(f"{error}; it {missing}") from None
-    name = actor.config.data.train_split
+    name = config.data.train_split
     if name not in capture.splits:
         raise UserError(f"{place}: no split {name!r}, which {missing}")
-    if not np.array_equal(actor.body.vertices.cpu().numpy(), capture.split(name).rig.vertices):
+    if not np.array_equal(rig.vertices, capture.split(name).rig.vertices):
         raise UserError(f"{place}: its body is not the actor's: name the capture it was trained on, --capture PATH")
     return capture
 
 
-def trained_poses(actor: TrainedAvatar, capture: Capture) -> TrainedPoses:
-    """What the actor was trained on: `capture` as `training_capture` gives it."""
-    split = capture.split(actor.config.data.train_split)
-    return TrainedPoses.of(split, select_frames(actor.config.data, split.num_frames), split.rig)
+def trained_poses(actor: Actor, config: Experiment, capture: Capture | None) -> TrainedPoses:
+    """What an actor was trained on: `capture` where one is given (`training_capture`), else what its folder keeps."""
+    if capture is not None:
+        split = capture.split(config.data.train_split)
+        return TrainedPoses.of(split, select_frames(config.data, split.num_frames), split.rig)
+    poses, where = actor.poses(), str(actor.folder)
+    some = poses[:: max(1, len(poses) // SOME_POSES)]
+    skeleton = find_skeleton(some, where, named_joints(actor.values.get("joints"), where))
+    return TrainedPoses.of_poses(poses, skeleton, actor.rig, actor.up.astype(np.float64))
 
 
 def choose_film_textures(
     word: str | None,
     actor: TrainedAvatar,
     predictor: Predictor | None,
-    capture: Capture,
+    capture: Capture | None,
     motion: OpenedMotion,
     frames: Sequence[int],
 ) -> FilmTextures:
@@ -66,7 +74,7 @@ def choose_film_textures(
     if predictor is not None and word in ("predicted", None):
         return PredictedTextures(predictor)
     if word in ("mean", None):
-        mean = MeanTexture.of(actor, capture)
+        mean = MeanTexture.find(actor, capture)
         return OneTexture(f"texture maps: mean, {mean.source}", mean.map)
     split = motion.split
     if split is None:

@@ -44,15 +44,19 @@ class TrainedPoses:
     @classmethod
     def of(cls, split: Split, frames: Sequence[int], rig: Rig) -> "TrainedPoses":
         """Of a split's frames (positions)."""
-        skeleton = skeleton_of(split)
-        poses = [split.pose(f) for f in frames]
+        return cls.of_poses([split.pose(f) for f in frames], skeleton_of(split), rig, said_up(split))
+
+    @classmethod
+    def of_poses(
+        cls, poses: Sequence[Pose], skeleton: Skeleton, rig: Rig, up: Float[np.ndarray, "3"] | None
+    ) -> "TrainedPoses":
+        """Of poses of a skeleton; `up`: to the sky, None: as the body stands."""
         local = np.stack([local_rotations(pose, skeleton.parents) for pose in poses])
         quaternions = Rotation.from_matrix(local.reshape(-1, 3, 3)).as_quat().reshape(*local.shape[:2], 4)
-        up = said_up(split)
-        up = measured_up(poses, skeleton) if up is None else up
+        top = measured_up(poses, skeleton) if up is None else np.asarray(up, np.float64)
         some = np.unique(np.linspace(0, len(poses) - 1, MOST_HEIGHTS).round().astype(int))
-        ground = ground_of(lowest_points(rig, skeleton, [poses[int(i)] for i in some], up))
-        return cls(skeleton, quaternions.astype(np.float32), up, ground, _reach(rig, skeleton))
+        ground = ground_of(lowest_points(rig, skeleton, [poses[int(i)] for i in some], top))
+        return cls(skeleton, quaternions.astype(np.float32), top, ground, _reach(rig, skeleton))
 
     def distance(self, pose: Pose) -> tuple[float, int]:
         """(mean angle in degrees over the joints but the roots to the nearest training pose, which one that is)."""

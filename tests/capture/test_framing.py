@@ -64,7 +64,7 @@ def test_cameras_that_look_elsewhere_are_refused_and_opengl_s_are_turned(poses: 
     np.testing.assert_array_equal(foreign.T_world_camera[:3, 2], -camera.T_world_camera[:3, 2])
     turned = check_seen([foreign] * 12, poses, "c.json")
     np.testing.assert_array_equal(turned[0].T_world_camera, camera.T_world_camera)
-    aside = Camera("c", camera.K, look_at(camera.center, camera.center + [1, 0, 0], UP), 64, 64)
+    aside = Camera("c", camera.K, look_at(camera.center, camera.center + np.eye(3)[0], UP), 64, 64)
     aside.T_world_camera[:3, 3] += 50
     with pytest.raises(ValueError, match=r"c\.json: no camera sees the body: the first is at .* looks along") as error:
         check_seen([aside] * 12, poses, "c.json")

@@ -8,7 +8,6 @@ from make_capture import write_tiny_capture
 from tiny_film import tiny_film
 
 from na_ray.motion.animate import Film, animate
-from na_ray.motion.drawing import FrameDrawer
 from na_ray.pictures import png
 from na_ray.run import animation
 from na_ray.run.animation import draw_on_ray
