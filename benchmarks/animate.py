@@ -62,6 +62,9 @@ def speed(arguments: argparse.Namespace) -> None:
     print(
         f"{'end to end':20s} {1000 * whole / count:8.1f} ms a frame, {count / whole:.2f} frames/s: {total / whole:.2f}"
     )
+    print(
+        f"seconds are the process's CPU time: other programs do not count; by the clock {count / lasted:.2f} frames/s"
+    )
 
 
 def memory(arguments: argparse.Namespace) -> None:

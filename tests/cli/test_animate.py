@@ -11,7 +11,9 @@ from tiny_predictor import tiny_predictor
 from na_ray import checkpoint
 from na_ray.capture import video
 from na_ray.capture.dataset import Capture
-from na_ray.capture.trajectory import from_file
+from na_ray.capture.framing import from_opengl
+from na_ray.capture.trajectory import from_file, to_file
+from na_ray.cli.train import ProgressBar
 from na_ray.config import override
 from na_ray.pictures.png import read_png
 from tests.cli.conftest import Shell
@@ -118,12 +120,6 @@ def test_a_camera_that_sees_nobody_is_refused_and_opengl_s_turned(
     path, out = tmp_path / "c.json", tmp_path / "film"
     shell.run("cameras", "look-at", "-o", path, "--eye", 0, 1, 4, "--at", 0, 1, 0, "--size", 24)
     (camera,) = from_file(path)
-    away = path.read_text()
-    rows = [f"{v}" for v in camera.T_world_camera[:, 1:3].reshape(-1)]
-    assert rows and away
-    from na_ray.capture.framing import from_opengl
-    from na_ray.capture.trajectory import to_file
-
     to_file([from_opengl(camera)], path)
     code, said, err = shell.run("animate", run, "-m", capture / "testing", "-o", out, "--camera", path, "--frames", "0")
     assert code == 0 and "written in OpenGL's axes (y up, z backward), and turned to OpenCV's" in said, err
@@ -152,3 +148,15 @@ def test_a_mistake_of_cameras_is_one_line(shell: Shell, tmp_path: Path, argument
     code, _, err = shell.run("cameras", *arguments, "-o", tmp_path / "c.json")
     assert code == 2 and err.startswith("error: ") and line in err and err.count("\n") == 1, err
     assert not (tmp_path / "c.json").exists()
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressBar("frames", quiet=0.0) as progress:
+        for done in range(1, 4):
+            progress(done, 3)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["1 of 3 frames", "2 of 3 frames"]
+    assert all(line.endswith("s left") for line in lines)
+    with ProgressBar("frames") as progress:
+        progress(1, 3)
+    assert not capsys.readouterr().err
