@@ -46,7 +46,7 @@ def speed(arguments: argparse.Namespace) -> None:
         with FrameStore(Path(folder) / "parts", {}) as store:
             maps = timed("texture maps", film.textures.maps(lambda i: poses[i][0], [False] * count, store))
             drawn = timed("drawing", (film.drawer.draw(poses[i][0], maps[i], film.camera(i)) for i in range(count)))
-            timed("frames on disk", (store.write(i, picture, "") for i, picture in enumerate(drawn)))
+            timed("frames on disk", map(store.write, range(count), drawn, [""] * count))
             start = time.process_time()
             with VideoWriter(Path(folder) / "parts.mp4", film.fps, "h264") as writer:
                 for picture in drawn:

@@ -114,7 +114,7 @@ class Animate:
         capture = None if keeps else training_capture(config, rig, self.capture)
         trained = trained_poses(place, config, capture)
         motion = open_motion(self.motion, trained, rig, Reading(self.fps, self.motion_fps, self.rest, self._placing()))
-        frames = parse_indices(self.frames, motion.poses.num_frames)
+        frames = parse_indices(self.frames, motion.poses.num_frames, "--frames")
         filmed = motion.filmed or (None if capture is None else capture.split(config.data.train_split))
         cameras = choose_cameras(self.camera, motion.poses, frames, trained, self.size, filmed)
         predictor = place.predictor(device) if self.textures in (None, "predicted") else None

@@ -104,7 +104,7 @@ class Cameras:
         if self.kind == "between":
             if split is None:
                 raise UserError("between: whose cameras? name a capture, --capture PATH")
-            chosen = [split.cameras[i] for i in parse_indices(self.cameras, len(split.cameras))]
+            chosen = [split.cameras[i] for i in parse_indices(self.cameras, len(split.cameras), "--cameras")]
             return interpolate([c.fitted(self.size) for c in chosen], self.num_frames, self.closed)
         at, up = self._at(split), self._up(split)
         K = lens(*square, self.fov)

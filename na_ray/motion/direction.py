@@ -161,7 +161,7 @@ def _recorded(choice: str, recorded: Split | None, count: int) -> list[Camera]:
         expected = "expected still, orbit, spiral, or a .json of na-ray cameras or nerfstudio"
         raise UserError(f"--camera {choice}: no filmed capture is at hand; {expected}")
     filmed = recorded.cameras
-    chosen = [filmed[i] for i in parse_indices(choice, len(filmed))]
+    chosen = [filmed[i] for i in parse_indices(choice, len(filmed), "--camera")]
     return chosen if len(chosen) == 1 else interpolate(chosen, count)
 
 
