@@ -128,7 +128,7 @@ def render_frame(
         if view == "color":
             values = seen.colors
         elif view == "depth":
-            near, far = _range(posed, camera)
+            near, far = depth_range(posed, camera)
             values = picture.depth_colors(seen.depth, seen.transmittance, near, far)
         elif view == "normals":
             values = picture.normal_colors(seen.normals, seen.transmittance)
@@ -155,7 +155,7 @@ def background_of(actor: TrainedAvatar) -> tuple[float, float, float]:
     return (r + 1) / 2, (g + 1) / 2, (b + 1) / 2
 
 
-def _range(posed: PosedBody, camera: Camera) -> tuple[float, float]:
+def depth_range(posed: PosedBody, camera: Camera) -> tuple[float, float]:
     """Distances (m) of the body's nearest and farthest vertex from the camera."""
     distances = np.linalg.norm(posed.world_vertices.cpu().numpy() - camera.center, axis=1)
     return float(distances.min()), float(distances.max())

@@ -110,7 +110,7 @@ def test_foreign_packages_stay_where_they_belong() -> None:
         packages, part = imported_packages(path), name_of(path).split(".")[1:2]
         if part != ["run"]:
             assert not packages & {"ray", "mlflow"}, f"{path} imports Ray or MLflow outside run"
-        if part in (["config"], ["recipes"], ["capture"]):
+        if part in (["config"], ["recipes"], ["capture"], ["formats"]):
             assert not packages & {"torch", "warp"}, f"{path} imports torch or warp: decode workers pay for it"
         if not name_of(path).startswith("na_ray.capture.video"):
             assert "av" not in packages, f"{path} imports av: only capture/video knows it"

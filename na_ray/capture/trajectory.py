@@ -100,22 +100,28 @@ def spiral(
     return cameras
 
 
-def interpolate(cameras: Sequence[Camera], num_views: int, closed: bool = False) -> list[Camera]:
+def interpolate(
+    cameras: Sequence[Camera], num_views: int, closed: bool = False, times: Sequence[float | int] | None = None
+) -> list[Camera]:
     """A smooth path through `cameras`: cubic splines of rotation (on SO(3)), position and intrinsics.
 
     All pictures get the size of the first camera's. `closed` returns to the first camera, one step before its end.
-    Raises UserError for fewer than two cameras.
+    `times`: when the path is at each camera, ascending (None: evenly). Raises UserError for fewer than two cameras.
     """
     if len(cameras) < 2:
         raise UserError(f"a path between cameras needs at least two of them; got {len(cameras)}")
     keys = [camera.resized(cameras[0].height, cameras[0].width) for camera in cameras]
     keys += keys[:1] if closed else []
-    times = np.arange(len(keys), dtype=np.float64)
-    at = np.linspace(0, times[-1], num_views, endpoint=not closed)
-    rotations = RotationSpline(times, Rotation.from_matrix([k.T_world_camera[:3, :3] for k in keys]))(at)
+    moments = np.arange(len(keys), dtype=np.float64) if times is None else np.array(times, np.float64)
+    if len(moments) != len(keys) or (np.diff(moments) <= 0).any():
+        raise UserError(
+            f"times of a path are {moments.tolist()}; expected one a camera, each later than the one before"
+        )
+    at = np.linspace(moments[0], moments[-1], num_views, endpoint=not closed)
+    rotations = RotationSpline(moments, Rotation.from_matrix([k.T_world_camera[:3, :3] for k in keys]))(at)
     bc_type = "periodic" if closed else "not-a-knot" if len(keys) > 2 else "natural"
-    centers = CubicSpline(times, np.stack([k.center for k in keys]), bc_type=bc_type)(at)
-    K = np.stack([[np.interp(t, times, [k.K[r, c] for k in keys]) for r in range(3) for c in range(3)] for t in at])
+    centers = CubicSpline(moments, np.stack([k.center for k in keys]), bc_type=bc_type)(at)
+    K = np.stack([[np.interp(t, moments, [k.K[r, c] for k in keys]) for r in range(3) for c in range(3)] for t in at])
     path = []
     for i, rotation in enumerate(rotations.as_matrix()):
         pose = np.eye(4)

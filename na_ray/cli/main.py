@@ -27,6 +27,10 @@ COMMANDS = {
     "train": Command("train", "TrainCommand", "Train a recipe: na-ray train lan --capture PATH --name anna."),
     "sweep": Command("train", "SweepCommand", "Train a recipe with many settings of some knobs, and compare them."),
     "predict-textures": Command("predict", "PredictTextures", "Predict the texture maps of any motion."),
+    "animate": Command("animate", "Animate", "Film an actor in any motion: BVH, AMASS, EasyMocap, a capture's."),
+    "cameras": Command(
+        "cameras", "Cameras", "Make a path of a camera: orbit, zoom, key frames; or convert nerfstudio's."
+    ),
     "render": Command("render", "Render", "Film an actor: the poses and texture maps of any capture, any camera."),
     "export": Command("export", "Export", "Take an actor to other programs: splats, a skinned mesh, a page."),
     "evaluate": Command("render", "Evaluate", "Score an actor against photographs, beside the textured mesh."),

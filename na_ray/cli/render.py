@@ -33,7 +33,8 @@ class Render:
     """Texture maps to draw the actor with: `own`, the split's; `mean`, the mean of the training maps; or a folder of
     NNNNNN.png or an .avi, as na-ray predict-textures writes them. If not given: own, or mean where there are none."""
     camera: str = "orbit"
-    """orbit, spiral, the position of a recorded camera (`3`), several to move between (`0,4,8`), or a JSON file."""
+    """orbit, spiral, the position of a recorded camera (`3`), several to move between (`0,4,8`), or a JSON file
+    of na-ray cameras or of nerfstudio."""
     views: tuple[Literal["color", "depth", "normals", "mesh"], ...] = ("color",)
     """What to show: color, depth, normals, and the textured mesh."""
     side_by_side: bool = False
@@ -55,13 +56,19 @@ class Render:
         """Render."""
         from na_ray.capture.dataset import Capture
         from na_ray.capture.trajectory import along
+        from na_ray.motion.direction import cameras_of_file
+        from na_ray.motion.posed import SplitMotion
         from na_ray.motion.textures import choose_textures, told_textures
         from na_ray.render import Motion, render_sequence
 
         capture = Capture.open(self.capture)
         split = capture.split(self.split)
         frames = parse_indices(self.frames, split.num_frames, "--frames")
-        cameras = along(self.camera, split, frames)
+        if self.camera.lower().endswith(".json"):
+            cameras = cameras_of_file(self.camera, SplitMotion(split, range(split.num_frames), self.fps), frames, None)
+            cameras = cameras * (len(frames) if len(cameras) == 1 else 1)
+        else:
+            cameras = along(self.camera, split, frames)
         if self.size is not None:
             cameras = [c.fitted(self.size) for c in cameras]
         actor = _load(self.actor, self.avatar, self.device)

@@ -5,6 +5,7 @@ commands share.
 import argparse
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -113,13 +114,16 @@ def _tell_of_logs() -> None:
 
 
 class ProgressBar:
-    """A progress bar on a terminal, as the `progress(done, total)` that the library calls; silent elsewhere.
+    """A progress bar on a terminal, as the `progress(done, total)` that the library calls; elsewhere a line every
+    `quiet` seconds.
 
     with ProgressBar("frames") as progress:
         progress(1, 20)
     """
 
-    def __init__(self, unit: str) -> None:
+    def __init__(self, unit: str, quiet: float = 15.0) -> None:
+        self.unit, self.quiet, self.began = unit, quiet, time.monotonic()
+        self.said = self.began
         self.bar = tqdm(unit=unit, disable=not sys.stderr.isatty())
 
     def __enter__(self) -> Callable[[int, int], None]:
@@ -128,6 +132,11 @@ class ProgressBar:
     def _show(self, done: int, total: int) -> None:
         self.bar.total = total
         self.bar.update(done - self.bar.n)
+        now = time.monotonic()
+        if self.bar.disable and now - self.said >= self.quiet and done < total:
+            self.said = now
+            left = (total - done) * (now - self.began) / done
+            print(f"{done} of {total} {self.unit}, about {left:.0f} s left", file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
         self.bar.close()

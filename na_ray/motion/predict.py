@@ -50,7 +50,7 @@ class Recursion:
         """Their predictions, RGB in [-1, 1], not rounded."""
         self._embedding: list[Tensor] | None = None
 
-    def resume(self, normals: Iterable[Map], images: Float[np.ndarray, "k 3 h w"]) -> None:
+    def resume(self, normals: Iterable[Map], images: Float[np.ndarray, "k 3 i j"]) -> None:
         """Go on behind the frames of these normal maps and predictions: the last two, or the first where there is one.
 
         What follows is the same, bit for bit, as without the break.
@@ -175,7 +175,7 @@ def predict_sequence(
     store = _Store(out, [split.frames[i] for i in frames], request.form)
     if request.overwrite:
         store.clear()
-    recursion, tail, mark = Recursion(predictor), deque[Map](maxlen=MEMORY), _identity(predictor)
+    recursion, tail, mark = Recursion(predictor), deque[Map](maxlen=MEMORY), predictor_identity(predictor)
     first, images = store.resumable()
     for done, normal in enumerate(normals, 1):
         mark = png.digest(mark, normal)
@@ -194,7 +194,7 @@ def predict_sequence(
     return store.finish(mark, request.fps)
 
 
-def _identity(predictor: Predictor) -> str:
+def predictor_identity(predictor: Predictor) -> str:
     """What decides a prediction beside its normal maps, in short."""
     config = predictor.config
     knobs = f"{config.vid2vid} {config.texture.parity}"

@@ -24,7 +24,7 @@ def digest(*parts: Tensor | np.ndarray | str) -> str:
 
 
 def write_png(path: Path, picture: np.ndarray, mark: str = "", fast: bool = False) -> None:
-    """Write an (h, w, 3) uint8 picture aside and rename it, so that a file that exists is complete.
+    """Write an (h, w, 3) uint8 picture, or (h, w, 4) with alpha, aside and rename it: a file that exists is complete.
 
     `mark` is stored in the file (`png_mark` reads it) to say what the picture was made of. `fast`: a tenth of the time;
     smooth maps on flat ground, as those of an atlas, get hardly larger by it.
@@ -43,16 +43,16 @@ def write_png(path: Path, picture: np.ndarray, mark: str = "", fast: bool = Fals
         aside.unlink(missing_ok=True)
 
 
-def _fast_png(picture: UInt8[np.ndarray, "h w 3"], mark: str) -> bytes:
+def _fast_png(picture: UInt8[np.ndarray, "h w c"], mark: str) -> bytes:
     """A PNG of one filter, the difference to the row above, coded in runs: what takes time is the choice among more."""
-    height, width, _ = picture.shape
-    flat = np.ascontiguousarray(picture).reshape(height, 3 * width)
-    rows = np.empty((height, 1 + 3 * width), np.uint8)
+    height, width, channels = picture.shape
+    flat = np.ascontiguousarray(picture).reshape(height, channels * width)
+    rows = np.empty((height, 1 + channels * width), np.uint8)
     rows[:, 0], rows[0, 1:] = 2, flat[0]
     np.subtract(flat[1:], flat[:-1], out=rows[1:, 1:])
     coder = zlib.compressobj(1, strategy=zlib.Z_RLE)
     chunks = (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, {3: 2, 4: 6}[channels], 0, 0, 0)),
         (b"tEXt", b"na_ray\0" + mark.encode("latin-1")),
         (b"IDAT", coder.compress(rows.tobytes()) + coder.flush()),
         (b"IEND", b""),
@@ -79,7 +79,7 @@ def is_kept(path: Path, mark: str, what: str) -> bool:
     return True
 
 
-def read_png(path: Path) -> np.ndarray:
-    """The pixels of a PNG as (h, w, 3) uint8."""
+def read_png(path: Path, alpha: bool = False) -> np.ndarray:
+    """The pixels of a PNG as (h, w, 3) uint8; with `alpha`, as (h, w, 4)."""
     with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+        return np.asarray(picture.convert("RGBA" if alpha else "RGB"))

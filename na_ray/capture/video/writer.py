@@ -16,7 +16,7 @@ from na_ray.config.values import UserError
 # By ITU-T H.273: what cameras and screens of today use; black and white at 16 and 235.
 BT709, LIMITED = 1, 1
 
-Codec = Literal["mjpeg", "ffv1", "h264"]
+Codec = Literal["mjpeg", "ffv1", "h264", "png"]
 
 
 class VideoWriter:
@@ -37,7 +37,8 @@ class VideoWriter:
         mark: str = "",
     ) -> None:
         """`quality`: MJPEG's quantizer (1 best .. 31, default 2) or H.264's CRF (0 best .. 51, default 18); FFV1 has
-        none. `mark` is stored as the file's comment (`mark_of` reads it)."""
+        none, nor has PNG, which alone keeps a fourth channel, alpha.
+        `mark` is stored as the file's comment (`mark_of` reads it)."""
         folder, name = os.path.split(os.fspath(path))
         os.makedirs(folder or ".", exist_ok=True)
         stem, ending = os.path.splitext(name)
@@ -51,7 +52,7 @@ class VideoWriter:
         self._stream: VideoStream | None = None
         self._reformatter = VideoReformatter()
 
-    def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
+    def write(self, frame: UInt8[np.ndarray, "h w c"]) -> None:
         """Append a frame. Raises UserError when its size differs from the first one's."""
         if self._stream is None:
             self._stream = self._add_stream(*frame.shape[:2])
@@ -59,7 +60,8 @@ class VideoWriter:
         if frame.shape[:2] != (stream.height, stream.width):
             found = f"a frame of {frame.shape[0]}x{frame.shape[1]} pixels"
             raise UserError(f"{self.path}: {found}; expected {stream.height}x{stream.width}, as the first frame's")
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        form = "rgba" if frame.shape[2] == 4 else "rgb24"
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=form)
         if self._codec == "h264":
             # Players take untagged films for one standard or another, by their size: say which, and keep to it.
             picture = self._reformatter.reformat(picture, format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709)
@@ -74,6 +76,8 @@ class VideoWriter:
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = BT709
             context.color_range = LIMITED
+        elif self._codec == "png":
+            stream, pix_fmt = self._container.add_stream("png", rate=self._rate), "rgba"
         elif self._codec == "ffv1":
             stream, pix_fmt = self._container.add_stream("ffv1", rate=self._rate), "bgr0"
         else:

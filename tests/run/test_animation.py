@@ -1,0 +1,85 @@
+"""Frames drawn on Ray's workers are those of one process, in order, also where a worker dies or frames are kept."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from make_capture import write_tiny_capture
+from tiny_film import tiny_film
+
+from na_ray.motion.animate import Film, animate
+from na_ray.pictures import png
+from na_ray.run import animation
+from na_ray.run.animation import draw_on_ray
+
+COUNT = 22
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_capture(tmp_path_factory.mktemp("film") / "capture", frames=COUNT, resolution=(24, 32))
+
+
+def on_ray(film: Film, workers: int):
+    return lambda tasks: draw_on_ray(film.drawer, workers, "cpu", tasks)
+
+
+def shown(folder: Path) -> np.ndarray:
+    return np.stack([png.read_png(file) for file in sorted(folder.glob("*.png"))]).astype(int)
+
+
+def test_workers_draw_what_one_process_does(capture: Path, tmp_path: Path, ray_cluster: None) -> None:
+    animate(tiny_film(capture, predicted=True), tmp_path / "here")
+    film, calls = tiny_film(capture, predicted=True), []
+    animate(film, tmp_path / "there", draw=on_ray(film, 2), progress=lambda *n: calls.append(n))
+    assert calls == [(i + 1, COUNT) for i in range(COUNT)]
+    assert np.abs(shown(tmp_path / "here") - shown(tmp_path / "there")).max() <= 1
+    # Three frames are gone: these are drawn, and no others.
+    for i in (0, 7, 8):
+        (tmp_path / "there" / f"{i:06d}.png").unlink()
+    film = tiny_film(capture, predicted=True)
+    result = animate(film, tmp_path / "there", draw=on_ray(film, 2))
+    assert (result.drawn, result.kept) == (3, COUNT - 3)
+    assert np.abs(shown(tmp_path / "here") - shown(tmp_path / "there")).max() <= 1
+
+
+def test_a_worker_that_dies_costs_no_frame(
+    capture: Path, tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = str(tmp_path / "killed")
+
+    class Dying:
+        """Kills its process when it is given frames for the second time, once: a file tells."""
+
+        def __init__(self, drawer: object, device: str, threads: int) -> None:
+            from na_ray.run.animation import RemoteDrawer
+
+            self.inner, self.count = RemoteDrawer(drawer, device, threads), 0
+
+        def draw(self, tasks: list) -> list:
+            import os
+            import signal
+            from pathlib import Path
+
+            self.count += 1
+            if self.count == 2 and not Path(marker).exists():
+                Path(marker).touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return self.inner.draw(tasks)
+
+    film = tiny_film(capture)
+    animate(film, tmp_path / "here")
+    monkeypatch.setattr(animation, "RemoteDrawer", Dying)
+    result = animate(film, tmp_path / "there", draw=on_ray(film, 2))
+    assert Path(marker).exists() and result.drawn == COUNT
+    assert np.abs(shown(tmp_path / "here") - shown(tmp_path / "there")).max() <= 1
+
+
+def test_a_gpu_that_no_worker_has_is_refused(capture: Path, tmp_path: Path, ray_cluster: None) -> None:
+    import ray
+
+    if ray.cluster_resources().get("GPU", 0):
+        pytest.skip("this machine has one")
+    film = tiny_film(capture)
+    with pytest.raises(ValueError, match="the cluster has no GPU to draw on: choose --device cpu, or auto"):
+        animate(film, tmp_path / "a", draw=lambda tasks: draw_on_ray(film.drawer, 1, "cuda", tasks))
