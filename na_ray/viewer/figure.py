@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from na_ray.actor import Actor
 from na_ray.body.atlas import Atlas
@@ -63,6 +64,8 @@ class Figure:
     given: Any = None
     """Texture maps of the user's choice (`TextureSource`), by position in the first clip; None: none."""
     _opened: dict[AvatarName, TrainedAvatar] = field(default_factory=dict)
+    _worn: tuple[Map, AvatarName, Tensor] | None = None
+    """The texture map that was drawn last, as that avatar takes it."""
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -124,7 +127,9 @@ class Figure:
             return DrawnPose(self.body.pose(pose), texture, None)
         avatar = self.avatar(kind)
         posed = avatar.model.body.pose(pose)
-        return DrawnPose(posed, texture, avatar.model.encode(posed, texture_map(avatar, texture)))
+        if self._worn is None or self._worn[0] is not texture or self._worn[1] != kind:
+            self._worn = (texture, kind, texture_map(avatar, texture))
+        return DrawnPose(posed, texture, avatar.model.encode(posed, self._worn[2]))
 
 
 class Wardrobe:

@@ -32,6 +32,7 @@ class Viewer:
         check_port(port)
         self._scene, self._folder = scene, folder
         self._sessions: dict[int, Session] = {}
+        self._threads: set[threading.Thread] = set()
         self._lock = threading.Lock()
         with contextlib.redirect_stdout(io.StringIO()):  # viser prints a box
             self._server = _LocalServer(host=HOST, port=port, label="na-ray", verbose=False)
@@ -51,9 +52,11 @@ class Viewer:
     def close(self) -> None:
         """End all sessions, and free the port."""
         with self._lock:
-            sessions = list(self._sessions.values())
+            sessions, threads = list(self._sessions.values()), list(self._threads)
         for session in sessions:
             session.close()
+        for thread in threads:  # torch must not compute while Python ends
+            thread.join()
         with contextlib.redirect_stdout(io.StringIO()):
             self._server.stop()
 
@@ -68,7 +71,10 @@ class Viewer:
 
     def _begin(self, client: viser.ClientHandle) -> None:
         # A thread of its own: those of viser answer the controls of all browsers.
-        threading.Thread(target=self._serve, args=(client,), name="view", daemon=True).start()
+        thread = threading.Thread(target=self._serve, args=(client,), name="view", daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
 
     def _serve(self, client: viser.ClientHandle) -> None:
         session = Session(client, self._server, self._scene, self._folder)
@@ -79,6 +85,7 @@ class Viewer:
         finally:
             with self._lock:
                 del self._sessions[client.client_id]
+                self._threads.discard(threading.current_thread())
 
     def _end(self, client: viser.ClientHandle) -> None:
         with self._lock:
