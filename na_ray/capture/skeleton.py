@@ -16,11 +16,32 @@ from na_ray.capture.rig import Pose
 from na_ray.capture.storage import join
 from na_ray.config.values import UserError
 
-SMPL_JOINTS = (
-    "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot "
-    "neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-    "left_hand right_hand"
-).split()
+SMPL_JOINTS = [
+    "pelvis",
+    "left_hip",
+    "right_hip",
+    "spine1",
+    "left_knee",
+    "right_knee",
+    "spine2",
+    "left_ankle",
+    "right_ankle",
+    "spine3",
+    "left_foot",
+    "right_foot",
+    "neck",
+    "left_collar",
+    "right_collar",
+    "head",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hand",
+    "right_hand",
+]
 """SMPL's joints in its order."""
 
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
@@ -65,7 +86,8 @@ def skeleton_of(split: Split) -> Skeleton:
     """The skeleton of a capture's body, as one of its motions shows it. Raises UserError, one line, where poses are
     not those of any tree."""
     chosen = np.unique(np.linspace(0, split.num_frames - 1, SOME_POSES).round().astype(int))
-    named = _named_joints(split.files.root)
+    root = split.files.root
+    named = named_joints(read_about(root).get("joints"), join(root, NAME))
     return find_skeleton([split.pose(int(i)) for i in chosen], split.files.folder, named)
 
 
@@ -124,12 +146,10 @@ def _inferred_parents(gaps: Float64[np.ndarray, "j j"], rest: Float64[np.ndarray
     return tuple(parents)
 
 
-def _named_joints(root: str) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
-    """(names, parents) as `capture.json` has them under `joints`; None where it says nothing."""
-    joints = read_about(root).get("joints")
+def named_joints(joints: object, where: str) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
+    """(names, parents) of what `capture.json` or `actor.json` has under `joints`; None where that is nothing."""
     if joints is None:
         return None
-    where = join(root, NAME)
     expected = "expected a list of {name, parent}, the parent a name, a number or null: mend it, or leave it out"
     if not isinstance(joints, list) or not all(isinstance(j, dict) and isinstance(j.get("name"), str) for j in joints):
         raise UserError(f"{where}: joints is no list of joints; {expected}")
