@@ -21,7 +21,8 @@ import msgspec
 import psutil
 import viser
 import zstandard
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 from na_ray import checkpoint
 from na_ray.actor import write_actor
@@ -63,7 +64,7 @@ def start(actor: Path) -> tuple[subprocess.Popen[str], int]:
 class Client:
     """What viser's page does, as far as the server sees."""
 
-    def __init__(self, connection: ClientConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.controls: dict[str, str] = {}
         """Identifier of each control by its label."""

@@ -7,7 +7,7 @@ surface fitted to it) is in a `Frame`, never in the model: any number of threads
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -19,9 +19,6 @@ from na_ray.capture.camera import Camera
 from na_ray.config import AvatarName, DataConfig
 from na_ray.models.gaussians import Gaussians
 
-if TYPE_CHECKING:
-    from na_ray.models.splats.gaussians import Gaussians
-
 
 @runtime_checkable
 class Frame(Protocol):
@@ -30,19 +27,6 @@ class Frame(Protocol):
     @property
     def posed(self) -> PosedBody:
         """The body at the frame's pose."""
-
-
-@runtime_checkable
-class GaussianFrame(Frame, Protocol):
-    """A frame of an avatar that is made of Gaussians: what splat files and viewers draw."""
-
-    @property
-    def origin(self) -> np.ndarray:
-        """World position (m) that the Gaussians are relative to."""
-
-    @property
-    def gaussians(self) -> "Gaussians":
-        """The Gaussians of the frame."""
 
 
 @dataclass(frozen=True)

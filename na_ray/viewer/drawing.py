@@ -6,7 +6,6 @@ import numpy as np
 import viser
 
 from na_ray.capture.camera import Camera
-from na_ray.models.avatar import GaussianFrame
 from na_ray.viewer.figure import COMPUTE, DrawnPose, Figure, Kind
 from na_ray.viewer.mesh import to_glb
 from na_ray.viewer.packing import BYTES, SCALE, pack
@@ -36,9 +35,9 @@ class BrowserFigure:
         """Show a pose. Returns the bytes that it takes."""
         eye = moved(camera, self.figure.offset).center
         self._drawn, self._arm = drawn, eye - _middle(drawn)
-        if isinstance(drawn.frame, GaussianFrame):
+        if drawn.gaussians is not None:
             with COMPUTE:
-                packed = pack(drawn.frame, eye, 1 / camera.K[1, 1])
+                packed = pack(*drawn.gaussians, eye, 1 / camera.K[1, 1])
             self._show_splats(packed)
             return len(packed) * BYTES
         glb = to_glb(drawn.posed, drawn.texture)

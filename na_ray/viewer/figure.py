@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from na_ray.actor import Actor
@@ -18,7 +19,8 @@ from na_ray.capture.skeleton import Skeleton
 from na_ray.checkpoint import Predictor, TrainedAvatar
 from na_ray.config import AvatarName
 from na_ray.config.values import UserError
-from na_ray.models.avatar import Frame, GaussianFrame
+from na_ray.models.avatar import Frame
+from na_ray.models.gaussians import Gaussians
 from na_ray.motion.normals import SIZE
 from na_ray.motion.predict import Recursion
 from na_ray.render import texture_map
@@ -42,11 +44,13 @@ class DrawnPose:
     texture: Map
     frame: Frame | None
     """The avatar's; None where the mesh is what is drawn."""
+    gaussians: tuple[Gaussians, Float64[np.ndarray, "3"]] | None = None
+    """The avatar's, and their origin (world, m); None where it has none."""
 
     @property
     def in_browser(self) -> bool:
         """Whether the browser can draw it: Gaussians and meshes."""
-        return self.frame is None or isinstance(self.frame, GaussianFrame)
+        return self.frame is None or self.gaussians is not None
 
 
 @dataclass(eq=False)
@@ -129,7 +133,8 @@ class Figure:
         posed = avatar.model.body.pose(pose)
         if self._worn is None or self._worn[0] is not texture or self._worn[1] != kind:
             self._worn = (texture, kind, texture_map(avatar, texture))
-        return DrawnPose(posed, texture, avatar.model.encode(posed, self._worn[2]))
+        frame = avatar.model.encode(posed, self._worn[2])
+        return DrawnPose(posed, texture, frame, avatar.model.gaussians(frame))
 
 
 class Wardrobe:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt32
 from torch import Tensor
 
-from na_ray.models.avatar import GaussianFrame
+from na_ray.models.gaussians import Gaussians
 
 SCALE = 1e-3
 """Of the node, m a unit."""
@@ -28,14 +28,18 @@ TRIANGLE = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 
 @torch.no_grad()
-def pack(frame: GaussianFrame, eye: Float[np.ndarray, "3"], pixel: float) -> UInt32[np.ndarray, "n 8"]:
-    """The Gaussians as seen from `eye` (world, m); a pixel spans `pixel` radians (1 / focal length in pixels)."""
-    gaussians = frame.gaussians
+def pack(
+    gaussians: Gaussians, origin: Float[np.ndarray, "3"], eye: Float[np.ndarray, "3"], pixel: float
+) -> UInt32[np.ndarray, "n 8"]:
+    """The Gaussians, which lie around `origin`, as seen from `eye` (both in the world, m).
+
+    A pixel spans `pixel` radians: 1 / focal length in pixels.
+    """
     means = gaussians.means
-    away = means - torch.as_tensor(np.asarray(eye, np.float64) - frame.origin).to(means)
+    away = means - torch.as_tensor(np.asarray(eye, np.float64) - origin).to(means)
     distance = away.norm(dim=1).clamp_min(1e-6)
     out = np.zeros((len(means), 8), np.uint32)
-    out[:, :3] = _centers(means, frame.origin).view(np.uint32)
+    out[:, :3] = _centers(means, origin).view(np.uint32)
     spread = _spread(gaussians.opacities) * (distance * pixel) ** 2
     out[:, 4:7] = _covariances(gaussians.factors, spread).view(np.uint32)
     seen = gaussians.colors + _change(gaussians.changes, gaussians.frames, away / distance[:, None])

@@ -12,7 +12,7 @@ from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
 from na_ray.config import AvatarName
-from na_ray.models.avatar import GaussianFrame, Picture, normals_from_depth
+from na_ray.models.avatar import Picture, normals_from_depth
 from na_ray.pictures import picture
 from na_ray.viewer.figure import COMPUTE, DrawnPose, Figure, Kind
 
@@ -48,7 +48,7 @@ def moved(camera: Camera, offset: Float[np.ndarray, "3"]) -> Camera:
 
 def sharpen(shown: Shown, camera: Camera, view: str) -> Iterator[UInt8[np.ndarray, "h w 3"] | None]:
     """The scene in ever finer pictures. None comes in between, where the work may be left undone."""
-    quick = all(isinstance(drawn.frame, GaussianFrame) or drawn.frame is None for _, _, drawn in shown)
+    quick = all(drawn.in_browser for _, _, drawn in shown)
     longest = max(camera.height, camera.width)
     sides = [side for side in (QUICK_SIDES if quick else SIDES) if side < longest]
     for side in [*sides, *([longest] if longest < SIDES[-1] else [])]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from na_ray.models.splats.gaussians import Gaussians
+from na_ray.models.gaussians import Gaussians
 from na_ray.viewer.packing import BROWSER_BLUR, LEAST_AREA, SCALE, pack
 
 EYE = np.array([0.4, 1.1, 2.9])
@@ -15,11 +15,10 @@ PIXEL = 1 / 700
 
 @dataclass(frozen=True)
 class SomeFrame:
-    """Gaussians, as a frame of an avatar has them."""
+    """Gaussians and where they lie."""
 
     origin: np.ndarray
     gaussians: Gaussians
-    posed: None = None
 
 
 def rotations(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -50,7 +49,7 @@ def unpacked(buffer: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_centers_covariances_and_colors_are_those_of_a_naive_sum() -> None:
     frame = some_frame(200, (1e-4, 3e-2))
-    centers, covariances, rgba = unpacked(pack(frame, EYE, PIXEL))
+    centers, covariances, rgba = unpacked(pack(frame.gaussians, frame.origin, EYE, PIXEL))
     g = frame.gaussians
     for i in range(200):
         M = g.factors[i].double().numpy()
@@ -73,7 +72,7 @@ def test_centers_covariances_and_colors_are_those_of_a_naive_sum() -> None:
 def test_thin_gaussians_stay_positive() -> None:
     """Sheets of 0.1 mm by 5 mm, seen from near: in metres^2 float16 would make them indefinite."""
     frame = some_frame(500, (1e-4, 5e-3))
-    _, covariances, _ = unpacked(pack(frame, frame.origin + np.array([0, 0, 1.8]), PIXEL))
+    _, covariances, _ = unpacked(pack(frame.gaussians, frame.origin, frame.origin + np.array([0, 0, 1.8]), PIXEL))
     assert np.linalg.eigvalsh(covariances).min() > 0
     naive = (frame.gaussians.factors @ frame.gaussians.factors.mT).numpy().astype(np.float16).astype(np.float64)
     assert np.linalg.eigvalsh(naive).min() < 0, "what the scale is for"
@@ -84,7 +83,7 @@ def test_the_browser_leaves_out_no_gaussian_however_far(distance: float) -> None
     """Its shader drops those whose opacity x determinant of the covariance in pixels is below 0.25."""
     frame = some_frame(200, (1e-5, 1e-3), opacity=(0.1, 1))
     eye = frame.origin + np.array([0, 0, distance + 1])
-    centers, covariances, rgba = unpacked(pack(frame, eye, PIXEL))
+    centers, covariances, rgba = unpacked(pack(frame.gaussians, frame.origin, eye, PIXEL))
     depth = (eye - centers)[:, 2]
     for i in range(200):
         focal = 1 / PIXEL / depth[i]
