@@ -4,6 +4,7 @@ import contextlib
 import io
 import socket
 import threading
+import warnings
 from pathlib import Path
 
 import viser
@@ -30,6 +31,8 @@ class Viewer:
     def __init__(self, scene: Scene, port: int, folder: Path) -> None:
         """`port` 0: any that is free. `folder`: where browsers save camera paths."""
         check_port(port)
+        # A browser may go away between two messages: its session ends, and nobody needs to be told.
+        warnings.filterwarnings("ignore", "Queued a .* on a closed connection", UserWarning)
         self._scene, self._folder = scene, folder
         self._sessions: dict[int, Session] = {}
         self._threads: set[threading.Thread] = set()

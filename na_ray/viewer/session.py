@@ -121,6 +121,8 @@ class Session:
         while not self._throttle.wait(0.1):
             if self._closed:
                 return
+        if self._closed or not self._throttle.alive:
+            return
         self._still = None
         with self._client.atomic():
             if self._browser_draws():

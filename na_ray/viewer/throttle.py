@@ -14,6 +14,7 @@ class Throttle:
 
     def __init__(self, confirm: Callable[[], bool]) -> None:
         self._confirm = confirm
+        self._lock = threading.Lock()
         self._free = threading.Event()
         self._free.set()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="view-taken")
@@ -31,13 +32,16 @@ class Throttle:
 
     def sent(self) -> None:
         """A message went out."""
-        self._free.clear()
-        self._pool.submit(self._ask)
+        with self._lock:
+            if self.alive:  # closed by another thread, as when the browser goes away in between
+                self._free.clear()
+                self._pool.submit(self._ask)
 
     def close(self) -> None:
         """Ask no more."""
-        self.alive = False
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            self.alive = False
+            self._pool.shutdown(wait=False, cancel_futures=True)
         self._free.set()
 
     def _ask(self) -> None:

@@ -47,3 +47,5 @@ def test_a_browser_that_goes_away_frees_the_sender() -> None:
     gone.set()
     assert throttle.wait(LONG) and not throttle.alive
     throttle.close()
+    throttle.sent()
+    assert throttle.free, "what is sent after the end is not waited for"
