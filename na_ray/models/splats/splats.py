@@ -91,6 +91,7 @@ class Splats(Avatar[SplatFrame]):
         self.register_buffer("mean_harmonics", torch.zeros(COUNT, n))
         self.register_buffer("light", torch.zeros(COUNT, 3, n))
         self._insides: dict[tuple[int, int], Tensor] = {}
+        self._shrunk: tuple[Tensor, int, Tensor] | None = None
 
     @property
     def texture_side(self) -> int | None:
@@ -100,7 +101,7 @@ class Splats(Avatar[SplatFrame]):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Splats":
         """Move the tensors, as `.to` does; which texels lie inside the charts is found anew."""
         super()._apply(fn, recurse)
-        self._insides = {}
+        self._insides, self._shrunk = {}, None
         return self
 
     @torch.no_grad()
@@ -123,8 +124,14 @@ class Splats(Avatar[SplatFrame]):
 
     def shrink(self, texture: Float[Tensor, "3 h w"]) -> Float[Tensor, "3 s s"]:
         """A texture map (RGB in [0, 1]) at the atlas's side."""
+        # The mean map is worn at every frame of a motion, and this is a fifth of what a frame takes.
+        held = self._shrunk
+        if held is not None and held[0] is texture and held[1] == texture._version:
+            return held[2]
         size = (texture.shape[1], texture.shape[2])
-        return shrink_texture(texture, self._inside(size), self.config.side)
+        small = shrink_texture(texture, self._inside(size), self.config.side)
+        self._shrunk = (texture, texture._version, small)
+        return small
 
     def _inside(self, size: tuple[int, int]) -> Tensor:
         """Which texels of a map of some size lie inside the charts; remembered."""

@@ -304,3 +304,12 @@ def test_stacked_charts_draw() -> None:
     camera = Camera("c", np.array([[80.0, 0, 31.5], [0, 80, 31.5], [0, 0, 1]]), T, 64, 64)
     found = splats.picture(splats.encode(splats.body.pose(bent()), torch.rand(3, 32, 32)), camera)
     assert torch.isfinite(found.colors).all() and float(found.transmittance.min()) < 0.2
+
+
+def test_a_map_that_is_worn_again_is_shrunk_once_and_one_that_changed_anew() -> None:
+    splats, texture = on_column(), torch.rand(3, 128, 128)
+    first = splats.shrink(texture)
+    assert splats.shrink(texture) is first and torch.equal(splats.shrink(texture.clone()), first)
+    texture.mul_(0.5)
+    assert torch.allclose(splats.shrink(texture), first / 2)
+    assert splats.double().shrink(texture.double()).dtype == torch.float64

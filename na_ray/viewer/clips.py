@@ -1,0 +1,70 @@
+"""Motions as the viewer plays them: poses by number, and what a filmed one has beside them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from na_ray.actor import Actor
+from na_ray.capture.camera import Camera
+from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.image import Map
+from na_ray.capture.rig import Pose
+from na_ray.config.values import UserError
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A motion. What it holds is read frame by frame."""
+
+    name: str
+    """As the viewer lists it."""
+    fps: float
+    num_frames: int
+    pose: Callable[[int], Pose]
+    """The body at a frame."""
+    argument: str
+    """What `na-ray animate --motion` takes for it."""
+    texture: Callable[[int], Map] | None = None
+    """The texture map of a frame, where the motion has its own."""
+    cameras: Sequence[Camera] = ()
+    """Those that filmed it."""
+    photograph: Callable[[int, int], Map] | None = None
+    """The picture of a frame by a camera (both by position), (h, w, 3 or 4) uint8."""
+
+
+def training_clip(actor: Actor) -> Clip:
+    """The poses that the actor was trained on."""
+    poses = actor.poses()
+    knobs = actor.knobs(next(iter(actor.networks)))
+    argument = f"{knobs.capture.rstrip('/')}/{knobs.data.train_split}"
+    return Clip("training poses", _fps(actor), len(poses), poses.__getitem__, argument)
+
+
+def split_clip(split: Split, fps: float, num_joints: int) -> Clip:
+    """A capture's split. Raises UserError, one line, for that of another body."""
+    count = len(split.pose(0).joints_RT)
+    if count != num_joints:
+        found = f"its poses have {count} joints, but the actor's body has {num_joints}"
+        raise UserError(f"{split.files.folder}: {found}: give a motion of the same body")
+    filmed = split.files.kind != "poses"
+    return Clip(
+        split.name,
+        fps,
+        split.num_frames,
+        split.pose,
+        split.files.folder,
+        split.texture if split.has_textures else None,
+        split.cameras if filmed else (),
+        split.image if filmed else None,
+    )
+
+
+def _fps(actor: Actor) -> float:
+    return float(actor.values.get("fps", 25.0))
+
+
+def motion_clip(path: str, actor: Actor) -> Clip:
+    """A motion's files: the folder of a capture's split."""
+    capture = Capture.open(path)
+    if len(capture.splits) != 1:
+        raise UserError(f"{path}: a capture has several motions: name one, as {path}/{capture.splits[0]}")
+    return split_clip(capture.split(capture.splits[0]), _fps(actor), actor.rig.num_joints)
