@@ -14,9 +14,11 @@ from na_ray.config.values import Progress, UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
     from na_ray.actor import Actor
+    from na_ray.capture.dataset import Split
     from na_ray.capture.image import Map
     from na_ray.capture.rig import Pose
     from na_ray.models.gaussians import Gaussians
+    from na_ray.viewer.clips import Clip
 
 HTML_POSES = 24
 """Poses of a page, where none are chosen."""
@@ -38,6 +40,8 @@ class Export:
     """Capture that the poses and own texture maps come from. The actor's training poses if not given."""
     split: str = "testing"
     """The motion in it."""
+    motion: str | None = None
+    """A motion's files instead, as na-ray animate takes them: .bvh, .npz, .json, a folder."""
     frames: str | None = None
     """Frames of the motion: `0..40`, `3,7` or `all`. If not given: the first for ply and mesh, all for glb, 24 in a row
     for html."""
@@ -50,8 +54,8 @@ class Export:
     """Of mesh: grid cells along the body's longest side."""
     threshold: float = 20.0
     """Of mesh: the density that is the surface, 1/m."""
-    fps: float = 25.0
-    """Frames a second of the motion, for glb and html."""
+    fps: float | None = None
+    """Frames a second, for glb and html. Those of the motion if not given."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
     overwrite: bool = False
@@ -63,35 +67,29 @@ class Export:
 
         if self.out.exists() and not self.overwrite:
             raise FileExistsError(f"{self.out} exists: name another place, or --overwrite")
-        if self.resolution < 8 or self.threshold <= 0 or self.fps <= 0:
+        if self.resolution < 8 or self.threshold <= 0 or (self.fps is not None and self.fps <= 0):
             raise UserError("--resolution must be 8 or more, --threshold and --fps more than 0")
         actor = open_actor(fetch(self.actor))
-        poses, textures, told = self._motion(actor)
-        print(told)
+        poses, textures, fps = self._motion(actor)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         write = {"ply": self._ply, "glb": self._glb, "mesh": self._mesh, "html": self._html}[self.format]
         with ProgressBar("poses") as progress:
             counted = _counted(zip(poses, textures, strict=True), len(poses), progress)
-            written = write(actor, counted, len(poses))
+            written = write(actor, counted, len(poses), fps)
         print(f"wrote {written}: {_megabytes(written)}")
         return 0
 
-    def _motion(self, actor: "Actor") -> tuple[Sequence["Pose"], "Iterator[Map]", str]:
-        """The poses, the texture map of each, and which these are, for the user."""
+    def _motion(self, actor: "Actor") -> tuple[Sequence["Pose"], "Iterator[Map]", float]:
+        """The poses, the texture map of each, and frames a second; the user is told which these are."""
         from na_ray.capture.dataset import Capture
 
-        if self.capture is None:
-            poses = actor.poses()
-            chosen = parse_indices(self.frames or self._default(len(poses)), len(poses))
-            source = f"training poses ({len(chosen)} of {len(poses)})"
-            split = None
-        else:
-            split = Capture.open(self.capture).split(self.split)
-            chosen = parse_indices(self.frames or self._default(split.num_frames), split.num_frames)
-            poses = [split.pose(i) for i in range(chosen[0], chosen[-1] + 1)]
-            poses = [poses[i - chosen[0]] for i in chosen]
-            source = f"{split.name} ({len(chosen)} frames)"
-        picked = [poses[i] for i in chosen] if self.capture is None else poses
+        split = None if self.capture is None else Capture.open(self.capture).split(self.split)
+        clip = self._clip(actor, split)
+        if clip.lines:
+            print("\n".join(clip.lines))
+        chosen = parse_indices(self.frames or self._default(clip.num_frames), clip.num_frames, "--frames")
+        source = f"{clip.name} ({len(chosen)} of {clip.num_frames})"
+        picked = [clip.pose(i) for i in chosen]
         if self.textures in ("mean", "predicted"):
             maps, worn = _made(actor, self.textures, picked, chosen_device(self.device))
         elif split is None:
@@ -101,7 +99,17 @@ class Export:
 
             given = split if self.textures == "own" else Textures.open(self.textures, split, chosen)
             maps, worn = (given.texture(i) for i in chosen), self.textures
-        return picked, maps, f"poses: {source}\ntexture maps: {worn}"
+        print(f"poses: {source}\ntexture maps: {worn}")
+        return picked, maps, self.fps or clip.fps
+
+    def _clip(self, actor: "Actor", split: "Split | None") -> "Clip":
+        from na_ray.viewer.clips import motion_clip, split_clip, training_clip
+
+        if self.motion is not None:
+            if split is not None:
+                raise UserError("--capture and --motion are both given: choose one of them")
+            return motion_clip(self.motion, actor)
+        return training_clip(actor) if split is None else split_clip(split, self.fps or actor.fps, actor.rig.num_joints)
 
     def _default(self, count: int) -> str:
         return {"ply": "0", "mesh": "0", "glb": "all", "html": f"0..{min(HTML_POSES, count)}"}[self.format]
@@ -113,18 +121,18 @@ class Export:
         self.out.mkdir(parents=True, exist_ok=True)
         yield from (self.out / f"{i:06d}.ply" for i in range(count))
 
-    def _ply(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
+    def _ply(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int, fps: float) -> Path:
         from na_ray.export.ply import write_ply
 
         for file, (gaussians, origin) in zip(self._files(count), self._gaussians(actor, motion), strict=True):
             write_ply(file, gaussians, origin)
         return self.out
 
-    def _html(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
+    def _html(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int, fps: float) -> Path:
         from na_ray.export.actor_page import motion_page
 
         avatar = actor.avatar(self._splats(), chosen_device(self.device))
-        self.out.write_text(motion_page(actor, avatar, motion, self.fps), encoding="utf-8")
+        self.out.write_text(motion_page(actor, avatar, motion, fps), encoding="utf-8")
         return self.out
 
     def _splats(self) -> AvatarName:
@@ -138,14 +146,14 @@ class Export:
         avatar = actor.avatar(self._splats(), chosen_device(self.device))
         return (gaussians_of(avatar, pose, texture) for pose, texture in motion)
 
-    def _glb(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
+    def _glb(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int, fps: float) -> Path:
         from na_ray.export.glb import write_glb
 
         pairs = list(motion)
-        write_glb(self.out, actor.rig, [pose for pose, _ in pairs], pairs[0][1], self.fps, actor.up)
+        write_glb(self.out, actor.rig, [pose for pose, _ in pairs], pairs[0][1], fps, actor.up)
         return self.out
 
-    def _mesh(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int) -> Path:
+    def _mesh(self, actor: "Actor", motion: "Iterator[tuple[Pose, Map]]", count: int, fps: float) -> Path:
         from na_ray.export.surface import nerf_surface
 
         if self.avatar == "splats":

@@ -77,7 +77,8 @@ class View:
             raise UserError("--capture and --motion are both given: choose one of them")
         figures = [self._figure(name) for name in self.actors]
         maps = self._maps(figures)
-        notes = [told for figure in figures if (told := figure.told(self.avatar or "splats"))]
+        notes = [line for figure in figures for line in figure.clips[0].lines]
+        notes += [told for figure in figures if (told := figure.told(self.avatar or "splats"))]
         return make_scene(figures, self.avatar, maps, [*notes, _told_maps(figures[0], maps, self.textures is None)])
 
     def _figure(self, name: str) -> "Figure":

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 from na_ray.actor import Actor
 from na_ray.capture.camera import Camera
-from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.dataset import Split
 from na_ray.capture.image import Map
 from na_ray.capture.rig import Pose
 from na_ray.config.values import UserError
+from na_ray.motion.direction import trained_poses
+from na_ray.motion.sources import Reading, open_motion
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,8 @@ class Clip:
     """Those that filmed it."""
     photograph: Callable[[int, int], Map] | None = None
     """The picture of a frame by a camera (both by position), (h, w, 3 or 4) uint8."""
+    lines: Sequence[str] = ()
+    """What the user should know of how it was read."""
 
 
 def training_clip(actor: Actor) -> Clip:
@@ -63,8 +67,12 @@ def _fps(actor: Actor) -> float:
 
 
 def motion_clip(path: str, actor: Actor) -> Clip:
-    """A motion's files: the folder of a capture's split."""
-    capture = Capture.open(path)
-    if len(capture.splits) != 1:
-        raise UserError(f"{path}: a capture has several motions: name one, as {path}/{capture.splits[0]}")
-    return split_clip(capture.split(capture.splits[0]), _fps(actor), actor.rig.num_joints)
+    """A motion's files, as `na-ray animate` takes them, brought to the actor's body.
+
+    Raises UserError or FileNotFoundError, one line, for what is none.
+    """
+    config = actor.knobs(next(iter(actor.networks)))
+    found = open_motion(path, trained_poses(actor, config, None), actor.rig, Reading(_fps(actor)))
+    if found.split is not None and len(found.split.pose(0).joints_RT) == actor.rig.num_joints:
+        return split_clip(found.split, _fps(actor), actor.rig.num_joints)
+    return Clip(found.name, found.poses.fps, found.poses.num_frames, found.poses.pose, path, lines=found.lines)

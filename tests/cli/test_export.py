@@ -47,6 +47,8 @@ def test_each_format_is_written(shell: Shell, anna: Path, capture: Path, tmp_pat
     assert sorted(path.name for path in (tmp_path / "poses").iterdir()) == ["000000.ply", "000001.ply"]
     assert shell.run("export", anna, "-o", tmp_path / "a.glb", "--format", "glb", *motion)[0] == 0
     data = (tmp_path / "a.glb").read_bytes()
+    found = shell.run("export", anna, "-o", tmp_path / "b.glb", "--format", "glb", "--motion", f"{capture}/testing")
+    assert found[0] == 0 and "poses: testing (3 of 3)" in found[1], found
     contents = json.loads(data[20 : 20 + struct.unpack_from("<I", data, 12)[0]])
     assert contents["skins"] and len(contents["animations"]) == 1
     assert shell.run("export", anna, "-o", tmp_path / "a.html", "--format", "html")[0] == 0
@@ -64,6 +66,7 @@ def test_each_format_is_written(shell: Shell, anna: Path, capture: Path, tmp_pat
         (["--format", "ply", "--avatar", "nerf"], "holds splats, and the NeRF has none"),
         (["--format", "mesh", "--avatar", "splats"], "is the surface of the NeRF, and splats have none"),
         (["--format", "ply", "--frames", "7"], "asks for number 7, but there are 3"),
+        (["--format", "ply", "--motion", "nowhere.bvh"], "nowhere.bvh"),
         (["--format", "mesh", "--resolution", "2"], "--resolution must be 8 or more"),
     ],
 )

@@ -76,7 +76,7 @@ def test_a_motion_of_another_body_is_refused(actor: Actor, capture: Capture) -> 
         split_clip(capture.split("testing"), 25.0, 99)
     found: Clip = motion_clip(f"{capture.path}/testing", actor)
     assert found.num_frames == 6 and len(found.cameras) == 2 and found.argument.endswith("capture/testing")
-    with pytest.raises(UserError, match="a capture has several motions: name one, as .*capture/testing"):
+    with pytest.raises(UserError, match="capture"):
         motion_clip(capture.path, actor)
 
 
