@@ -12,7 +12,7 @@ from na_ray.config.values import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class ViewerMotion:
     """A motion. What it holds is read frame by frame."""
 
     name: str
@@ -31,22 +31,22 @@ class Clip:
     """The picture of a frame by a camera (both by position), (h, w, 3 or 4) uint8."""
 
 
-def training_clip(actor: Actor) -> Clip:
+def training_clip(actor: Actor) -> ViewerMotion:
     """The poses that the actor was trained on."""
     poses = actor.poses()
     knobs = actor.knobs(next(iter(actor.networks)))
     argument = f"{knobs.capture.rstrip('/')}/{knobs.data.train_split}"
-    return Clip("training poses", _fps(actor), len(poses), poses.__getitem__, argument)
+    return ViewerMotion("training poses", _fps(actor), len(poses), poses.__getitem__, argument)
 
 
-def split_clip(split: Split, fps: float, num_joints: int) -> Clip:
+def split_clip(split: Split, fps: float, num_joints: int) -> ViewerMotion:
     """A capture's split. Raises UserError, one line, for that of another body."""
     count = len(split.pose(0).joints_RT)
     if count != num_joints:
         found = f"its poses have {count} joints, but the actor's body has {num_joints}"
         raise UserError(f"{split.files.folder}: {found}: give a motion of the same body")
     filmed = split.files.kind != "poses"
-    return Clip(
+    return ViewerMotion(
         split.name,
         fps,
         split.num_frames,
@@ -62,7 +62,7 @@ def _fps(actor: Actor) -> float:
     return float(actor.values.get("fps", 25.0))
 
 
-def motion_clip(path: str, actor: Actor) -> Clip:
+def motion_clip(path: str, actor: Actor) -> ViewerMotion:
     """A motion's files: the folder of a capture's split."""
     capture = Capture.open(path)
     if len(capture.splits) != 1:
