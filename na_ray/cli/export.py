@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
     from na_ray.capture.image import Map
     from na_ray.capture.rig import Pose
     from na_ray.models.gaussians import Gaussians
-    from na_ray.viewer.clips import Clip
+    from na_ray.viewer.clips import ViewerMotion
 
 HTML_POSES = 24
 """Poses of a page, where none are chosen."""
@@ -102,7 +102,7 @@ class Export:
         print(f"poses: {source}\ntexture maps: {worn}")
         return picked, maps, self.fps or clip.fps
 
-    def _clip(self, actor: "Actor", split: "Split | None") -> "Clip":
+    def _clip(self, actor: "Actor", split: "Split | None") -> "ViewerMotion":
         from na_ray.viewer.clips import motion_clip, split_clip, training_clip
 
         if self.motion is not None:

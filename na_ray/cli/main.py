@@ -33,7 +33,7 @@ COMMANDS = {
     ),
     "render": Command("render", "Render", "Film an actor: the poses and texture maps of any capture, any camera."),
     "export": Command("export", "Export", "Take an actor to other programs: splats, a skinned mesh, a page."),
-    "view": Command("view", "View", "Show actors live in the browser: any pose, any view, without a GPU."),
+    "view": Command("view", "ViewCommand", "Show actors live in the browser: any pose, any view, without a GPU."),
     "evaluate": Command("render", "Evaluate", "Score an actor against photographs, beside the textured mesh."),
     "report": Command("report", "ReportCommand", "Compare runs on one page that opens offline."),
     "runs": Command("runs", "Runs", "List the runs of a storage, or delete one."),

@@ -15,8 +15,8 @@ from na_ray.config.values import UserError
 if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
     from na_ray.actor import Actor
     from na_ray.capture.textures import Textures
-    from na_ray.viewer.clips import Clip
-    from na_ray.viewer.figure import Figure, Maps
+    from na_ray.viewer.clips import ViewerMotion
+    from na_ray.viewer.figure import Figure, TextureWord
     from na_ray.viewer.scene import Scene
 
 SLOW = 0.25
@@ -24,7 +24,7 @@ SLOW = 0.25
 
 
 @dataclass(frozen=True)
-class View:
+class ViewCommand:
     """Show actors live in the browser: on this machine alone, and without a GPU."""
 
     actors: Positional[tuple[str, ...]]
@@ -92,7 +92,7 @@ class View:
         figure.given = self._given(figure)
         return figure
 
-    def _clips(self, actor: "Actor") -> "list[Clip]":
+    def _clips(self, actor: "Actor") -> "list[ViewerMotion]":
         """The motions that can be chosen, the first one first."""
         from na_ray.capture.about import read_about
         from na_ray.capture.dataset import Capture
@@ -121,12 +121,12 @@ class View:
         split = Capture.open(self.capture).split(self.split)
         return Textures.open(self.textures or "", split, range(split.num_frames))
 
-    def _maps(self, figures: "list[Figure]") -> "Maps":
+    def _maps(self, figures: "list[Figure]") -> "TextureWord":
         words = [figure.maps(0) for figure in figures]
         if self.textures is None:
             quick = words[0][0] != "predicted" or _seconds_a_map(figures[0]) < SLOW or "mean" not in words[0]
             return words[0][0] if quick else "mean"
-        wanted: Maps = _word(self.textures)
+        wanted: TextureWord = _word(self.textures)
         for figure, has in zip(figures, words, strict=True):
             if wanted not in has:
                 more = "; own maps need --capture" if wanted == "own" and self.capture is None else ""
@@ -136,23 +136,23 @@ class View:
         return wanted
 
 
-def _word(textures: str) -> "Maps":
-    words: dict[str, Maps] = {"own": "own", "predicted": "predicted", "mean": "mean"}
+def _word(textures: str) -> "TextureWord":
+    words: dict[str, TextureWord] = {"own": "own", "predicted": "predicted", "mean": "mean"}
     return words.get(textures, "given")
 
 
 def _seconds_a_map(figure: "Figure") -> float:
     """What a predicted texture map takes here: of the second, since the first one loads."""
-    from na_ray.viewer.figure import Wardrobe
+    from na_ray.viewer.figure import TextureChooser
 
-    wardrobe, clip = Wardrobe(figure), figure.clips[0]
+    wardrobe, clip = TextureChooser(figure), figure.clips[0]
     wardrobe.texture("predicted", 0, 0, clip.pose(0))
     start = time.perf_counter()
     wardrobe.texture("predicted", 0, 1, clip.pose(1 % clip.num_frames))
     return time.perf_counter() - start
 
 
-def _told_maps(figure: "Figure", maps: "Maps", chosen_here: bool) -> str:
+def _told_maps(figure: "Figure", maps: "TextureWord", chosen_here: bool) -> str:
     """Which texture maps are shown first, and why not the predicted ones."""
     if chosen_here and maps == "mean" and "predicted" in figure.maps(0):
         return "texture maps: mean; predicted ones are slow on this machine, and can be chosen"

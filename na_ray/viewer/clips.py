@@ -14,7 +14,7 @@ from na_ray.motion.sources import Reading, open_motion
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class ViewerMotion:
     """A motion. What it holds is read frame by frame."""
 
     name: str
@@ -35,22 +35,22 @@ class Clip:
     """What the user should know of how it was read."""
 
 
-def training_clip(actor: Actor) -> Clip:
+def training_clip(actor: Actor) -> ViewerMotion:
     """The poses that the actor was trained on."""
     poses = actor.poses()
     knobs = actor.knobs(next(iter(actor.networks)))
     argument = f"{knobs.capture.rstrip('/')}/{knobs.data.train_split}"
-    return Clip("training poses", _fps(actor), len(poses), poses.__getitem__, argument)
+    return ViewerMotion("training poses", _fps(actor), len(poses), poses.__getitem__, argument)
 
 
-def split_clip(split: Split, fps: float, num_joints: int) -> Clip:
+def split_clip(split: Split, fps: float, num_joints: int) -> ViewerMotion:
     """A capture's split. Raises UserError, one line, for that of another body."""
     count = len(split.pose(0).joints_RT)
     if count != num_joints:
         found = f"its poses have {count} joints, but the actor's body has {num_joints}"
         raise UserError(f"{split.files.folder}: {found}: give a motion of the same body")
     filmed = split.files.kind != "poses"
-    return Clip(
+    return ViewerMotion(
         split.name,
         fps,
         split.num_frames,
@@ -66,7 +66,7 @@ def _fps(actor: Actor) -> float:
     return float(actor.values.get("fps", 25.0))
 
 
-def motion_clip(path: str, actor: Actor) -> Clip:
+def motion_clip(path: str, actor: Actor) -> ViewerMotion:
     """A motion's files, as `na-ray animate` takes them, brought to the actor's body.
 
     Raises UserError or FileNotFoundError, one line, for what is none.
@@ -75,4 +75,4 @@ def motion_clip(path: str, actor: Actor) -> Clip:
     found = open_motion(path, trained_poses(actor, config, None), actor.rig, Reading(_fps(actor)))
     if found.split is not None and len(found.split.pose(0).joints_RT) == actor.rig.num_joints:
         return split_clip(found.split, _fps(actor), actor.rig.num_joints)
-    return Clip(found.name, found.poses.fps, found.poses.num_frames, found.poses.pose, path, lines=found.lines)
+    return ViewerMotion(found.name, found.poses.fps, found.poses.num_frames, found.poses.pose, path, lines=found.lines)

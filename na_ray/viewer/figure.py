@@ -24,12 +24,12 @@ from na_ray.models.gaussians import Gaussians
 from na_ray.motion.normals import SIZE
 from na_ray.motion.predict import Recursion
 from na_ray.render import texture_map
-from na_ray.viewer.clips import Clip
+from na_ray.viewer.clips import ViewerMotion
 from na_ray.viewer.joints import skeleton_of_actor
 
 Kind = Literal["splats", "nerf", "mesh"]
 """How a figure may be drawn: an avatar, or the textured mesh, which every actor has."""
-Maps = Literal["own", "predicted", "mean", "given"]
+TextureWord = Literal["own", "predicted", "mean", "given"]
 """Texture maps: the motion's, the predictor's, the mean of the training's, those that the user gave."""
 
 COMPUTE = threading.RLock()
@@ -60,7 +60,7 @@ class Figure:
     actor: Actor
     name: str
     """As the user gave it."""
-    clips: list[Clip]
+    clips: list[ViewerMotion]
     """Motions that it can be shown in; those of all figures of a scene have the same names."""
     device: str = "cpu"
     offset: np.ndarray = field(default_factory=lambda: np.zeros(3))
@@ -113,9 +113,9 @@ class Figure:
         except (UserError, OSError):
             return None
 
-    def maps(self, clip: int) -> tuple[Maps, ...]:
+    def maps(self, clip: int) -> tuple[TextureWord, ...]:
         """The texture maps that it can wear in a motion, the default first."""
-        found: list[Maps] = ["given"] if self.given is not None and clip == 0 else []
+        found: list[TextureWord] = ["given"] if self.given is not None and clip == 0 else []
         found += ["own"] if self.clips[clip].texture is not None else []
         found += ["predicted"] if "texture" in self.actor.networks else []
         found += ["mean"] if self.mean is not None else []
@@ -137,7 +137,7 @@ class Figure:
         return DrawnPose(posed, texture, frame, avatar.model.gaussians(frame))
 
 
-class Wardrobe:
+class TextureChooser:
     """The texture maps of a figure for one browser, which asks for frames in any order.
 
     A prediction goes on from the frame before it; at any other it starts anew, as at the first frame of a motion.
@@ -151,7 +151,7 @@ class Wardrobe:
         """Motion and frame of the last prediction."""
         self._map: Map | None = None
 
-    def texture(self, word: Maps, clip: int, frame: int, pose: Pose) -> Map:
+    def texture(self, word: TextureWord, clip: int, frame: int, pose: Pose) -> Map:
         """The map of a frame of a motion; `pose` is what a prediction is made from."""
         words = self.figure.maps(clip)
         word = word if word in words else words[0]

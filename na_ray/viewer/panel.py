@@ -7,13 +7,13 @@ import numpy as np
 from viser import GuiApi, GuiButtonHandle, GuiEvent, GuiImageHandle
 
 from na_ray.viewer.clock import SPEEDS, PlayClock
-from na_ray.viewer.figure import Kind, Maps
+from na_ray.viewer.figure import Kind, TextureWord
 from na_ray.viewer.joints import LIMIT
 from na_ray.viewer.scene import Scene
 
 VIEWS = ("color", "depth", "normals")
 """What is shown of a figure."""
-MAP_WORDS: tuple[Maps, ...] = ("given", "own", "predicted", "mean")
+MAP_WORDS: tuple[TextureWord, ...] = ("given", "own", "predicted", "mean")
 AXES = "xyz"
 
 
@@ -22,7 +22,7 @@ class Wishes:
     """What the user wants to see. A new value for each change."""
 
     kind: Kind
-    maps: Maps
+    maps: TextureWord
     clip: int = 0
     view: str = "color"
     turns: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from na_ray.config.values import UserError
-from na_ray.viewer.figure import Figure, Kind, Maps
+from na_ray.viewer.figure import Figure, Kind, TextureWord
 
 GAP = 0.4
 """Between two figures, m."""
@@ -29,7 +29,7 @@ class Scene:
     """what it looks at."""
     kind: Kind
     """How figures are drawn at first."""
-    maps: Maps | None
+    maps: TextureWord | None
     """The texture maps they wear at first; None: the first they have."""
     notes: Sequence[str] = ()
     """What the user should know, a line each."""
@@ -41,7 +41,9 @@ class Scene:
         return [kind for kind in found if any(kind in figure.kinds for figure in self.figures)]
 
 
-def make_scene(figures: Sequence[Figure], kind: Kind | None, maps: Maps | None, notes: Sequence[str] = ()) -> Scene:
+def make_scene(
+    figures: Sequence[Figure], kind: Kind | None, maps: TextureWord | None, notes: Sequence[str] = ()
+) -> Scene:
     """Put figures beside each other, and choose the first view. Raises UserError, one line, where that cannot be."""
     first = figures[0]
     up = np.asarray(first.actor.up, np.float64)

@@ -14,10 +14,10 @@ from na_ray.capture.camera import Camera
 from na_ray.capture.image import shrink_map
 from na_ray.config.values import UserError
 from na_ray.viewer.camera_path import PathEditor, look_through
-from na_ray.viewer.clips import Clip
+from na_ray.viewer.clips import ViewerMotion
 from na_ray.viewer.clock import PlayClock
 from na_ray.viewer.drawing import BrowserFigure
-from na_ray.viewer.figure import COMPUTE, DrawnPose, Figure, Kind, Wardrobe
+from na_ray.viewer.figure import COMPUTE, DrawnPose, Figure, Kind, TextureChooser
 from na_ray.viewer.joints import turned
 from na_ray.viewer.panel import Panel, Wishes
 from na_ray.viewer.scene import Scene
@@ -44,7 +44,7 @@ class Session:
         self._panel = Panel(client.gui, scene, self._clock, self._wake.set)
         PathEditor(client, scene.figures[0].name, self._clip, folder)
         self._throttle = Throttle(lambda: _has_taken(client, server))
-        self._wardrobes = [Wardrobe(figure) for figure in scene.figures]
+        self._wardrobes = [TextureChooser(figure) for figure in scene.figures]
         self._nodes = [BrowserFigure(client.scene, f"/figure_{i}", f) for i, f in enumerate(scene.figures)]
         self._shown: tuple[int, Wishes] | None = None
         self._drawn: list[tuple[Figure, Kind, DrawnPose]] = []
@@ -166,7 +166,7 @@ class Session:
         here = self._client.camera
         return camera_of(here.wxyz, here.position, here.fov, here.image_height, here.image_width)
 
-    def _clip(self) -> Clip:
+    def _clip(self) -> ViewerMotion:
         return self._scene.figures[0].clips[self._panel.wishes.clip]
 
     def _show_photograph(self, frame: int, wishes: Wishes) -> None:

@@ -11,8 +11,8 @@ from na_ray.capture.dataset import Capture
 from na_ray.config.values import UserError
 from na_ray.motion.predict import predict_maps
 from na_ray.render import encode
-from na_ray.viewer.clips import Clip, motion_clip, split_clip, training_clip
-from na_ray.viewer.figure import Figure, Wardrobe
+from na_ray.viewer.clips import ViewerMotion, motion_clip, split_clip, training_clip
+from na_ray.viewer.figure import Figure, TextureChooser
 
 
 @pytest.fixture
@@ -38,8 +38,11 @@ def test_a_figure_is_drawn_as_what_it_has(figure: Figure, actor: Actor, actor_fo
 def test_each_motion_says_which_maps_there_are(figure: Figure, capture: Capture) -> None:
     assert figure.maps(0) == ("predicted", "mean") and figure.maps(1) == ("own", "predicted", "mean")
     split = capture.split("testing")
-    assert np.array_equal(Wardrobe(figure).texture("own", 1, 3, split.pose(3)), split.texture(3))
-    mean = Wardrobe(figure).texture("own", 0, 3, split.pose(3)), Wardrobe(figure).texture("mean", 0, 3, split.pose(3))
+    assert np.array_equal(TextureChooser(figure).texture("own", 1, 3, split.pose(3)), split.texture(3))
+    mean = (
+        TextureChooser(figure).texture("own", 0, 3, split.pose(3)),
+        TextureChooser(figure).texture("mean", 0, 3, split.pose(3)),
+    )
     assert np.array_equal(mean[1], figure.mean) and mean[0].shape == (32, 32, 3), "what is not there is not asked for"
 
 
@@ -56,7 +59,7 @@ def test_without_any_map_it_says_what_to_give(actor: Actor, tmp_path: Path) -> N
 def test_predictions_go_on_from_frame_to_frame_and_start_anew_elsewhere(figure: Figure, actor: Actor) -> None:
     predictor = actor.predictor()
     assert predictor is not None
-    wardrobe, poses = Wardrobe(figure), actor.poses()
+    wardrobe, poses = TextureChooser(figure), actor.poses()
 
     def normals(frames: range) -> list[np.ndarray]:
         from na_ray.body.atlas import Atlas
@@ -74,7 +77,7 @@ def test_a_motion_of_another_body_is_refused(actor: Actor, capture: Capture) -> 
     count = actor.rig.num_joints
     with pytest.raises(UserError, match=f"testing: its poses have {count} joints, but the actor's body has 99: give a"):
         split_clip(capture.split("testing"), 25.0, 99)
-    found: Clip = motion_clip(f"{capture.path}/testing", actor)
+    found: ViewerMotion = motion_clip(f"{capture.path}/testing", actor)
     assert found.num_frames == 6 and len(found.cameras) == 2 and found.argument.endswith("capture/testing")
     with pytest.raises(UserError, match="capture"):
         motion_clip(capture.path, actor)
