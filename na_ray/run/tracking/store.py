@@ -9,7 +9,6 @@ import errno
 import fcntl
 import logging
 import os
-import re
 import sqlite3
 import urllib.error
 import urllib.request
@@ -73,12 +72,12 @@ def _reason(error: Exception) -> str:
 
 def shown(uri: str) -> str:
     """A text without the passwords of the addresses in it."""
-    return re.sub(r"://[^/@\s]*@", "://", uri)
+    return hidden(uri)
 
 
 def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or a SQLite file in the working directory, where `mlflow ui` looks for it."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path('mlflow.db').absolute()}"
+    """`MLFLOW_TRACKING_URI` without its password, or a SQLite file in the working directory, as `mlflow ui` has it."""
+    return told(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path('mlflow.db').absolute()}")
 
 
 def store_exists() -> bool:
@@ -145,15 +144,20 @@ def connect(uri: str | None = None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(uri)
+    mlflow.set_tracking_uri(whole(uri))
     with needed("correct MLFLOW_TRACKING_URI, or start again when it does"):
         return _database(uri) if uri.startswith(SQLITE) else _opened(uri)
 
 
 def _opened(uri: str) -> MlflowClient:
     with asking():
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        client = MlflowClient(whole(uri))
+        try:
+            client.search_experiments(max_results=1)
+        except MlflowException as error:
+            if error.error_code not in STRANGERS:
+                raise
+            raise UserError(f"{uri}: MLflow lets nobody in by that name and password: {LOGIN}") from None
         return client
 
 

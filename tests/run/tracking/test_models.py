@@ -1,6 +1,7 @@
 """Registered models: one opens where na_ray is not installed, and a hostile one runs nothing through `na-ray`."""
 
 import ast
+import os
 import pickle
 import subprocess
 import sys
@@ -29,11 +30,12 @@ from tests import golden
 from tests.tiny_predictor import save_predictor
 
 
-@pytest.fixture
-def actor(tiny: Experiment, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def actor(tiny_capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of an actor with a network of every kind, none of them trained."""
-    capture = Capture.open(tiny.capture)
-    config = override(tiny, {"nerf.hidden": 8, "nerf.samples_per_ray": 4})
+    capture, tmp_path = Capture.open(tiny_capture), tmp_path_factory.mktemp("actor")
+    knobs = {"nerf.hidden": 8, "nerf.samples_per_ray": 4, "nerf.encoder_width": 4, "data.train_views": "0,1"}
+    config = override(Experiment(capture=str(tiny_capture)), knobs)
     checkpoints: dict = {"texture": tmp_path / "texture"}
     save_predictor(checkpoints["texture"], capture.rig)
     for name in get_args(AvatarName):
@@ -86,7 +88,11 @@ def test_it_carries_the_package_and_names_what_it_needs_by_exact_versions(
     row = {k: getattr(pose, k).tolist() for k in ("joints_RT", "rotation", "translation", "joints")}
     row |= {"K": camera.K.tolist(), "T_world_camera": camera.T_world_camera.tolist(), "height": 16, "width": 16}
     script = OPEN.format(absent=absent, uri=str(place), row=row)
-    environment = {"PATH": "/usr/bin:/bin", "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "HOME": os.environ["HOME"],
+        "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
+    }
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
