@@ -22,13 +22,22 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
+from na_ray.config.secrets import hidden
 from na_ray.config.values import UserError
+from na_ray.run.tracking.login import told, whole
 from na_ray.run.train.disk import on_network_disk
 
 SQLITE = "sqlite:///"
 
 REFUSALS = {ErrorCode.Name(code) for code in (INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST)}
 """MLflow's codes of answers that asking again does not change."""
+
+STRANGERS = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+"""Its codes for who has no name and password, or wrong ones."""
+
+LOGIN = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write them into the URI, http://NAME:PASSWORD@HOST"
+)
 
 
 class TrackingError(Exception):

@@ -13,7 +13,7 @@ import pytest
 from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, secrets
 from na_ray.config.values import UserError
-from na_ray.run.tracking import runs
+from na_ray.run.tracking import runs, store
 
 PASSWORD = "pa55 w0rd"
 LET_IN = "Basic " + base64.b64encode(f"anna:{PASSWORD}".encode()).decode()
@@ -50,24 +50,24 @@ def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_server_s_password_lets_in_and_is_told_nowhere(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://anna:{PASSWORD.replace(' ', '%20')}@{host}")
-    client = runs.connect()
+    client = store.connect()
     assert client.search_experiments() == []
-    assert runs.tracking_uri() == client.tracking_uri == runs.where_to_look() == f"http://{host}"
+    assert store.tracking_uri() == client.tracking_uri == store.where_to_look() == f"http://{host}"
     assert "pa55" not in mlflow.get_tracking_uri()
 
 
 def test_a_wrong_password_is_one_line_without_it(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://anna:wr0ng-w0rd@{host}")
     with pytest.raises(UserError, match=rf"^http://{host}: MLflow lets nobody in .*MLFLOW_TRACKING_PASSWORD") as told:
-        runs.connect()
+        store.connect()
     assert "wr0ng" not in str(told.value) and "\n" not in str(told.value)
 
 
 def test_a_database_s_password_opens_it_and_is_told_nowhere(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     given = "postgresql://anna:pa55w0rd@db.example/mlflow"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
-    assert runs.tracking_uri() == "postgresql://db.example/mlflow"
-    assert secrets.opened_by(runs.tracking_uri()) == (given, {})
+    assert store.tracking_uri() == "postgresql://db.example/mlflow"
+    assert secrets.opened_by(store.tracking_uri()) == (given, {})
 
 
 def test_a_record_of_0_2_that_holds_a_password_is_found_again_and_loses_it(tiny: Experiment, tmp_path: Path) -> None:
