@@ -148,7 +148,7 @@ def load_rig(folder: Path) -> Rig:
     """The body that a checkpoint was trained on."""
     path = _existing(folder, "body.npz")
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             held = {f.name: arrays[f.name] for f in dataclasses.fields(Rig) if f.name in arrays.files}
             if odd := [name for name, value in held.items() if not isinstance(value, np.ndarray)]:
                 raise ValueError(f"{odd[0]} is no array")

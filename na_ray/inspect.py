@@ -9,6 +9,7 @@ from typing import TypeVar
 from na_ray.capture.checks.defects import examine
 from na_ray.capture.checks.describe import describe, describe_split
 from na_ray.capture.dataset import Capture, Split
+from na_ray.config.secrets import public
 from na_ray.config.values import UserError
 from na_ray.pictures import png
 from na_ray.pictures.sheets import contact_sheet, overlay
@@ -49,7 +50,7 @@ def inspect(
         if target.exists() and not overwrite:
             raise FileExistsError(f"{target} exists: name another folder, or overwrite")
     report = examine(path, thorough)
-    lines, pictures, problems = [str(path)], list[Path](), list[str]()
+    lines, pictures, problems = [public(str(path))], list[Path](), list[str]()
     capture = _attempt(partial(Capture.open, path), problems)
     if capture is not None:
         lines = _describe(capture, problems)

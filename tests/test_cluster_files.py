@@ -1,11 +1,16 @@
 """The files that describe clusters: what Ray's own schema takes, and what a cluster of ours promises."""
 
+import contextlib
 import json
 import re
 import shlex
+import ssl
 import subprocess
+import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,7 @@ from ray.autoscaler._private.resource_demand_scheduler import get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
-from na_ray.run.cluster import resources
+from na_ray.run.cluster import kuberay, resources
 from na_ray.run.cluster.autoscaler_scorer import score
 
 ROOT = Path(__file__).parents[1]
@@ -50,7 +55,8 @@ def test_ray_takes_the_file(path: Path) -> None:
 @CLUSTERS
 def test_every_node_installs_this_folder_with_the_pins(path: Path) -> None:
     config = cluster(path)
-    for remote, local in config["file_mounts"].items():
+    own = {remote: local for remote, local in config["file_mounts"].items() if not local.startswith("~")}
+    for remote, local in own.items():
         assert (ROOT / local).exists(), local
         assert remote == f"~/na_ray/{local}"
     # `pip install` reads all of these; run `ray up` elsewhere than in the repository's folder, and it says so.
@@ -63,6 +69,25 @@ def test_every_node_installs_this_folder_with_the_pins(path: Path) -> None:
         assert any("-e ~/na_ray " in c for c in installs)
         assert all("-c ~/na_ray/constraints.txt" in c for c in installs)
         assert any("profile.sh" in c for c in prepared[node])
+
+
+@CLUSTERS
+def test_every_node_asks_for_the_one_token_and_has_it(path: Path) -> None:
+    """Ray turns authentication on by itself where it finds a token, on a head that ran `make demo`, but not on workers:
+    so all of it is said, to each node."""
+    config = cluster(path)
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token", "in place of what a node had"
+    prepared = prepare_config(config)
+    for node in ("head", "worker"):
+        assert prepared[f"{node}_setup_commands"][0] == "chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token"
+        (start,) = (c for c in prepared[f"{node}_start_ray_commands"] if "ray start" in c)
+        before, _, _ = start.partition("ray start")
+        script = f"unset RAY_AUTH_MODE; ulimit() {{ :; }}; {before} printenv RAY_AUTH_MODE"
+        asked = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        assert asked.stdout == "token\n"
+    login = ["bash", "-c", f"unset RAY_AUTH_MODE; . {ROOT}/clusters/profile.sh / && printenv RAY_AUTH_MODE"]
+    assert subprocess.run(login, capture_output=True, text=True, check=True).stdout == "token\n"
+    assert "ray get-auth-token --generate" in path.read_text(), "how the token is made"
 
 
 @CLUSTERS
@@ -94,6 +119,7 @@ def test_servers_listen_on_the_head_s_loopback(path: Path) -> None:
 def test_no_file_holds_a_secret(path: Path) -> None:
     text = path.read_text()
     secrets = r"AKIA[0-9A-Z]{16}|-----BEGIN|aws_(secret|credentials|access)|secretKey|(password|token)\s*[:=]"
+    secrets += r"(?! ~/\.ray/auth_token)"  # a file of the user's
     assert not re.search(secrets, text, re.IGNORECASE)
     # Five lines are to be changed, and marked; a sixth would be a surprise.
     if path.suffix == ".yaml":
@@ -189,6 +215,74 @@ def test_the_rayjob_s_pods_share_storage_and_only_workers_have_gpus() -> None:
     assert ray_cluster["headGroupSpec"]["rayStartParams"]["num-gpus"] == "0"
     server = next(c for c in head["containers"] if c["name"] == "mlflow")["args"][0]
     assert "--host 127.0.0.1" in server and "sqlite:////shared/" in server
+
+
+def test_the_rayjob_s_pods_have_a_token_room_for_objects_and_ports_that_can_be_reached() -> None:
+    spec, text = rayjob()["rayClusterSpec"], RAYJOB.read_text()
+    assert spec["authOptions"] == {"mode": "token"} and "(1.5.1 or newer)" in text
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    for pod in (group["template"]["spec"] for group in groups):
+        (shared,) = (v["emptyDir"] for v in pod["volumes"] if v["name"] == "shm")
+        ray_container = pod["containers"][0]
+        assert {"name": "shm", "mountPath": "/dev/shm"} in ray_container["volumeMounts"]
+        # Ray's object store takes 0.3 of the memory, if it finds so much there.
+        assert shared["medium"] == "Memory" and int(shared["sizeLimit"].removesuffix("Gi")) >= 20
+        assert int(shared["sizeLimit"].removesuffix("Gi")) >= 0.3 * int(
+            ray_container["resources"]["limits"]["memory"].removesuffix("Gi")
+        )
+    # A service forwards the ports that it names, and a pod all of them: MLflow listens on the pod's loopback.
+    forward = next(line for line in text.splitlines() if "port-forward" in line)
+    assert "get pod -o name" in forward and "service/" not in forward and forward.endswith(" 8265 5000")
+
+
+def test_a_kuberay_head_counts_what_its_autoscaler_may_start(
+    tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = rayjob()["rayClusterSpec"]
+    spec["workerGroupSpecs"][0] |= {"minReplicas": 0, "replicas": 0}
+    answer = {"metadata": {"name": "lan-x", "namespace": "avatars"}, "spec": spec}
+    with kubernetes(tmp_path, answer) as (account, port):
+        monkeypatch.setattr(kuberay, "ACCOUNT", account)
+        assert "GPU" not in resources.reachable(tmp_path), "not in a pod of KubeRay's"
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT_HTTPS", str(port))
+        monkeypatch.setenv("RAY_CLUSTER_NAME", "lan-x")
+        assert "GPU" not in resources.reachable(tmp_path), "the cluster has no autoscaler"
+        spec["enableInTreeAutoscaling"] = True
+        assert "# enableInTreeAutoscaling: true" in RAYJOB.read_text()
+        # Four workers of 15 CPUs and a GPU, and the head, which offers four CPUs of its six.
+        assert {k: resources.reachable(tmp_path)[k] for k in ("CPU", "GPU")} == {"CPU": 4 * 15 + 4, "GPU": 4}
+        monkeypatch.setenv("RAY_CLUSTER_NAME", "another")
+        assert "GPU" not in resources.reachable(tmp_path), "it may not ask for that one"
+
+
+@contextlib.contextmanager
+def kubernetes(folder: Path, cluster: dict[str, Any]) -> Iterator[tuple[Path, int]]:
+    """What Kubernetes gives a pod to ask it with, and the port on which it answers for one cluster."""
+    (folder / "namespace").write_text("avatars")
+    (folder / "token").write_text("pod-token\n")
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(folder / "key"), "-out", str(folder / "ca.crt")]
+    subprocess.run(["openssl", "req", "-x509", "-days", "2", *made, *subject], check=True, capture_output=True)
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            known = self.path == "/apis/ray.io/v1/namespaces/avatars/rayclusters/lan-x"
+            self.send_response(200 if known and self.headers["Authorization"] == "Bearer pod-token" else 403)
+            self.end_headers()
+            self.wfile.write(json.dumps(cluster).encode())
+
+        def log_message(self, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "ca.crt", folder / "key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, server.server_port
+    server.shutdown()
+    server.server_close()
 
 
 def test_the_image_has_the_pinned_ray_and_the_pins() -> None:

@@ -33,6 +33,7 @@ from na_ray.capture.naming import Series
 from na_ray.capture.rig import Pose, Rig, read_rig
 from na_ray.capture.storage import is_url, read_bytes, version
 from na_ray.capture.storage.archive import read_member
+from na_ray.config.secrets import public
 from na_ray.config.values import UserError
 
 
@@ -51,7 +52,7 @@ class Capture:
 
         Raises FileNotFoundError when there is no such folder, UserError when it holds no capture.
         """
-        place = os.fspath(path)
+        place = public(os.fspath(path))
         return cls(*find_splits(place if is_url(place) else place.rstrip("/") or "/"))
 
     @property

@@ -14,6 +14,7 @@ from na_ray.capture.image import read_image
 from na_ray.capture.layout import IMAGES, VIDEOS, find_map_videos
 from na_ray.capture.naming import by_number
 from na_ray.capture.storage import join, listing
+from na_ray.config.secrets import public
 from na_ray.config.values import UserError
 
 
@@ -41,7 +42,7 @@ class Textures:
 
         Raises FileNotFoundError or UserError, one line, where a frame has none.
         """
-        place = os.fspath(path)
+        place = public(os.fspath(path))
         names = listing(place)
         videos = find_map_videos(place, names, "tex")
         if "tex" in names:

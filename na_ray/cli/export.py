@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from na_ray.cli.render import chosen_device, fetch
 from na_ray.cli.train import ProgressBar
 from na_ray.config import AvatarName, parse_indices
+from na_ray.config.secrets import public
 from na_ray.config.values import Progress, UserError
 
 if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
@@ -98,7 +99,7 @@ class Export:
             from na_ray.capture.textures import Textures
 
             given = split if self.textures == "own" else Textures.open(self.textures, split, chosen)
-            maps, worn = (given.texture(i) for i in chosen), self.textures
+            maps, worn = (given.texture(i) for i in chosen), public(self.textures)
         print(f"poses: {source}\ntexture maps: {worn}")
         return picked, maps, self.fps or clip.fps
 

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 
 from na_ray import __version__
+from na_ray.cli.arguments import hide_secrets
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ found. na-ray --version says which one this is."""
 
 def main() -> None:
     """Run `na-ray`. A user's mistake is printed, one line per defect, with exit code 2."""
+    hide_secrets()
     words = [word for word in sys.argv[1:] if word != "--traceback"]  # which every command has
     word, arguments = (words[:1] or [""])[0], words[1:]
     if word in ("", "-h", "--help"):

@@ -16,7 +16,9 @@ import tyro
 from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff
 
+from na_ray.cli.arguments import hide_secrets
 from na_ray.config import AvatarName, Experiment
+from na_ray.config.secrets import hidden
 from na_ray.config.values import MISTAKES, UserError
 from na_ray.run.sweep.config import SweepConfig
 from na_ray.run.train.disk import FULL
@@ -86,8 +88,8 @@ def guarded(action: Callable[[], int], show_traceback: bool = False) -> int:
             return action()
     except MISTAKES as error:
         if show_traceback:
-            traceback.print_exc()
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+            print(hidden(traceback.format_exc()), file=sys.stderr, end="")
+        print("\n".join(f"error: {line}" for line in hidden(str(error)).splitlines()), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print("stopped; what is complete is kept, and a training goes on with --resume auto", file=sys.stderr)
@@ -97,7 +99,7 @@ def guarded(action: Callable[[], int], show_traceback: bool = False) -> int:
             full = f"error: {error.filename or 'a disk'}: the disk is full: free some space and start again"
             print(full, file=sys.stderr)
             return 2
-        traceback.print_exc()
+        print(hidden(traceback.format_exc()), file=sys.stderr, end="")
         _tell_of_logs()
         return 1
 
@@ -151,6 +153,7 @@ def main(experiment: Experiment, resume: Resume = "never", before: Before | None
 
     `resume` is the default of `--resume`. `before` is called with the experiment once the command line is understood.
     """
+    hide_secrets()
     command, (arguments, shown) = "train", take_traceback(sys.argv[1:])
     if arguments[:1] in (["train"], ["sweep"]):
         command, arguments = arguments[0], arguments[1:]

@@ -8,6 +8,7 @@ values when it is made. Lengths are metres, sizes are pixels (height, width).
 from dataclasses import dataclass, field
 from typing import Literal
 
+from na_ray.config.secrets import keep_public
 from na_ray.config.splats import SplatsConfig
 from na_ray.config.texture import TextureConfig, Vid2vidConfig
 from na_ray.config.values import AUTO, UserError, check, check_selection
@@ -114,6 +115,7 @@ class NerfConfig:
             check(self, name, getattr(self, name) >= 2, "at least 2")
         for name in ("local_frequencies", "position_frequencies", "direction_frequencies", "density_noise"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
+        keep_public(self, "encoder_weights")
         check(self, "mesh_residual", not (self.mesh_residual and self.parity), "False with parity, which lacks it")
         check(self, "guided_samples", not (self.guided_samples and self.parity), "unset with parity, which lacks it")
         check(self, "shell_radius", 0 < self.shell_radius < 10, "a length in metres between 0 and 10")
@@ -268,6 +270,7 @@ class Experiment:
         return None if self.nerf.sharp else self.data.texture_size
 
     def __post_init__(self) -> None:
+        keep_public(self, "capture")
         odd, expected = set("/\\ '\"()"), "a word without slashes, blanks, quotes or parentheses"
         check(self, "name", bool(self.name) and not set(self.name) & odd, expected)
         check(self, "project", not set(self.project) & odd, f"{expected}, or empty")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from na_ray.config.secrets import keep_public
 from na_ray.config.values import check
 
 
@@ -145,6 +146,7 @@ class TextureConfig:
     """Reproduce the original's numbers, quirks included (docs/original.md)."""
 
     def __post_init__(self) -> None:
+        keep_public(self, "vgg_weights", "flow_folder")
         for name in ("first_window", "max_window", "global_batch", "epochs", "checkpoint_every", "validation_frames"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("double_every", "steps"):

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from na_ray.config.experiment import Experiment
+from na_ray.config.secrets import Address
 from na_ray.config.values import UserError, flatten, override, to_dict
 
 
@@ -37,6 +38,7 @@ for each in (KnobLoader, KnobDumper):  # the writer has to know, or it would lea
 KnobDumper.add_representer(
     tuple, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
 )
+KnobDumper.add_representer(Address, lambda dumper, value: dumper.represent_str(str(value)))
 
 
 def to_yaml(experiment: Experiment) -> str:

@@ -232,7 +232,7 @@ class _Store:
         if (self.film is not None and self.film.is_file()) or all(file.is_file() for file in self.files):
             return len(self.files), nothing
         try:
-            with self.state.open("rb") as file, np.load(file) as held:
+            with self.state.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 first, images = int(held["done"]), held["images"]
             if all(file.is_file() for file in self.files[:first]):
                 return first, images

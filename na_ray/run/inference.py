@@ -14,6 +14,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.capture.storage import basename, is_url
 from na_ray.checkpoint import Predictor
 from na_ray.config import Experiment, override
+from na_ray.config.secrets import public
 from na_ray.config.values import MISTAKES, Progress, UserError
 from na_ray.motion.predict import Request, predict_sequence
 
@@ -34,7 +35,7 @@ def motions(captures: Sequence[str], splits: Sequence[str], out: Path) -> list[M
     Raises UserError or FileNotFoundError, one line per defect, where a capture or split does not exist or two motions
     would share a folder.
     """
-    places = [c if is_url(c) else str(Path(c).resolve()) for c in captures]
+    places = [public(c) if is_url(c) else str(Path(c).resolve()) for c in captures]
     tasks = []
     for place, split in product(places, splits):
         Capture.open(place).split(split)

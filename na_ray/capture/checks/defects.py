@@ -25,6 +25,7 @@ from na_ray.capture.layout import (
 )
 from na_ray.capture.rig import Pose, Rig, read_obj, read_rig, read_tpose, read_weights
 from na_ray.capture.storage import basename
+from na_ray.config.secrets import public
 
 
 def find_defects(path: str | os.PathLike[str], thorough: bool = False) -> list[str]:
@@ -39,7 +40,7 @@ def examine(path: str | os.PathLike[str], thorough: bool = False) -> Report:
     it is not fetched whole. `thorough` decodes every frame and picture too.
     """
     report = Report()
-    found = report.attempt(find_splits, os.fspath(path))
+    found = report.attempt(find_splits, public(os.fspath(path)))
     if found is None:
         return report
     root, folders = found

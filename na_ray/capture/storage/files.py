@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from na_ray.capture.storage.filesystem import MissingBucketError, ask, facts, locate
 from na_ray.capture.storage.remote import RemoteFile
+from na_ray.config.secrets import Address, secret_of
 from na_ray.config.values import UserError
 
 # Files of fsspec and of Python share no type but this: they can read, seek and close.
@@ -24,7 +25,7 @@ def is_url(path: str) -> bool:
 
 def join(folder: str, *names: str) -> str:
     """`folder/name/...`, for paths and URLs alike."""
-    return (folder if folder.endswith("/") else folder + "/") + "/".join(names)
+    return _like(folder, (folder if folder.endswith("/") else folder + "/") + "/".join(names))
 
 
 def basename(path: str) -> str:
@@ -35,7 +36,12 @@ def basename(path: str) -> str:
 def parent(path: str) -> str:
     """The folder that holds `path`."""
     head = path.rstrip("/").rpartition("/")[0]
-    return head or ("/" if path.startswith("/") else ".")
+    return _like(path, head or ("/" if path.startswith("/") else "."))
+
+
+def _like(given: str, path: str) -> str:
+    """Other processes open what belongs to an address with a secret as they open the address."""
+    return Address(path) if isinstance(given, Address) else path
 
 
 def listing(folder: str) -> list[str]:
@@ -53,6 +59,10 @@ def listing(folder: str) -> list[str]:
             raise
         except (FileNotFoundError, NotADirectoryError):
             entries = []
+        secret = secret_of(folder)
+        if secret is not None and secret.query:
+            # A web server's links stand behind the folder's whole address, and may repeat its query.
+            entries = [str(entry).removeprefix(location).partition("?")[0] for entry in entries]
         # Object stores list a folder's own marker among its contents.
         names = [basename(str(entry)) for entry in entries if str(entry).rstrip("/") != location.rstrip("/")]
     return sorted(name for name in set(names) if name and not name.startswith("."))

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 import fsspec
 from fsspec.registry import known_implementations
 
+from na_ray.config.secrets import VARIABLE, hidden, opened_by, public
 from na_ray.config.values import StorageError, UserError
 
 FRESH = 10.0
 """Seconds for which a process believes what a storage said of a file, or of a folder's names: each costs a request."""
 # Waits (s) before a request is tried again. s3fs and botocore do this themselves (AWS_MAX_ATTEMPTS).
 PAUSES = (0.2, 0.6, 1.8)
+GIVEN_BY = f"they are given in the URL, https://NAME:PASSWORD@HOST/..., on the command line or in ${VARIABLE}"
 # Files whose facts are remembered.
 MOST_FACTS = 4096
 
@@ -52,8 +54,9 @@ def locate(url: str) -> tuple[Any, str]:
     Endpoint, region and credentials are found as Amazon's own tools do (AWS_ENDPOINT_URL, AWS_PROFILE, ...).
     """
     protocol = url.split("://")[0]
+    where, options = opened_by(url)
     try:
-        fs, place = fsspec.url_to_fs(url, listings_expiry_time=FRESH)
+        fs, place = fsspec.url_to_fs(where, listings_expiry_time=FRESH, **options)
     except ImportError:
         package = {"gs": "gcsfs", "gcs": "gcsfs"}.get(protocol)
         hint = f"pip install {package}" if package else str(known_implementations[protocol].get("err", ""))
@@ -70,6 +73,7 @@ def ask(url: str, request: Callable[[], Answer]) -> Answer:
     Raises MissingBucketError and StorageError, one line that names the URL, where the storage is not reached or
     refuses; FileNotFoundError, IsADirectoryError and NotADirectoryError as they come.
     """
+    url = public(url)
     for pause in (*PAUSES, None):
         try:
             return request()
@@ -158,7 +162,8 @@ def _told(url: str, error: Exception) -> Exception:
         todo = "aws configure, AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, on each machine that reads"
         return StorageError(f"{url}: no credentials {why}: set them by {todo}")
     if isinstance(error, PermissionError) or any(f"{status}, message" in str(error) for status in (401, 403)):
-        return StorageError(f"{url}: access is denied {why}: check the credentials and what they may read")
+        todo = "check the credentials and what they may read" + ("" if _is_s3(url) else f"; {GIVEN_BY}")
+        return StorageError(f"{url}: access is denied {why}: {todo}")
     unreached = ("EndpointConnectionError", "ConnectTimeoutError", "ClientConnectorError", "ClientConnectorDNSError")
     if kind in unreached or isinstance(error, ConnectionRefusedError):
         todo = "check the network" + (", and AWS_ENDPOINT_URL where the storage is not Amazon's" if _is_s3(url) else "")
@@ -171,5 +176,5 @@ def _is_s3(url: str) -> bool:
 
 
 def _line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """What an error says, in one line, without secrets."""
+    return hidden(" ".join(str(error).split())) or type(error).__name__

@@ -9,6 +9,7 @@ import fsspec
 import torch
 from torch import Tensor, nn
 
+from na_ray.config.secrets import hidden, opened_by, public
 from na_ray.config.values import UserError
 
 WEIGHTS_VARIABLE = "NA_RAY_WEIGHTS"
@@ -55,11 +56,12 @@ def _read(path: str, network: str, remedy: str) -> Mapping[str, Tensor]:
     if "://" not in path and not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such file on {socket.gethostname()}; {remedy}")
     try:
-        with fsspec.open(path, "rb") as file:
+        where, options = opened_by(path)
+        with fsspec.open(where, "rb", **options) as file:
             weights = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: cannot be read as ImageNet weights: {reason}") from error
+        raise UserError(f"{public(path)}: cannot be read as ImageNet weights: {hidden(reason)}") from error
     if not isinstance(weights, Mapping) or not all(isinstance(value, Tensor) for value in weights.values()):
         raise UserError(f"{path}: expected a state dict of tensors ({network})")
     return weights

@@ -9,6 +9,7 @@ import ray
 
 from na_ray.config import TrainConfig
 from na_ray.config.values import UserError
+from na_ray.run.cluster import kuberay
 
 BOOTSTRAP = Path("ray_bootstrap_config.yaml")
 """Where `ray up` leaves the cluster's configuration, in the home folder of the head."""
@@ -22,9 +23,10 @@ def reachable(home: Path | None = None) -> dict[str, float]:
     """
     present = dict(ray.cluster_resources())
     config = (home or Path.home()) / BOOTSTRAP
-    if not config.exists():
+    cluster = json.loads(config.read_text()) if config.exists() else kuberay.promised()
+    if cluster is None:
         return present
-    promised = largest(json.loads(config.read_text()))
+    promised = largest(cluster)
     return {name: max(present.get(name, 0.0), promised.get(name, 0.0)) for name in present.keys() | promised.keys()}
 
 

@@ -200,7 +200,7 @@ def run(runner: SweepRunner, share: Share) -> None:
     sweep_state = runner.sweep_state
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial has its own line
     tuner = tune.Tuner(
-        make_trainable(share),
+        make_trainable(share, sweep_state.experiment),
         tune_config=tune.TuneConfig(
             search_alg=Proposals(runner),
             scheduler=TuneScheduler(runner),

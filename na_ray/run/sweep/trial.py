@@ -19,8 +19,9 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
-from na_ray.config import StageName
+from na_ray.config import Experiment, StageName
 from na_ray.config.files import from_json, read_json
+from na_ray.config.secrets import hidden
 from na_ray.run.sweep.state import SCORE
 from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, clear_leftovers
@@ -53,9 +54,19 @@ class TellScores(TuneReportCallback):
             super().after_report(run_context, metrics, checkpoint)
 
 
-def make_trainable(share: Share) -> Callable[[dict[str, Any]], None]:
-    """The function that Tune runs, with what it reserves for it."""
-    return tune.with_resources(trial, {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {}))
+def make_trainable(share: Share, experiment: Experiment) -> Callable[[dict[str, Any]], None]:
+    """The function that Tune runs, with what it reserves for it.
+
+    `experiment` brings the secrets of its addresses. It is no part of Tune's configurations: those are written to disk,
+    as a trial's own experiment is.
+    """
+    work = trial
+
+    def start(config: dict[str, Any]) -> None:
+        assert experiment.storage, "arrived, and with it the secrets"
+        work(config)
+
+    return tune.with_resources(start, {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {}))
 
 
 def trial(config: dict[str, Any]) -> None:
@@ -105,5 +116,5 @@ def _errors_kept(root: Path) -> Iterator[None]:
         text = io.StringIO()
         traceback.print_exception(error, file=text)
         line = " ".join(str(error).split()) or type(error).__name__
-        (root / "error.txt").write_text(f"{text.getvalue()}\n{line}\n")
+        (root / "error.txt").write_text(hidden(f"{text.getvalue()}\n{line}\n"))
         raise

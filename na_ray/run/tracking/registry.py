@@ -15,17 +15,16 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 from mlflow.tracking import MlflowClient
 
-from na_ray.actor import FILE, open_actor
+from na_ray.actor import open_actor
 from na_ray.config import StageName
 from na_ray.config.values import UserError
+from na_ray.run.tracking.packaging import CODE, actor_in, requirements
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.tracking.store import SQLITE, TrackingError, asking, connect, shown, store_exists, tracking_uri
 from na_ray.run.train.fingerprint import body_digest
 
 BEST = "best"
 """The alias of the version that did best on held-out pictures."""
-
-REQUIREMENTS = ["na-ray", "torch", "warp-lang"]
 
 _fetched: list[tempfile.TemporaryDirectory[str]] = []
 """Models from afar: their folders are removed when the program ends."""
@@ -49,7 +48,8 @@ def log_actor(tracker: Tracker, actor: Path, name: str) -> str:
             path=str(folder),
             python_model=str(Path(__file__).with_name("pyfunc.py")),  # as code: nothing is pickled
             artifacts={"actor": str(actor)},
-            pip_requirements=REQUIREMENTS,
+            pip_requirements=requirements(),
+            code_paths=[str(CODE)],
         )
         tracker.files(folder, "actor")
     with asking():
@@ -124,10 +124,7 @@ def resolve(actor: str) -> Path:
     except TrackingError as error:
         reason = f"MLflow at {shown(uri)} does not give it ({error})"
         raise UserError(f"{actor}: {reason}: `mlflow ui` shows what it has") from error
-    found = next((file for name in (FILE, "experiment.json") for file in local.glob(f"**/{name}")), None)
-    if found is None:
-        raise UserError(f"{actor}: no actor is in it: give a model that na_ray registered, or runs:/ID/actor")
-    return found.parent
+    return actor_in(local, actor)
 
 
 def _local(actor: str) -> Path:

@@ -9,7 +9,6 @@ import errno
 import fcntl
 import logging
 import os
-import re
 import sqlite3
 import urllib.error
 import urllib.request
@@ -23,13 +22,22 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
+from na_ray.config.secrets import hidden
 from na_ray.config.values import UserError
+from na_ray.run.tracking.login import told, whole
 from na_ray.run.train.disk import on_network_disk
 
 SQLITE = "sqlite:///"
 
 REFUSALS = {ErrorCode.Name(code) for code in (INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST)}
 """MLflow's codes of answers that asking again does not change."""
+
+STRANGERS = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+"""Its codes for who has no name and password, or wrong ones."""
+
+LOGIN = (
+    "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or write them into the URI, http://NAME:PASSWORD@HOST"
+)
 
 
 class TrackingError(Exception):
@@ -73,12 +81,12 @@ def _reason(error: Exception) -> str:
 
 def shown(uri: str) -> str:
     """A text without the passwords of the addresses in it."""
-    return re.sub(r"://[^/@\s]*@", "://", uri)
+    return hidden(uri)
 
 
 def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or a SQLite file in the working directory, where `mlflow ui` looks for it."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path('mlflow.db').absolute()}"
+    """`MLFLOW_TRACKING_URI` without its password, or a SQLite file in the working directory, as `mlflow ui` has it."""
+    return told(os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{Path('mlflow.db').absolute()}")
 
 
 def store_exists() -> bool:
@@ -145,15 +153,20 @@ def connect(uri: str | None = None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    mlflow.set_tracking_uri(uri)
+    mlflow.set_tracking_uri(whole(uri))
     with needed("correct MLFLOW_TRACKING_URI, or start again when it does"):
         return _database(uri) if uri.startswith(SQLITE) else _opened(uri)
 
 
 def _opened(uri: str) -> MlflowClient:
     with asking():
-        client = MlflowClient(uri)
-        client.search_experiments(max_results=1)
+        client = MlflowClient(whole(uri))
+        try:
+            client.search_experiments(max_results=1)
+        except MlflowException as error:
+            if error.error_code not in STRANGERS:
+                raise
+            raise UserError(f"{uri}: MLflow lets nobody in by that name and password: {LOGIN}") from None
         return client
 
 
