@@ -100,8 +100,8 @@ def understood(words: list[str]) -> None:
     tyro.cli(kind, prog="na-ray", args=arguments)
 
 
-FOREIGN = {"CUDA out of memory", "No module named na_ray"}
-"""Messages of torch and Python, which the page on troubleshooting explains too."""
+FOREIGN = {"CUDA out of memory", "No module named na_ray", "Token authentication is enabled but ..."}
+"""Messages of torch, Python and Ray, which the page on troubleshooting explains too."""
 
 
 def literals() -> Iterator[str]:
