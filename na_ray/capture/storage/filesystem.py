@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 import fsspec
+from fsspec.asyn import sync
 from fsspec.registry import known_implementations
 
 from na_ray.config.secrets import VARIABLE, hidden, opened_by, public
@@ -109,13 +110,22 @@ def facts(url: str) -> Facts:
         raise FileNotFoundError(f"{url}: no such file") from None
     if info.get("type") == "directory":
         raise FileNotFoundError(f"{url}: no such file")
-    plain = "https" in fs.protocol and not info.get("partial")
+    plain = "https" in fs.protocol and not ask(url, lambda: sync(fs.loop, _sends_parts, fs, place))
     known = Facts(int(info.get("size") or 0), mark_of(info), not plain)
     with _lock:
         _facts[url] = time.monotonic(), known
         while len(_facts) > MOST_FACTS:
             _facts.popitem(last=False)
     return known
+
+
+async def _sends_parts(fs: Any, place: str) -> bool:
+    """Whether a web server answers with the byte that was asked for. What it says of itself (`Accept-Ranges`) may be
+    missing, and fsspec tells it no longer. Nothing else is fetched: the answer is left unread."""
+    session = await fs.set_session()
+    options = {**fs.kwargs, "headers": {**fs.kwargs.get("headers", {}), "Range": "bytes=0-0"}}
+    async with session.get(fs.encode_url(place), **options) as answer:
+        return bool(answer.status == 206)
 
 
 def forget(url: str) -> None:
