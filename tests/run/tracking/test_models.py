@@ -79,9 +79,10 @@ def test_it_carries_the_package_and_names_what_it_needs_by_exact_versions(
     assert set(pins["numpy"]) <= set("0123456789.") and pins["numpy"] == np.__version__
     assert sorted(p.name for p in place.iterdir() if p.is_dir()) == ["artifacts", "code"]
     # A process that has neither this checkout nor what na_ray needs elsewhere draws a picture by it.
-    names = {name for name, owners in packages_distributions().items() if not set(owners) & pins.keys()}
+    owners = packages_distributions()  # which looks through every package's files
+    names = {name for name, found in owners.items() if not set(found) & pins.keys()}
     needed = {line.split(";")[0].split("[")[0].split(">")[0].split("<")[0].strip() for line in requires("na-ray") or []}
-    absent = {name for name in names if set(packages_distributions()[name]) & needed} - {"yaml", "psutil", "tqdm"}
+    absent = {name for name in names if set(owners[name]) & needed} - {"yaml", "psutil", "tqdm"}
     assert {"ray", "optuna", "tyro"} <= absent, "MLflow and torch bring the other three"
     split = Capture.open(tiny.capture).split("testing")
     pose, camera = split.pose(0), split.cameras[0]
