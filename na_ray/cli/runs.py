@@ -22,9 +22,11 @@ class Runs:
 
     def run(self) -> int:
         """List, or delete."""
+        import os
         import shutil
 
         from na_ray.run.tracking.listing import list_runs, size_of
+        from na_ray.run.train.lock import only_driver
 
         if self.delete is None:
             print(list_runs(self.storage))
@@ -34,7 +36,11 @@ class Runs:
             raise UserError(f"{folder} is no run and no sweep: na-ray runs {self.storage} lists them")
         if not self.yes:
             raise UserError(f"{folder} holds {size_of(folder) / 1e6:.1f} MB, which would be gone for good: add --yes")
-        shutil.rmtree(folder)
+        gone = folder.with_name(f".{folder.name}.gone")
+        with only_driver(folder):  # which refuses one that is being trained
+            shutil.rmtree(gone, ignore_errors=True)
+            os.replace(folder, gone)
+        shutil.rmtree(gone)
         print(f"deleted {folder}")
         return 0
 

@@ -4,13 +4,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mlflow.exceptions import MlflowException
-
 from na_ray.actor import FILE, Actor, open_actor
 from na_ray.config.values import UserError
 from na_ray.report.record import StageRecord
 from na_ray.run.tracking.records import read_runs
-from na_ray.run.tracking.store import connect, store_exists, tracking_uri
+from na_ray.run.tracking.store import asking, connect, needed, shown, store_exists, tracking_uri
 
 
 def list_runs(storage: Path) -> str:
@@ -45,7 +43,7 @@ def list_actors(storage: Path) -> str:
                 rows.append([str(path.parent), "damaged", str(error)])
     rows += _registered()
     if not rows:
-        return f"no actor: neither {storage} nor {tracking_uri()} holds one; na-ray train RECIPE makes one"
+        return f"no actor: neither {storage} nor {shown(tracking_uri())} holds one; na-ray train RECIPE makes one"
     return _table(["actor", "networks", "held-out PSNR"], rows)
 
 
@@ -60,17 +58,15 @@ def _registered() -> list[list[str]]:
     """The registered models; none where there is no store yet: to look makes none."""
     if not store_exists():
         return []
-    client = connect()
     rows = []
-    try:
+    with needed("start it, or try again later"), asking():
+        client = connect()
         for model in client.search_registered_models():
             aliases = {str(version): alias for alias, version in model.aliases.items()}
             for version in client.search_model_versions(f"name = '{model.name}'"):
                 number = str(version.version)
                 named = f"models:/{model.name}/{number}" + (f" (@{aliases[number]})" if number in aliases else "")
                 rows.append([named, version.tags.get("judged_by", "-"), version.tags.get("validation/psnr", "-")[:6]])
-    except MlflowException as error:
-        raise UserError(f"{tracking_uri()}: MLflow does not answer ({str(error).splitlines()[0][:200]})") from None
     return rows
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,15 @@ import pytest
 from na_ray.config import Experiment, override
 from na_ray.run.train.driver import train
 from tests.cli.conftest import Shell
+
+HOLD = """
+import sys
+from pathlib import Path
+from na_ray.run.train.lock import only_driver
+with only_driver(Path({folder!r})):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -32,7 +43,15 @@ def test_what_a_training_left_is_listed_and_deleted(tiny: Experiment, shell: She
     for name in ("..", "other", "tiny/nerf"):
         code, _, err = shell.run("runs", "--delete", name, "--yes")
         assert code == 2 and "is no run and no sweep" in err
+    holder = [sys.executable, "-c", HOLD.format(folder=str(tmp_path / "runs" / "tiny"))]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"held\n"
+        code, _, err = shell.run("runs", "--delete", "tiny", "--yes")
+        assert code == 2 and f"is in use by process {process.pid}" in err, err
+        process.communicate(b"done")
+    assert (tmp_path / "runs" / "tiny" / "nerf").is_dir()
     assert shell.run("runs", "--delete", "tiny", "--yes")[0] == 0
+    assert not list((tmp_path / "runs").iterdir())
     assert not (tmp_path / "runs" / "tiny").exists() and (tmp_path / "runs").is_dir()
     assert "holds no run" in shell.run("runs")[1]
     shutil.rmtree(tmp_path / "runs")
