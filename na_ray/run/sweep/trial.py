@@ -6,6 +6,7 @@ A trial writes its record and its checkpoints alone; what comes of them in MLflo
 import contextlib
 import errno
 import fcntl
+import functools
 import io
 import traceback
 from collections.abc import Callable, Iterator
@@ -60,13 +61,14 @@ def make_trainable(share: Share, experiment: Experiment) -> Callable[[dict[str, 
     `experiment` brings the secrets of its addresses. It is no part of Tune's configurations: those are written to disk,
     as a trial's own experiment is.
     """
-    work = trial
+    work = functools.partial(_with_secrets, trial, experiment)
+    return tune.with_resources(work, {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {}))
 
-    def start(config: dict[str, Any]) -> None:
-        assert experiment.storage, "arrived, and with it the secrets"
-        work(config)
 
-    return tune.with_resources(start, {"CPU": share.cpus} | ({"GPU": share.gpus} if share.gpus else {}))
+def _with_secrets(work: Callable[[dict[str, Any]], None], experiment: Experiment, config: dict[str, Any]) -> None:
+    """Do the work, in a process where `experiment` has arrived, and with it its secrets."""
+    assert experiment.storage, "it is unpickled by now"
+    work(config)
 
 
 def trial(config: dict[str, Any]) -> None:
