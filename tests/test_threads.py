@@ -18,7 +18,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import DataConfig, Experiment, NerfConfig
 from na_ray.models.nerf.renderer import Nerf
-from na_ray.run.tracking.pyfunc_avatar import ActorModel
+from na_ray.run.tracking.pyfunc import ActorModel
 
 THREADS, ROUNDS = 4, 6
 
@@ -77,7 +77,7 @@ def test_a_served_model_predicts_in_threads(capture: Capture, tmp_path: Path) ->
     actor, split = make_actor(capture), capture.split("testing")
     checkpoint.save(tmp_path / "actor", "nerf", actor.model.state_dict(), capture.rig, actor.config)
     model = ActorModel()
-    context = PythonModelContext(artifacts={"checkpoint": str(tmp_path / "actor")}, model_config=None)
+    context = PythonModelContext(artifacts={"actor": str(tmp_path / "actor")}, model_config=None)
     model.load_context(context)
     camera = split.cameras[0]
     view = {"K": camera.K, "T_world_camera": camera.T_world_camera, "height": camera.height, "width": camera.width}

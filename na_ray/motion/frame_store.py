@@ -116,7 +116,10 @@ class FrameStore:
         path = self.folder / "state.npz"
         if not path.is_file():
             return None
-        with path.open("rb") as file, np.load(file) as held:  # it was renamed into its place: it is whole
+        with (
+            path.open("rb") as file,
+            np.load(file, allow_pickle=False) as held,
+        ):  # it was renamed into its place: it is whole
             return int(held["done"]), held["images"]
 
     def remove(self) -> None:

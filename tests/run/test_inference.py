@@ -12,7 +12,7 @@ from na_ray.checkpoint import load_predictor
 from na_ray.motion.predict import STATE_EVERY, Request, predict_maps
 from na_ray.pictures.png import read_png
 from na_ray.run.inference import MotionTask, motions, predict_motions
-from na_ray.run.tracking import pyfunc_predictor
+from na_ray.run.tracking import pyfunc
 from tests.make_capture import write_tiny_capture
 from tests.moments import kill_predicting_worker
 from tests.tiny_predictor import save_predictor, tiny_predictor
@@ -101,8 +101,8 @@ def test_mlflow_serves_the_predictor(capture: Path, tmp_path: Path) -> None:
     checkpoint = save_predictor(tmp_path / "checkpoint", Capture.open(capture).rig)
     mlflow.pyfunc.save_model(
         path=str(tmp_path / "model"),
-        python_model=pyfunc_predictor.__file__,
-        artifacts={"checkpoint": str(checkpoint)},
+        python_model=pyfunc.__file__,
+        artifacts={"actor": str(checkpoint)},
         pip_requirements=["na-ray"],
     )
     model = mlflow.pyfunc.load_model(str(tmp_path / "model"))

@@ -102,7 +102,11 @@ def only_driver(folder: Path) -> Iterator[None]:
 def _locked(folder: Path) -> Iterator[int]:
     """The lock's file, once nobody else holds it."""
     while True:
-        file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        except FileNotFoundError:  # another one has just removed the folder, which was made for its lock alone
+            folder.mkdir(parents=True, exist_ok=True)
+            continue
         try:
             locks = _flock(folder, file)
             if not _is_current(folder / NAME, file):
