@@ -116,7 +116,8 @@ class FrameStore:
         path = self.folder / "state.npz"
         if not path.is_file():
             return None
-        with (
+        # It was renamed into its place: it is whole.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
             path.open("rb") as file,
             np.load(file, allow_pickle=False) as held,
         ):  # it was renamed into its place: it is whole
