@@ -118,9 +118,6 @@ class FrameStore:
             return None
         # It was renamed into its place: it is whole.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-            path.open("rb") as file,
-            np.load(file, allow_pickle=False) as held,
-        ):  # it was renamed into its place: it is whole
             return int(held["done"]), held["images"]
 
     def remove(self) -> None:

