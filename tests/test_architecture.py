@@ -34,6 +34,7 @@ LAYERS = (
         "actor",
         "original",
         "motion",
+        "convert",
         "prepare",
         "evaluation",
         "render",
