@@ -10,8 +10,8 @@ from na_ray.cli.train import ProgressBar
 from na_ray.config.values import UserError
 
 if TYPE_CHECKING:  # numpy and scipy take a while to import: --help need not wait
+    from na_ray.convert.plan import Plan
     from na_ray.convert.source import Source
-    from na_ray.convert.write import Plan
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Convert:
     out: Annotated[Path, arg(name="output", aliases=["-o"])]
     """Folder for the capture. A call that was cut off goes on where it was."""
     body: str = ""
-    """The body that was tracked: an SMPL, SMPL-H or SMPL-X model (.npz, .pkl: yours, it is not part of na-ray), a rigged
+    """The body that was tracked: an SMPL, SMPL-H or SMPL-X model (.npz, .pkl: your own, na-ray has none), a rigged
     .glb, or a folder with the four published body files."""
     uv: str | None = None
     """An OBJ of the same mesh with texture coordinates. An atlas is made if not given."""
@@ -62,14 +62,14 @@ class Convert:
         """Convert."""
         if self.kind == "cameras":
             return self._cameras()
-        from na_ray.convert.write import write
+        from na_ray.convert.write import summary, write
 
         if not self.body:
             raise UserError("whose body was tracked? --body MODEL: SMPL's .npz or .pkl, a rigged .glb, or a folder")
         made = self._plan()
         print("\n".join(made.lines))
         if self.dry_run:
-            print("\n".join(made.summary(str(self.out))))
+            print("\n".join(summary(made, str(self.out))))
             return 0
         with ProgressBar("frames") as progress:
             lines = write(made, str(self.out), self.workers, self.overwrite, progress)
@@ -86,7 +86,7 @@ class Convert:
         return reader(self.source.rstrip("/") or "/", self._chosen(), self.calibration, self.track)
 
     def _plan(self) -> "Plan":
-        from na_ray.convert.write import Options, plan
+        from na_ray.convert.plan import Options, plan
 
         if not 0 < self.unit < float("inf") or not (self.fps is None or 0 < self.fps < float("inf")):
             raise UserError("--unit and --fps must be positive numbers")

@@ -24,6 +24,9 @@ COMMANDS = {
     "synth": Command("data", "Synth", "Make an actor from nothing: a complete capture in the published layout."),
     "inspect": Command("data", "Inspect", "Say what a capture holds, and everything that is wrong with it."),
     "extract": Command("data", "Extract", "Write frames of a raw split as pictures, in the extracted layout."),
+    "convert": Command(
+        "convert", "Convert", "Make a capture from EasyMocap or ZJU-MoCap; cameras of COLMAP, nerfstudio."
+    ),
     "prepare": Command("prepare", "Prepare", "Make what a capture lacks: prepare normals, prepare textures."),
     "train": Command("train", "TrainCommand", "Train a recipe: na-ray train lan --capture PATH --name anna."),
     "sweep": Command("train", "SweepCommand", "Train a recipe with many settings of some knobs, and compare them."),

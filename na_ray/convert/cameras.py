@@ -1,6 +1,5 @@
 """Calibrated cameras of other programs as those of a capture: in natural order, for pictures of one size, in metres."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,16 +8,11 @@ from jaxtyping import Float64
 
 from na_ray.capture.camera import Camera
 from na_ray.config.values import UserError
+from na_ray.convert.clips import natural
 from na_ray.formats.calibrated import CalibratedCamera
 
 SAME_SHAPE = 0.01
 """Two sizes of a picture are one shape where their ratios differ by no more."""
-
-
-def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A key that sorts `2` before `10`, and `01` beside `1`."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name)
-    return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts)
 
 
 def ordered(cameras: Sequence[CalibratedCamera], chosen: Sequence[str], where: str) -> list[CalibratedCamera]:

@@ -18,8 +18,8 @@ from na_ray.formats import colmap, easymocap, nerfstudio_transforms, opencv_yml,
 from na_ray.formats.calibrated import CalibratedCamera, calibrated
 
 KINDS = (
-    "EasyMocap's folder (intri.yml, extri.yml), ZJU-MoCap's annots.npy, COLMAP's model (cameras and images, .txt or .bin), "
-    "nerfstudio's transforms.json, or OpenCV's .yml (a camera each)"
+    "EasyMocap's folder (intri.yml, extri.yml), ZJU-MoCap's annots.npy, COLMAP's model (cameras and images, .txt or "
+    ".bin), nerfstudio's transforms.json, or OpenCV's .yml (a camera each)"
 )
 FOLDERS = ("intrinisc", "pose")
 

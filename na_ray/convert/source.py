@@ -7,7 +7,8 @@ from na_ray.capture.layout import IMAGES, VIDEOS
 from na_ray.capture.naming import by_number
 from na_ray.capture.storage import basename, join, listing
 from na_ray.config.values import UserError
-from na_ray.convert.cameras import natural, ordered
+from na_ray.convert.cameras import ordered
+from na_ray.convert.clips import natural
 from na_ray.formats import easymocap, zju_mocap
 from na_ray.formats.calibrated import CalibratedCamera
 from na_ray.formats.easymocap import Person

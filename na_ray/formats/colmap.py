@@ -1,7 +1,7 @@
 """COLMAP's models: `cameras` and `images`, as text or binary.
 
-x_camera = R(q) x_world + t. Pixel centres lie at halves there, at integers here. The unit is whatever the reconstruction
-came out in, unless it was scaled. Cameras of the program's own models of fish eyes are refused.
+x_camera = R(q) x_world + t. Pixel centres lie at halves there, at integers here. The unit is any, unless the model was
+scaled. Models of fish eyes are refused.
 """
 
 import math
