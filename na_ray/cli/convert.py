@@ -11,7 +11,7 @@ from na_ray.config.values import UserError
 
 if TYPE_CHECKING:  # numpy and scipy take a while to import: --help need not wait
     from na_ray.convert.plan import Plan
-    from na_ray.convert.source import Source
+    from na_ray.convert.source import SourceSequence
 
 
 @dataclass(frozen=True)
@@ -79,20 +79,20 @@ class Convert:
     def _chosen(self) -> list[str]:
         return [] if self.views == "all" else [name.strip() for name in self.views.split(",") if name.strip()]
 
-    def _source(self) -> "Source":
+    def _source(self) -> "SourceSequence":
         from na_ray.convert.source import easymocap_source, zju_source
 
         reader = easymocap_source if self.kind == "easymocap" else zju_source
         return reader(self.source.rstrip("/") or "/", self._chosen(), self.calibration, self.track)
 
     def _plan(self) -> "Plan":
-        from na_ray.convert.plan import Options, plan
+        from na_ray.convert.plan import ConvertOptions, plan
 
         if not 0 < self.unit < float("inf") or not (self.fps is None or 0 < self.fps < float("inf")):
             raise UserError("--unit and --fps must be positive numbers")
         return plan(
             self._source(),
-            Options(
+            ConvertOptions(
                 body=self.body,
                 uv=self.uv,
                 test_frames=self.test_frames,

@@ -7,14 +7,14 @@ import numpy as np
 from na_ray.capture.layout import BODY_FILES
 from na_ray.capture.rig import Pose
 from na_ray.config.values import UserError
-from na_ray.convert.body import Template, bending_cost, check_metres, shaped_template
+from na_ray.convert.body import BodyTemplate, bending_cost, check_metres, shaped_template
 from na_ray.convert.poses import Track, poses_of, rotvecs_of
 from na_ray.formats.smpl_body import read_smpl_body
 
 KINDS = "an SMPL, SMPL-H or SMPL-X model (.npz, .pkl), a rigged .glb, or a folder with " + ", ".join(BODY_FILES)
 
 
-def open_body(path: str, track: Track) -> tuple[Template, list[Pose], list[str]]:
+def open_body(path: str, track: Track) -> tuple[BodyTemplate, list[Pose], list[str]]:
     """(the body, its pose at each frame of the track, lines). Raises UserError for another file."""
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file; --body is {KINDS}")
@@ -24,7 +24,7 @@ def open_body(path: str, track: Track) -> tuple[Template, list[Pose], list[str]]
     raise UserError(f"{path}: --body is {KINDS}")
 
 
-def _smpl(path: str, track: Track) -> tuple[Template, list[Pose], list[str]]:
+def _smpl(path: str, track: Track) -> tuple[BodyTemplate, list[Pose], list[str]]:
     body = read_smpl_body(path)
     template = shaped_template(body, track.shapes)
     check_metres(template)

@@ -22,7 +22,7 @@ SHAPES = "body_shapes.npz"
 
 
 @dataclass(frozen=True, eq=False)
-class Template:
+class BodyTemplate:
     """A body at rest, as the capture's files hold it."""
 
     source: str
@@ -66,7 +66,7 @@ class Template:
         return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def shaped_template(body: SmplBody, shapes: Float64[np.ndarray, "n s"]) -> Template:
+def shaped_template(body: SmplBody, shapes: Float64[np.ndarray, "n s"]) -> BodyTemplate:
     """A model's body in the mean shape over the frames. The lines say by how much that shape varies."""
     betas = shapes.mean(axis=0)
     count = min(len(betas), body.shapedirs.shape[2])
@@ -91,7 +91,7 @@ def shaped_template(body: SmplBody, shapes: Float64[np.ndarray, "n s"]) -> Templ
         lines.append(f"shape: the same in all {len(shapes)} frames")
     height = float(np.ptp(vertices, axis=0).max())
     lines.insert(0, f"body: {body.kind}, {len(vertices)} vertices, {len(joints)} joints, {height:.2f} m")
-    return Template(
+    return BodyTemplate(
         body.source, body.kind, vertices, body.faces, _normalized(body.weights), skeleton, tuple(lines), body, betas
     )
 
@@ -115,7 +115,7 @@ def bending_cost(body: SmplBody, rotvecs: Float64[np.ndarray, "n j 3"]) -> str:
     return f"offsets that depend on the pose (posedirs) are left out: {told}, {moved.max():.1f} mm at most"
 
 
-def check_metres(template: Template) -> None:
+def check_metres(template: BodyTemplate) -> None:
     """Raise UserError where the body is no person in metres."""
     height = float(np.ptp(template.vertices, axis=0).max())
     if not 0.3 < height < 10:

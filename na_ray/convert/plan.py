@@ -18,21 +18,21 @@ from na_ray.capture.trajectory import up_of
 from na_ray.config.values import UserError, parse_indices
 from na_ray.convert import atlas
 from na_ray.convert.bodies import open_body
-from na_ray.convert.body import Template
+from na_ray.convert.body import BodyTemplate
 from na_ray.convert.cameras import for_pictures, published, scaled
 from na_ray.convert.clips import CameraClip, common_range
 from na_ray.convert.footage import WHITE
 from na_ray.convert.lens import Lens
 from na_ray.convert.matte import ChromaMatte, Color, MaskMatte, Matte, PlateMatte
 from na_ray.convert.poses import Track, choose, transforms
-from na_ray.convert.source import Source
+from na_ray.convert.source import SourceSequence
 
 FPS = 25.0
 """Frames a second where neither the footage nor the user says."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options:
+class ConvertOptions:
     """What a user may choose."""
 
     body: str
@@ -57,12 +57,12 @@ class Options:
 class Plan:
     """All that is known before the first picture is read."""
 
-    source: Source
-    options: Options
+    source: SourceSequence
+    options: ConvertOptions
     clips: tuple[CameraClip, ...]
     lenses: tuple[Lens, ...]
     cameras: tuple[Camera, ...]
-    template: Template
+    template: BodyTemplate
     unwrapping: atlas.Unwrapping
     poses: Mapping[int, Pose]
     """By frame number."""
@@ -87,7 +87,7 @@ class Plan:
         return Rig(vertices, self.template.faces, uv, self.unwrapping.uv_faces, weights, tpose)
 
 
-def plan(source: Source, options: Options) -> Plan:
+def plan(source: SourceSequence, options: ConvertOptions) -> Plan:
     """Look at everything but the pictures. Raises UserError, one line, for what cannot be converted."""
     lines = list(source.lines)
     track = choose(source.people, options.person, source.track)
@@ -113,7 +113,7 @@ def plan(source: Source, options: Options) -> Plan:
     return _checked(made)
 
 
-def _filmed(track: Track, source: Source, filmed: range) -> Track:
+def _filmed(track: Track, source: SourceSequence, filmed: range) -> Track:
     """The frames that all cameras have. Raises UserError where there are none."""
     kept = [number for number in track.frames if source.position(number) in filmed]
     if not kept:
@@ -135,7 +135,7 @@ def _of(track: Track) -> tuple[tuple[int, ...], tuple[Any, ...]]:
 
 
 def _cameras(
-    source: Source, clips: Sequence[CameraClip], options: Options
+    source: SourceSequence, clips: Sequence[CameraClip], options: ConvertOptions
 ) -> tuple[list[str], tuple[Lens, ...], tuple[Camera, ...]]:
     """(lines, the cameras as calibrated, those of the pictures that will be written)."""
     lines, lenses, cameras = [], [], []
@@ -166,7 +166,7 @@ def _splits(track: Track, test_frames: str | None) -> dict[str, tuple[int, ...]]
     return {"training": training, "testing": tuple(sorted(tested))}
 
 
-def _rate(source: Source, given: float | None) -> tuple[float, str]:
+def _rate(source: SourceSequence, given: float | None) -> tuple[float, str]:
     """(frames a second, where that is from)."""
     if given is not None:
         return given, f"frames a second: {given:g}, as --fps says"

@@ -33,7 +33,7 @@ class Footage:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class SourceSequence:
     """A sequence of another program."""
 
     program: str
@@ -58,7 +58,7 @@ class Source:
         return self.positions.get(number, number) if self.positions else number
 
 
-def easymocap_source(root: str, chosen: Sequence[str] = (), cameras: str = "", track: str = "") -> Source:
+def easymocap_source(root: str, chosen: Sequence[str] = (), cameras: str = "", track: str = "") -> SourceSequence:
     """A folder of EasyMocap. `cameras`, `track`: where calibration and people lie, if not where they usually do."""
     if not listing(root):
         raise FileNotFoundError(f"{root}: no such folder with files in it; expected EasyMocap's: check the path")
@@ -82,7 +82,7 @@ def easymocap_source(root: str, chosen: Sequence[str] = (), cameras: str = "", t
     positions, told = _positions(footage, people)
     files = tuple(join(cameras or root, name) for name in (easymocap.INTRINSICS, easymocap.EXTRINSICS))
     masked = _masked(root, footage, MASKS)
-    return Source("EasyMocap", root, tuple(known), masked, people, positions, files, folder, (*lines, *told))
+    return SourceSequence("EasyMocap", root, tuple(known), masked, people, positions, files, folder, (*lines, *told))
 
 
 def _names(root: str) -> list[str]:
@@ -164,7 +164,7 @@ def _positions(footage: Sequence[Footage], people: Mapping[int, object]) -> tupl
     return {number: i for i, number in enumerate(pictures)}, []
 
 
-def zju_source(root: str, chosen: Sequence[str] = (), cameras: str = "", track: str = "") -> Source:
+def zju_source(root: str, chosen: Sequence[str] = (), cameras: str = "", track: str = "") -> SourceSequence:
     """A folder of ZJU-MoCap. `cameras`: another annots.npy; `track`: where the people lie."""
     if not listing(root):
         raise FileNotFoundError(f"{root}: no such folder with files in it; expected ZJU-MoCap's: check the path")
@@ -187,7 +187,7 @@ def zju_source(root: str, chosen: Sequence[str] = (), cameras: str = "", track: 
         lines.append(f"{folder}: its files begin at {first}: that one is taken for the first picture")
     tracked = {number: {"0": person} for number, person in people.items()}
     masked = _masked(root, footage, ZJU_MASKS)
-    return Source("ZJU-MoCap", root, tuple(known), masked, tracked, positions, (path,), folder, tuple(lines))
+    return SourceSequence("ZJU-MoCap", root, tuple(known), masked, tracked, positions, (path,), folder, tuple(lines))
 
 
 def _pictures_of(root: str, name: str, listed: Sequence[str], path: str) -> tuple[str, list[str]]:

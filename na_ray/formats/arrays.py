@@ -1,7 +1,8 @@
 """NumPy's `.npy` and `.npz` of other programs: arrays, and pickled objects by an allow-list (`pickles.py`)."""
 
-import io
+import ast
 import math
+import re
 import struct
 import zipfile
 import zlib
@@ -16,6 +17,8 @@ from na_ray.formats.pickles import load_pickle
 
 LARGEST = 2**30
 """Bytes of a file or of an array: SMPL-X's largest array has 2**27."""
+LONGEST_HEAD = 10_000
+"""Bytes, as NumPy itself has it."""
 
 
 def read_small(path: str, largest: int = LARGEST) -> bytes:
@@ -32,34 +35,41 @@ def read_npy(path: str, largest: int = LARGEST) -> Any:
 
 def npy_value(data: bytes, where: str) -> Any:
     """The same of bytes; `where` names them in messages."""
-    file = io.BytesIO(data)
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
-    # Its header is Python's text of a dict, of which its parser says what it likes.
-    except (
-        ValueError,
-        EOFError,
-        TypeError,
-        SyntaxError,
-        MemoryError,
-        RecursionError,
-        KeyError,
-        OverflowError,
-    ) as error:
-        what = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{where}: no NumPy file ({what}): copy it again") from None
-    rest = data[file.tell() :]
-    if dtype.hasobject:
+    shape, is_fortran, code, start = _head(data, where)
+    rest = data[start:]
+    if code.lstrip("<>|=").startswith("O"):
         return _object_of(load_pickle(rest, where))
-    if dtype.kind not in "biufUS" or math.prod(shape) * dtype.itemsize > len(rest) or min(shape, default=0) < 0:
-        found = f"{'x'.join(map(str, shape))} of {dtype} in {len(rest)} bytes"
+    dtype = np.dtype(code) if re.fullmatch(r"[<>|=]?[biufUS][0-9]{1,4}", code) else None
+    if dtype is None or math.prod(shape) * dtype.itemsize > len(rest) or min(shape, default=0) < 0:
+        found = f"{'x'.join(map(str, shape))[:60]} of {code[:20]!r} in {len(rest)} bytes"
         raise UserError(f"{where}: damaged ({found}): copy the file again")
     order: Any = "F" if is_fortran else "C"
     return np.frombuffer(rest, dtype, math.prod(shape)).reshape(shape, order=order)
+
+
+def _head(data: bytes, where: str) -> tuple[tuple[int, ...], bool, str, int]:
+    """(shape, whether columns come first, the type's code, where the values begin).
+
+    NumPy's own reader of this line raises what Python's tokenizer does. It is Python's text of a dict.
+    """
+    try:
+        if data[:6] != b"\x93NUMPY" or data[6] not in (1, 2, 3):
+            raise ValueError("it does not begin as one")
+        start = 10 if data[6] == 1 else 12
+        (length,) = struct.unpack_from("<H" if data[6] == 1 else "<I", data, 8)
+        if length > LONGEST_HEAD:
+            raise ValueError(f"a head of {length} bytes")
+        text = data[start : start + length].decode("latin1").strip()
+        # Python 2 wrote long numbers as `3L`.
+        values = ast.literal_eval(re.sub(r"([0-9])L\b", r"\1", text))
+        shape, is_fortran, code = (values[key] for key in ("shape", "fortran_order", "descr"))
+        if not isinstance(code, str) or not all(type(n) is int and abs(n) < 2**40 for n in shape):
+            raise ValueError("an array of records" if not isinstance(code, str) else "a shape that is none")
+        return tuple(shape), bool(is_fortran), code, start + length
+    # Of a damaged text the parser says what it likes.
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError, LookupError, struct.error) as error:
+        what = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UserError(f"{where}: no NumPy file ({what}): copy it again") from None
 
 
 def _object_of(value: Any) -> Any:

@@ -9,7 +9,7 @@ gives a file of some bytes gigabytes of memo.
 import pickle
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ DEEPEST = 200
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
 _NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
 _COPYREG, _BUILTINS = ("copy_reg", "copyreg"), ("__builtin__", "builtins")
+NO_FUNCTION = "asks to call what is no function; expected arrays of numbers: export it again"
 _SPARSE = ("scipy.sparse", "scipy.sparse._{0}", "scipy.sparse.{0}")
 KNOWN: dict[tuple[str, str], str] = {
     **{(module, "_reconstruct"): "array" for module in _MULTIARRAY},
@@ -35,6 +36,7 @@ KNOWN: dict[tuple[str, str], str] = {
     **{(module, "_reconstructor"): "reconstructor" for module in _COPYREG},
     **{(module, "object"): "object" for module in _BUILTINS},
     ("_codecs", "encode"): "encode",
+    **{(module, "bytes"): "encode" for module in _BUILTINS},
     ("collections", "OrderedDict"): "dict",
     ("chumpy.ch", "Ch"): "chumpy",
     ("chumpy", "Ch"): "chumpy",
@@ -67,6 +69,11 @@ class _Note:
     kind: str
     args: tuple[Any, ...]
     state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """What a dict of another kind is filled with."""
+        self.items[key] = value
 
 
 def load_pickle(data: bytes, where: str) -> Any:
@@ -99,9 +106,8 @@ class _Reader(pickle._Unpickler):  # private, and as old as Python 3
         kind = KNOWN.get((module, name))
         if kind is None:
             shown = f"{module}.{name}"[:80].encode("ascii", "backslashreplace").decode().replace("\n", " ")
-            raise _RefusedError(
-                f"asks to run {shown}, which is not done; expected arrays of numbers: export it again as .npz"
-            )
+            todo = "expected arrays of numbers: export it again as .npz"
+            raise _RefusedError(f"asks to run {shown}, which is not done; {todo}")
         return _Name(kind)
 
     def persistent_load(self, pid: Any) -> Any:
@@ -109,12 +115,12 @@ class _Reader(pickle._Unpickler):  # private, and as old as Python 3
         raise _RefusedError("refers to something outside of the file; expected arrays of numbers: export it again")
 
     def get_extension(self, code: int) -> None:
-        """Registered classes are none of ours."""
+        """Of registered classes."""
         raise _RefusedError(f"asks for the registered class {code}; expected arrays of numbers: export it again")
 
     def _call(self, name: Any, args: Any) -> None:
         if not isinstance(name, _Name) or not isinstance(args, tuple):
-            raise _RefusedError("asks to call what is no function; expected arrays of numbers: export it again")
+            raise _RefusedError(NO_FUNCTION)
         self.stack.append(_Note(name.kind, args))
 
     def load_reduce(self) -> None:
@@ -125,7 +131,7 @@ class _Reader(pickle._Unpickler):  # private, and as old as Python 3
     def load_newobj_ex(self) -> None:
         """Of (class, arguments, named arguments): the named ones are none of ours."""
         if self.stack.pop():
-            raise _RefusedError("asks to call what is no function; expected arrays of numbers: export it again")
+            raise _RefusedError(NO_FUNCTION)
         self.load_reduce()
 
     def load_inst(self) -> None:
@@ -195,14 +201,12 @@ class _Maker:
     def _of_note(self, note: _Note) -> Any:
         kind, args, state = note.kind, note.args, note.state
         if kind == "reconstructor":
-            if not args or not isinstance(args[0], _Name):
-                raise ValueError("an object of no class")
             return self._of_note(_Note(args[0].kind, (), state))
         if kind == "encode":
-            return _bytes(args[0])
+            return _bytes(args[0]) if args else b""
         if kind == "dict":
             pairs = self.make(args[0]) if args else []
-            return dict(pairs) | (self.make(state) if isinstance(state, dict) else {})
+            return dict(pairs) | self.make(note.items)
         if kind == "dtype":
             return _dtype(str(args[0]), state)
         if kind in ("array", "ndarray"):
@@ -227,23 +231,21 @@ class _Maker:
         if not all(isinstance(n, int) and 0 <= n < 2**40 for n in shape):
             raise ValueError(f"an array of shape {shape}")
         count = int(np.prod([int(n) for n in shape], dtype=object)) if shape else 1
-        order = "F" if is_fortran else "C"
+        order: Any = "F" if is_fortran else "C"
         if kind.kind == "O":
             values = self.make(data)
             if not isinstance(values, list) or len(values) != count:
                 raise ValueError("an array of another length than its shape")
             array = np.empty(count, object)
             array[:] = values
-            return array.reshape(shape, order="F" if is_fortran else "C")
-        raw = _bytes(data)
+            return array.reshape(shape, order=order)
+        raw = _bytes(self.make(data))
         if len(raw) != count * kind.itemsize:
             raise ValueError(f"an array of {len(raw)} bytes for {count} numbers of {kind.itemsize}")
-        return np.frombuffer(raw, kind).reshape(shape, order=order)  # type: ignore[call-overload]
+        return np.frombuffer(raw, kind).reshape(shape, order=order)
 
     def _chumpy(self, kind: str, state: Any) -> np.ndarray:
         """The values of a `chumpy.Ch`, or of a choice from one."""
-        if not isinstance(state, dict):
-            raise ValueError("a chumpy array without values")
         if kind == "chumpy":
             return np.asarray(state["x"])
         chosen = np.asarray(state["a"]).reshape(-1)[np.asarray(state["idxs"], np.int64).reshape(-1)]
@@ -282,7 +284,8 @@ def _dense(kind: str, state: Any) -> np.ndarray:
     data = np.asarray(state["data"], np.float64).reshape(-1)
     found = np.zeros((rows, columns))
     if kind == "coo":
-        row, column = (np.asarray(state[name], np.int64) for name in ("row", "col"))
+        pair = state.get("coords") or (state["row"], state["col"])
+        row, column = (np.asarray(places, np.int64) for places in pair)
     else:
         starts, inner = (np.asarray(state[name], np.int64) for name in ("indptr", "indices"))
         if len(starts) != (columns if kind == "csc" else rows) + 1 or (np.diff(starts) < 0).any():

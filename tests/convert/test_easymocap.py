@@ -1,4 +1,4 @@
-"""A folder that an independent writer made as EasyMocap does, converted: cameras, poses and body are those of the scene."""
+"""A folder that an independent writer made as EasyMocap does, converted: cameras, poses and body come back."""
 
 import json
 import zipfile
@@ -14,7 +14,7 @@ from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
 from na_ray.capture.pixels import posed_vertices
 from na_ray.convert.body import SHAPES
-from na_ray.convert.plan import Options, plan
+from na_ray.convert.plan import ConvertOptions, plan
 from na_ray.convert.source import easymocap_source
 from na_ray.convert.write import summary, write
 
@@ -36,7 +36,7 @@ def sequence(scene, tmp_path_factory):
 @pytest.fixture(scope="module")
 def converted(sequence, tmp_path_factory):
     root, body = sequence
-    made = plan(easymocap_source(str(root)), Options(body=str(body)))
+    made = plan(easymocap_source(str(root)), ConvertOptions(body=str(body)))
     out = tmp_path_factory.mktemp("captures") / "anna"
     write(made, str(out), workers=1)
     return made, out
@@ -135,7 +135,7 @@ def files_of(folder: Path):
 
 def test_the_same_folder_gives_the_same_bytes(sequence, converted, tmp_path):
     root, body = sequence
-    write(plan(easymocap_source(str(root)), Options(body=str(body))), str(tmp_path / "b"), workers=1)
+    write(plan(easymocap_source(str(root)), ConvertOptions(body=str(body))), str(tmp_path / "b"), workers=1)
     first, again = files_of(converted[1]), files_of(tmp_path / "b")
     assert first.keys() == again.keys()
     assert [name for name in first if first[name] != again[name]] == []
@@ -143,7 +143,7 @@ def test_the_same_folder_gives_the_same_bytes(sequence, converted, tmp_path):
 
 def test_splits_by_frame_number(sequence, tmp_path):
     root, body = sequence
-    made = plan(easymocap_source(str(root)), Options(body=str(body), test_frames="1..3"))
+    made = plan(easymocap_source(str(root)), ConvertOptions(body=str(body), test_frames="1..3"))
     assert made.splits == {"training": (0, 3, 4), "testing": (1, 2)}
     assert "2 frames of testing" in "\n".join(summary(made, "x"))
     write(made, str(tmp_path / "anna"), workers=1)
@@ -160,7 +160,7 @@ def test_global_orient_in_poses_gives_the_same_vertices_and_a_hint(scene, sequen
 
     root, body = sequence
     source = easymocap_source(str(root))
-    usual = plan(source, Options(body=str(body)))
+    usual = plan(source, ConvertOptions(body=str(body)))
     J_0 = scene.rest[0]
     moved = {}
     for number, people in source.people.items():
@@ -168,10 +168,14 @@ def test_global_orient_in_poses_gives_the_same_vertices_and_a_hint(scene, sequen
         turn = Rotation.from_rotvec(one.Rh)
         poses = np.concatenate([one.Rh, one.poses[3:]])
         moved[number] = {"0": type(one)(np.zeros(3), one.Th + turn.apply(J_0) - J_0, poses, one.shapes)}
-    other = plan(type(source)(**{**vars(source), "people": moved}), Options(body=str(body)))
+    other = plan(type(source)(**{**vars(source), "people": moved}), ConvertOptions(body=str(body)))
     for number, pose in usual.poses.items():
         again = other.poses[number]
-        for a, b in ((pose.rotation, again.rotation), (pose.translation, again.translation), (pose.joints, again.joints)):
+        for a, b in (
+            (pose.rotation, again.rotation),
+            (pose.translation, again.translation),
+            (pose.joints, again.joints),
+        ):
             assert np.abs(a - b).max() < 1e-5
     assert any("global_orient" in line for line in other.lines)
 
@@ -179,7 +183,7 @@ def test_global_orient_in_poses_gives_the_same_vertices_and_a_hint(scene, sequen
 def test_videos_and_wrapped_people(scene, tmp_path):
     root = write_easymocap(tmp_path / "seq", scene, "mp4", masks=False, wrapped=True)
     np.savez(tmp_path / "b.npz", **model_arrays(scene))
-    made = plan(easymocap_source(str(root)), Options(body=str(tmp_path / "b.npz")))
+    made = plan(easymocap_source(str(root)), ConvertOptions(body=str(tmp_path / "b.npz")))
     assert made.fps == 30
     assert any("no masks" in line for line in made.lines)
     assert made.matte is None
@@ -190,7 +194,7 @@ def test_frames_without_a_person_are_left_out(scene, sequence, tmp_path):
     track = tmp_path / "track"
     write_track(track, scene)
     (track / "smpl" / "000002.json").write_text("[]")
-    made = plan(easymocap_source(str(root), track=str(track)), Options(body=str(body)))
+    made = plan(easymocap_source(str(root), track=str(track)), ConvertOptions(body=str(body)))
     assert made.splits == {"training": (0, 1, 3, 4)}
     assert any("1 between (2)" in line for line in made.lines)
 
@@ -202,7 +206,7 @@ def test_one_of_two_people(scene, sequence, tmp_path):
     for i in range(scene.count):
         other = person(scene, i, who=7) | {"Th": [[9.0, 9, 9]]}
         (track / f"{i:06d}.json").write_text(json.dumps([other, person(scene, i, who=3)]))
-    made = plan(easymocap_source(str(root), track=str(track)), Options(body=str(body), person="3"))
+    made = plan(easymocap_source(str(root), track=str(track)), ConvertOptions(body=str(body), person="3"))
     assert np.abs(made.poses[0].translation).max() < 3
 
 
