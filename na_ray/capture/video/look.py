@@ -19,11 +19,16 @@ class Look:
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
+        self._turn: Turn | None = None
 
     def picture(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w c"]:
         """RGB, or RGBA where the video has alpha, upright."""
+        if self._turn is None:
+            # Once a video: a frame that was asked for its side data stays in memory until Python's garbage collector
+            # comes by, hundreds of frames later.
+            self._turn = turn_of(frame)
         kind = "rgba" if has_alpha(frame.format) else "rgb24"
-        return upright(self._reformatter.reformat(frame, format=kind, threads=1).to_ndarray(), turn_of(frame))
+        return upright(self._reformatter.reformat(frame, format=kind, threads=1).to_ndarray(), self._turn)
 
 
 def has_alpha(format: VideoFormat) -> bool:

@@ -1,5 +1,6 @@
 """Frame-exact decoding and writing of videos."""
 
+import gc
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import av
 import fsspec
 import numpy as np
+import psutil
 import pytest
 
 from na_ray.capture.video import VideoWriter, count, decode, header, probe, resolution, survey
@@ -182,3 +184,20 @@ def test_frames_of_different_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected 48x64, as the first"), VideoWriter(tmp_path / "a.avi", 25) as video:
         video.write(drawing(0))
         video.write(drawing(0, 50, 64))
+
+
+def test_frames_that_were_given_out_leave_memory_at_once(tmp_path: Path) -> None:
+    """Not when Python's garbage collector comes by: a process that makes few objects would hold hundreds of them."""
+    path = tmp_path / "a.avi"
+    with VideoWriter(path, 25) as video:
+        for n in range(120):
+            video.write(np.full((480, 640, 3), n, np.uint8))
+    gc.disable()
+    try:
+        process, held = psutil.Process(), []
+        for n, _ in enumerate(decode(str(path))):
+            if n in (20, 119):
+                held.append(process.memory_info().rss)
+    finally:
+        gc.enable()
+    assert held[1] - held[0] < 30 * 480 * 640 * 3
