@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from na_ray.capture.obj import read_obj
 from na_ray.config.values import UserError
@@ -79,22 +81,40 @@ def made(vertices: Float[np.ndarray, "v 3"], faces: Int64[np.ndarray, "f 3"]) ->
     """An atlas by xatlas: charts of little distortion, packed side by side. The same mesh has the same atlas."""
     import xatlas  # takes a moment, and is needed here alone
 
-    atlas = xatlas.Atlas()
-    atlas.add_mesh(np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.uint32))
+    cut = xatlas.Atlas()
+    cut.add_mesh(np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.uint32))
     charts, packing = xatlas.ChartOptions(), xatlas.PackOptions()
     charts.max_iterations = 4
     packing.resolution, packing.padding, packing.bilinear = GRID, 4, True
     # It turns charts by exchanging u and v, which mirrors them.
     packing.rotate_charts = packing.rotate_charts_to_axis = False
-    atlas.generate(charts, packing)
-    source, indices, uv = atlas[0]
+    cut.generate(charts, packing)
+    source, indices, uv = cut[0]
     if len(indices) != len(faces) or not np.array_equal(source[indices], faces):
         raise UserError("the mesh could not be unwrapped: some faces have no area; name a UV file, --uv OBJ")
-    return Unwrapping(
-        uv.astype(np.float64),
-        indices.astype(np.int64),
-        (f"texture coordinates: an atlas was made ({atlas.chart_count} charts, {atlas.utilization:.0%} of it used)",),
-    )
+    # It mirrors some charts, too: they are turned round, and all are packed again.
+    packed = xatlas.Atlas()
+    upright = _unmirrored(uv.astype(np.float64), indices.astype(np.int64))
+    packed.add_uv_mesh(np.ascontiguousarray(upright, np.float32), np.ascontiguousarray(indices, np.uint32))
+    packed.generate(charts, packing)
+    _, corners, places = packed[0]
+    told = f"texture coordinates: an atlas was made ({packed.chart_count} charts, {packed.utilization:.0%} of it used)"
+    return Unwrapping(places.astype(np.float64), corners.astype(np.int64), (told,))
+
+
+def _unmirrored(uv: Float64[np.ndarray, "t 2"], uv_faces: Int64[np.ndarray, "f 3"]) -> Float64[np.ndarray, "t 2"]:
+    """With those charts mirrored whose faces turn right; they may come to lie on others."""
+    ends = np.concatenate([uv_faces[:, [0, 1]], uv_faces[:, [1, 2]]])
+    graph = coo_matrix((np.ones(len(ends)), ends.T), shape=(len(uv), len(uv)))
+    _, chart = connected_components(graph, directed=False)
+    areas = np.bincount(chart[uv_faces[:, 0]], _areas(uv, uv_faces), minlength=chart.max() + 1)
+    return np.where((areas < 0)[chart][:, None], uv * [-1, 1] + [1, 0], uv)
+
+
+def _areas(uv: Float64[np.ndarray, "t 2"], uv_faces: Int64[np.ndarray, "f 3"]) -> Float64[np.ndarray, "f"]:
+    """Twice the area of each face; below 0 where its corners turn right."""
+    edges = uv[uv_faces][:, 1:] - uv[uv_faces][:, :1]
+    return edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
 
 
 def overlap(uv: Float64[np.ndarray, "t 2"], uv_faces: Int64[np.ndarray, "f 3"], size: int = GRID) -> float:
@@ -112,11 +132,10 @@ def overlap(uv: Float64[np.ndarray, "t 2"], uv_faces: Int64[np.ndarray, "f 3"], 
 
 
 def mirrored(uv: Float64[np.ndarray, "t 2"], uv_faces: Int64[np.ndarray, "f 3"]) -> float:
-    """Share of the charts' area whose faces turn the other way round than most."""
-    edges = uv[uv_faces][:, 1:] - uv[uv_faces][:, :1]
-    areas = edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]
+    """Share of the charts' area whose faces turn right: they are seen from behind."""
+    areas = _areas(uv, uv_faces)
     left, right = areas[areas > 0].sum(), -areas[areas < 0].sum()
-    return float(min(left, right) / max(left + right, 1e-30))
+    return float(right / max(left + right, 1e-30))
 
 
 def _within(triangle: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:

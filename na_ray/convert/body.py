@@ -33,6 +33,8 @@ class BodyTemplate:
     faces: Int64[np.ndarray, "f 3"]
     weights: Float64[np.ndarray, "v j"]
     skeleton: Skeleton
+    tpose: Float64[np.ndarray, "j 3"]
+    """Turns of the joints, relative to their parents, from the rest to a T pose with the legs a little apart."""
     lines: tuple[str, ...] = ()
     """What the user should know."""
     smpl: SmplBody | None = None
@@ -44,16 +46,6 @@ class BodyTemplate:
     uv_faces: Int64[np.ndarray, "f 3"] | None = None
     extra: dict[str, str] = field(default_factory=dict)
     """More about it for capture.json."""
-
-    def tpose_rotvecs(self) -> Float64[np.ndarray, "j 3"]:
-        """Turns of the joints from the rest to a T pose with the legs a little apart."""
-        names = self.skeleton.names
-        rotvecs = np.zeros((len(names), 3))
-        if self.smpl is not None or self.kind == "rig in a T pose":
-            for side, sign in (("left", 1.0), ("right", -1.0)):
-                if f"{side}_hip" in names:
-                    rotvecs[names.index(f"{side}_hip"), 2] = sign * LEG_SPREAD
-        return rotvecs
 
     def shape_arrays(self) -> dict[str, np.ndarray]:
         """What changes the body's shape: `shapedirs` (V, 3, S) and `jointdirs` (J, 3, S), m a unit; `betas`."""
@@ -91,9 +83,12 @@ def shaped_template(body: SmplBody, shapes: Float64[np.ndarray, "n s"]) -> BodyT
         lines.append(f"shape: the same in all {len(shapes)} frames")
     height = float(np.ptp(vertices, axis=0).max())
     lines.insert(0, f"body: {body.kind}, {len(vertices)} vertices, {len(joints)} joints, {height:.2f} m")
-    return BodyTemplate(
-        body.source, body.kind, vertices, body.faces, _normalized(body.weights), skeleton, tuple(lines), body, betas
-    )
+    tpose = np.zeros_like(joints)  # it rests in a T pose
+    for side, sign in (("left", 1.0), ("right", -1.0)):
+        tpose[body.names.index(f"{side}_hip"), 2] = sign * LEG_SPREAD
+    weights = _normalized(body.weights)
+    parts = (body.source, body.kind, vertices, body.faces, weights, skeleton, tpose)
+    return BodyTemplate(*parts, tuple(lines), body, betas)
 
 
 def _normalized(weights: Float64[np.ndarray, "v j"]) -> Float64[np.ndarray, "v j"]:

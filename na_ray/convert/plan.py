@@ -81,7 +81,7 @@ class Plan:
     def rig(self) -> Rig:
         """The body as the capture's files hold it."""
         skeleton = self.template.skeleton
-        tpose = transforms(self.template.tpose_rotvecs()[None], skeleton)[0]
+        tpose = transforms(self.template.tpose[None], skeleton)[0]
         parts = (self.template.vertices, self.unwrapping.uv, self.template.weights, tpose)
         vertices, uv, weights, tpose = (part.astype(np.float32) for part in parts)
         return Rig(vertices, self.template.faces, uv, self.unwrapping.uv_faces, weights, tpose)

@@ -57,7 +57,7 @@ def write(
 
 def _write_numbers(made: Plan, aside: str) -> None:
     """All but the pictures."""
-    skeleton, turns = made.template.skeleton, made.template.tpose_rotvecs()
+    skeleton, turns = made.template.skeleton, made.template.tpose
     tpose = transforms(turns[None], skeleton)[0]
     joints = np.einsum("jab,jb->ja", tpose[:, :3, :3], skeleton.rest) + tpose[:, :3, 3]
     write_rig(aside, made.rig, joints, turns)

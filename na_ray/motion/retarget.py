@@ -74,7 +74,7 @@ def _placed(clip: MotionClip, trained: TrainedPoses, placing: Placing) -> tuple[
     except UserError as error:
         raise UserError(f"{clip.source}: {error}") from None
     matching = aligned(matching, clip, C.T @ trained.up, scale)
-    rotvecs, places = _turned(clip, matching, C, scale)
+    rotvecs, places = turned(clip, matching, C, scale)
     return matching, JointMotion(trained.skeleton, rotvecs, places, clip.fps), f"{told_unit}; {told_up}"
 
 
@@ -163,7 +163,7 @@ def _told_pairs(matching: Matching) -> str:
     return f"matched: {', '.join(pairs[:8])}{', ...' if len(pairs) > 8 else ''}"
 
 
-def _turned(
+def turned(
     clip: MotionClip, matching: Matching, C: Float64[np.ndarray, "3 3"], scale: float
 ) -> tuple[Float64[np.ndarray, "n j 3"], Float64[np.ndarray, "n 3"]]:
     """(axis-angles of the actor's joints relative to their parents, places of its root)."""

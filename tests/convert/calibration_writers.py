@@ -61,7 +61,8 @@ def opencv_text(eye):
     def matrix(name, values):
         values = np.atleast_2d(values)
         data = ", ".join(f"{v:.17g}" for v in values.reshape(-1))
-        return f"{name}: !!opencv-matrix\n   rows: {len(values)}\n   cols: {values.shape[1]}\n   dt: d\n   data: [ {data} ]\n"
+        rows, columns = values.shape
+        return f"{name}: !!opencv-matrix\n   rows: {rows}\n   cols: {columns}\n   dt: d\n   data: [ {data} ]\n"
 
     return (
         f'%YAML:1.0\n---\ncalibration_time: "Thu 01 Jan 2026"\nimage_width: {eye.width}\nimage_height: {eye.height}\n'

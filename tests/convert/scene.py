@@ -1,7 +1,7 @@
 """A person on a set, as plain numbers: what the writers of other programs' folders write down.
 
-The pictures are formulas of the pin-hole pixel, so that a distorted picture is exact: its value at a pixel is that of the
-formula where the lens shows it. Nothing here comes from na_ray.formats or na_ray.convert.
+The pictures are formulas of the pin-hole pixel, so that a distorted picture is exact: its value at a pixel is that of
+the formula where the lens shows it. Nothing here comes from na_ray.formats or na_ray.convert.
 """
 
 from dataclasses import dataclass, field
@@ -120,7 +120,7 @@ class Scene:
 
 
 def tubes(rest=REST, parents=PARENTS, sides=6, rings=4):
-    """(vertices, faces, weights) of a tube along each bone; it turns with the upper joint, and its end with the lower."""
+    """(vertices, faces, weights): a tube along each bone, which turns with the upper joint, its end with the lower."""
     points, faces, weights = [], [], []
     for j, parent in enumerate(parents):
         if parent < 0:
