@@ -57,6 +57,33 @@ def read_mask(path: str) -> Bool[np.ndarray, "h w"]:
     return _colors(path, picture)[..., 0] > 0
 
 
+def read_levels(path: str) -> UInt8[np.ndarray, "h w"]:
+    """The numbers of a mask as its writer meant them: a palette's indices, the alpha of a cut-out, one gray channel.
+
+    255 where a map of colors is not black. Raises UserError when it is damaged.
+    """
+    picture = _decode(path, io.BytesIO(read_bytes(path)))
+    if picture.mode == "P" and not _is_gray(picture):
+        return np.array(picture)
+    if picture.mode.startswith("I"):
+        deep = np.asarray(picture).astype(np.int64).clip(0, 65535)
+        return (deep if deep.max() < 256 else deep >> 8).astype(np.uint8)  # labels, else a soft matte
+    if picture.mode in ("1", "L"):
+        return np.array(picture.convert("L"))
+    colors = _colors(path, picture)
+    if colors.shape[2] == 4 and colors[..., 3].min() < 255:
+        return np.ascontiguousarray(colors[..., 3])
+    most, least = colors[..., :3].max(axis=2), colors[..., :3].min(axis=2)
+    # JPEG's own rounding colors a gray picture by a few levels.
+    return most if (most - least).max() <= 16 else np.where(most > 32, np.uint8(255), np.uint8(0))
+
+
+def _is_gray(picture: Image.Image) -> bool:
+    """Whether the palette of a picture is shades of gray: then its colors count, not its indices."""
+    palette = np.array(picture.getpalette(), np.uint8).reshape(-1, 3)
+    return bool((palette == palette[:, :1]).all())
+
+
 def _decode(path: str, file: BinaryFile) -> Image.Image:
     """The whole picture, upright."""
     try:

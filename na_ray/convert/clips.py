@@ -74,7 +74,7 @@ class CameraClip:
 
         Raises UserError where one is damaged or of another size than the first.
         """
-        stream = _decoded(self.path, positions) if self.is_video else self._read(positions)
+        stream = decoded(self.path, positions) if self.is_video else self._read(positions)
         for position, image in zip(positions, stream, strict=True):
             if image.shape[:2] != self.size:
                 where = self.path if self.is_video else join(self.path, self.pictures[position])
@@ -95,7 +95,8 @@ def pictures_of(folder: str) -> tuple[str, ...]:
     return tuple(sorted(found, key=natural))
 
 
-def _decoded(path: str, positions: Sequence[int]) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+def decoded(path: str, positions: Sequence[int]) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+    """Frames of a video at ascending positions."""
     for run in runs(positions):
         wanted = set(run)
         for position, image in enumerate(video.decode(path, run[0], run[-1] + 1), run[0]):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64, Num
 
 from na_ray.config.values import UserError
 
@@ -70,13 +70,13 @@ class Lens:
         K[:2, 2] = (self.K[:2, 2] + 0.5) * scale - 0.5
         return replace(self, K=K, width=width, height=height)
 
-    def distort(self, points: Float[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
+    def distort(self, points: Num[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
         """Where the real lens shows pixels (x, y) of the undistorted picture."""
         if not self.bends:
             return points.astype(np.float64)
         return self._to_pixels(self._bend(self._to_plane(points)))
 
-    def undistort(self, points: Float[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
+    def undistort(self, points: Num[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
         """Where pixels (x, y) of the real picture lie in the undistorted one, to 1e-9 pixels.
 
         Raises UserError where the lens folds before it comes there.
@@ -167,7 +167,7 @@ class Lens:
         values[: len(self.distortion)] = self.distortion
         return tuple(map(float, values))
 
-    def _to_plane(self, points: Float[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
+    def _to_plane(self, points: Num[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
         y = (points[:, 1] - self.K[1, 2]) / self.K[1, 1]
         x = (points[:, 0] - self.K[0, 2] - self.K[0, 1] * y) / self.K[0, 0]
         return np.stack([x, y], axis=1)
