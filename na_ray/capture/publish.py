@@ -16,6 +16,13 @@ from na_ray.capture.rig import Pose, Rig
 from na_ray.config.values import UserError
 
 
+def check_numbers(least: int = 1, **numbers: int) -> None:
+    """Raise UserError for a number below the least that is allowed."""
+    for name, value in numbers.items():
+        if value < least:
+            raise UserError(f"{name} is {value}: it must be at least {least}")
+
+
 def check_free(out: str, overwrite: bool) -> None:
     """Raise FileExistsError where a folder is in the way; with `overwrite`, UserError where it is no capture."""
     if not os.path.lexists(out) or (os.path.isdir(out) and not os.listdir(out)):
@@ -37,13 +44,9 @@ def move_into_place(aside: str, out: str) -> None:
 
 def write_rig(root: str, rig: Rig, tpose_joints: Float[ndarray, "j 3"], tpose_rotvecs: Float[ndarray, "j 3"]) -> None:
     """The four body files. `tpose_joints` (m), `tpose_rotvecs`: the joints of the T pose, and the turns to it."""
-    vertices = "".join(f"v {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in rig.vertices)
     faces = "".join(f"f {a} {b} {c}\n" for a, b, c in rig.faces + 1)
-    _write_text(root, "canonical.obj", vertices + faces)
-    coordinates = "".join(f"vt {u:.6f} {v:.6f}\n" for u, v in rig.uv)
-    corners = zip(rig.faces + 1, rig.uv_faces + 1, strict=True)
-    faces = "".join(f"f {a}/{i} {b}/{j} {c}/{k}\n" for (a, b, c), (i, j, k) in corners)
-    _write_text(root, "uvmapping.obj", vertices + coordinates + faces)
+    _write_text(root, "canonical.obj", _vertex_lines(rig) + faces)
+    _write_text(root, "uvmapping.obj", uv_text(rig))
     weights = "".join(" ".join(f"{w:.7f}" for w in row) + "\n" for row in rig.weights)
     _write_text(root, "skinning_weight.txt", weights)
     tpose = {
@@ -52,6 +55,18 @@ def write_rig(root: str, rig: Rig, tpose_joints: Float[ndarray, "j 3"], tpose_ro
         "pose": _numbers(tpose_rotvecs.reshape(1, -1)),
     }
     _write_text(root, "transform_tpose.json", json.dumps(tpose))
+
+
+def _vertex_lines(rig: Rig) -> str:
+    return "".join(f"v {x:.6f} {y:.6f} {z:.6f}\n" for x, y, z in rig.vertices)
+
+
+def uv_text(rig: Rig) -> str:
+    """The mesh with its texture coordinates, as OBJ."""
+    coordinates = "".join(f"vt {u:.6f} {v:.6f}\n" for u, v in rig.uv)
+    corners = zip(rig.faces + 1, rig.uv_faces + 1, strict=True)
+    faces = "".join(f"f {a}/{i} {b}/{j} {c}/{k}\n" for (a, b, c), (i, j, k) in corners)
+    return _vertex_lines(rig) + coordinates + faces
 
 
 def write_cameras(root: str, cameras: Sequence[Camera]) -> None:

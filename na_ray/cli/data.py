@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -31,16 +31,29 @@ class Synth:
     texture_cameras: str = "auto"
     """Cameras that the texture maps are made from, as 0,1,3: those that training will see, or scores would flatter.
     auto: all but every sixth, beginning with the fourth, as data.train_views auto."""
+    format: Literal["na-ray", "easymocap"] = "na-ray"
+    """The published layout; or the folders that EasyMocap leaves, for na-ray convert: pictures, masks, calibration and
+    track of both motions in one sequence, with a body model. Maps are not part of it."""
     overwrite: bool = False
     """Replace an existing capture."""
 
     def run(self) -> int:
         """Write it."""
-        from na_ray.synthetic.write import write_capture
-
+        options = {name: value for name, value in vars(self).items() if name != "format"}
         with ProgressBar("frames") as progress:
-            write_capture(**vars(self), progress=progress)
-        print(f"wrote {self.out}: look at it with na-ray inspect {self.out}")
+            if self.format == "na-ray":
+                from na_ray.synthetic.write import write_capture
+
+                write_capture(**options, progress=progress)
+                print(f"wrote {self.out}: look at it with na-ray inspect {self.out}")
+                return 0
+            from na_ray.synthetic.easymocap import MODEL, UV, write_sequence
+
+            del options["texture_size"], options["texture_cameras"]
+            write_sequence(**options, progress=progress)
+        files = f"--body {self.out / MODEL} --uv {self.out / UV}"
+        tested = f" --test-frames {self.frames}..{self.frames + self.test_frames}" if self.test_frames else ""
+        print(f"wrote {self.out}: na-ray convert easymocap {self.out} -o CAPTURE {files}{tested}")
         return 0
 
 

@@ -14,11 +14,18 @@ from na_ray.body.body import Body
 from na_ray.body.unwrap import unwrap
 from na_ray.capture.about import write_about
 from na_ray.capture.camera import Camera
-from na_ray.capture.publish import check_free, move_into_place, write_cameras, write_rig, write_transforms
+from na_ray.capture.publish import (
+    check_free,
+    check_numbers,
+    move_into_place,
+    write_cameras,
+    write_rig,
+    write_transforms,
+)
 from na_ray.capture.rig import Pose
 from na_ray.capture.video import VideoWriter
 from na_ray.config.selection import auto_train_views
-from na_ray.config.values import AUTO, Progress, UserError, parse_indices
+from na_ray.config.values import AUTO, Progress, parse_indices
 from na_ray.synthetic.actor import ActorFrame, SyntheticActor
 from na_ray.synthetic.motion import FRAME_RATE
 from na_ray.synthetic.scene import film, ring
@@ -51,9 +58,9 @@ def write_capture(
     UserError for numbers out of range or when `overwrite` would replace something that is no capture.
     """
     out = os.path.abspath(os.fspath(out))
-    _check_numbers(frames=frames, test_frames=test_frames, cameras=cameras)
-    _check_numbers(least=0, seed=seed)
-    _check_numbers(least=16, resolution=resolution, texture_size=texture_size)
+    check_numbers(frames=frames, test_frames=test_frames, cameras=cameras)
+    check_numbers(least=0, seed=seed)
+    check_numbers(least=16, resolution=resolution, texture_size=texture_size)
     check_free(out, overwrite)
     chosen = (
         auto_train_views(cameras)
@@ -69,12 +76,6 @@ def write_capture(
         move_into_place(aside, out)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _check_numbers(least: int = 1, **numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < least:
-            raise UserError(f"{name} is {value}: it must be at least {least}")
 
 
 def _write(
