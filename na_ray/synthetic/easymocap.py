@@ -83,7 +83,9 @@ def _write(
             stage = studio.light(actor.dressed(frame))
             for k, image in enumerate(pool.map(partial(film, studio, stage), cameras), 1):
                 _save(image[..., :3], os.path.join(root, "images", str(k)), f"{i:06d}.jpg", quality=98, subsampling=0)
-                _save(image[..., 3], os.path.join(root, "mask", str(k)), f"{i:06d}.png")
+                # An outline, and not the coverage: the set is white already, and edges would be blended with it twice.
+                outline = np.where(image[..., 3] > 0, 255, 0).astype(np.uint8)
+                _save(outline, os.path.join(root, "mask", str(k)), f"{i:06d}.png")
             if progress is not None:
                 progress(i + 1, len(clip))
 
