@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from fuzz_files import Reader, capture_readers
+from fuzz_sequences import sequence_readers
 
 from na_ray import checkpoint as files
 from na_ray.body.body import Body
@@ -104,11 +105,14 @@ READERS = (
         "png",
     ),
     *("jpeg", "capture", "weights", "nerf.pt", "training.pt", "body.npz", "experiment.json", "original"),
+    *("intri.yml", "extri.yml", "opencv.yml", "people.json", "annots.npy", "params.npy", "model.npz", "model.pkl"),
+    *("colmap_cameras.bin", "colmap_images.bin", "colmap_cameras.txt", "colmap_images.txt", "transforms.json"),
+    "rig.glb",
 )
 """Names of all readers."""
 
 
 def make_readers(folder: Path, names: list[str]) -> dict[str, Reader]:
     """The readers of these names, their files in `folder`."""
-    known = capture_readers(folder) | network_readers(folder)
+    known = capture_readers(folder) | network_readers(folder) | sequence_readers(folder, folder / CANARY)
     return {name: known[name]() for name in names}

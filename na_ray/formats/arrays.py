@@ -13,6 +13,7 @@ import numpy as np
 
 from na_ray.capture.storage import open_binary, read_bytes, size
 from na_ray.config.values import UserError
+from na_ray.formats.calibrated import printable
 from na_ray.formats.pickles import load_pickle
 
 LARGEST = 2**30
@@ -98,7 +99,7 @@ def read_npz(path: str, wanted: Collection[str], largest: int = LARGEST) -> dict
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: str, largest: int) -> Any:
     """One array. What says that it unpacks to little is not believed: no more than that is unpacked."""
-    where = f"{path}, {info.filename}"
+    where = f"{path}, {printable(info.filename)}"
     if info.file_size > largest:
         found = f"unpacks to {info.file_size / 1e6:.0f} MB; expected at most {largest / 1e6:.0f}"
         raise UserError(f"{where}: {found}: is it another file?")

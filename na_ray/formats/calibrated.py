@@ -31,6 +31,11 @@ class CalibratedCamera:
     """Its rows."""
 
 
+def printable(name: object) -> str:
+    """What a file calls something, for a message: on one line, and not long."""
+    return "".join(c if c.isprintable() else "?" for c in str(name)[:80])
+
+
 def calibrated(
     where: str,
     name: str,

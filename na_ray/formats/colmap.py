@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from na_ray.capture.storage import join, listing
 from na_ray.config.values import UserError
 from na_ray.formats.arrays import read_small
-from na_ray.formats.calibrated import CalibratedCamera, calibrated
+from na_ray.formats.calibrated import CalibratedCamera, calibrated, printable
 
 MODELS = {
     0: ("SIMPLE_PINHOLE", "f cx cy"),
@@ -69,7 +69,7 @@ def read_model(folder: str) -> tuple[CalibratedCamera, ...]:
         else:
             cameras = dict(_camera_lines(_text(data[0], inner), inner))
             placed = list(_image_lines(_text(data[1], outer), outer))
-    except struct.error:
+    except (struct.error, OverflowError):
         raise UserError(f"{folder}: cameras.bin or images.bin is cut off: export the model again") from None
     if not placed:
         raise UserError(f"{outer}: no image was placed: reconstruct again")
@@ -78,7 +78,7 @@ def read_model(folder: str) -> tuple[CalibratedCamera, ...]:
 
 
 def _calibrated(image: _Placed, name: str, cameras: dict[int, _Intrinsics], path: str) -> CalibratedCamera:
-    where = f"{path}, {image.name[:60]}"
+    where = f"{path}, {printable(image.name)}"
     if image.camera not in cameras:
         raise UserError(f"{where}: camera {image.camera} is not in the model: export it again")
     if not (np.isfinite(image.q).all() and np.linalg.norm(image.q) > 1e-9):
@@ -98,7 +98,7 @@ def _names(files: list[str], path: str) -> dict[str, str]:
         twice = next(name for name in chosen if chosen.count(name) > 1)
         expected = "expected one image a camera: reconstruct from one frame"
         raise UserError(f"{path}: {chosen.count(twice)} images of {twice!r}; {expected}")
-    return dict(zip(files, chosen, strict=True))
+    return dict(zip(files, map(printable, chosen), strict=True))
 
 
 def _intrinsics(model: str, parameters: list[float], width: int, height: int, where: str) -> _Intrinsics:

@@ -15,7 +15,7 @@ from na_ray.capture.layout import by_number
 from na_ray.capture.rig import parse_json
 from na_ray.capture.storage import join, listing, read_text
 from na_ray.config.values import UserError
-from na_ray.formats.calibrated import CalibratedCamera, calibrated
+from na_ray.formats.calibrated import CalibratedCamera, calibrated, printable
 from na_ray.formats.opencv_yml import matrix_of, number_of, read_yml
 
 INTRINSICS, EXTRINSICS = "intri.yml", "extri.yml"
@@ -69,7 +69,7 @@ def _lone(lone: Mapping[str, str]) -> str:
 def _names(values: dict[str, Any], prefixes: tuple[str, ...], path: str) -> list[str]:
     """The cameras' names: those listed that have values, then those that are not listed."""
     listed = values.get("names", [])
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+    if not isinstance(listed, list) or not all(isinstance(name, str) and name.isprintable() for name in listed):
         raise UserError(f"{path}: names is no list of names; expected EasyMocap's: calibrate or copy it again")
     if len(set(listed)) < len(listed):
         twice = next(name for name in listed if listed.count(name) > 1)
@@ -122,7 +122,9 @@ def _length(values: dict[str, Any], key: str, path: str) -> int | None:
     except (ValueError, OverflowError, TypeError):
         found = 0
     if not 0 < found < 2**16:
-        raise UserError(f"{path}: {key} is {values[key]!r}; expected the picture's pixels: calibrate it again")
+        raise UserError(
+            f"{path}: {key} is {str(values[key])[:40]!r}; expected the picture's pixels: calibrate it again"
+        )
     return found
 
 
@@ -160,7 +162,7 @@ def people_of(path: str) -> dict[str, Person]:
         raise UserError(f"{path}: no list of people; expected EasyMocap's [{{id, Rh, Th, poses}}]: export it again")
     found: dict[str, Person] = {}
     for person in people:
-        name = str(person.get("id", 0))[:40]
+        name = printable(person.get("id", 0))
         if name in found:
             raise UserError(f"{path}: person {name} is there twice; expected each id once: track again")
         found[name] = _person(person, path)
@@ -178,7 +180,7 @@ def _person(person: dict[str, Any], where: str) -> Person:
 def _numbers(person: dict[str, Any], key: str, where: str, lengths: Iterable[int] = ()) -> Float64[np.ndarray, "n"]:
     """The numbers under a key. Raises UserError where they are none, or another count than one of `lengths`."""
     if key not in person:
-        raise UserError(f"{where}: {key} is missing; it has {', '.join(person)[:80]}: export it again")
+        raise UserError(f"{where}: {key} is missing; it has {printable(', '.join(person))}: export it again")
     try:
         values = np.array(person[key], np.float64).reshape(-1)
     except (TypeError, ValueError, OverflowError):

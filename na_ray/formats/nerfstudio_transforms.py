@@ -11,7 +11,7 @@ import numpy as np
 from na_ray.capture.rig import parse_json
 from na_ray.config.values import UserError
 from na_ray.formats.arrays import read_small
-from na_ray.formats.calibrated import CalibratedCamera, calibrated
+from na_ray.formats.calibrated import CalibratedCamera, calibrated, printable
 
 MODELS = ("OPENCV", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "FULL_OPENCV", "perspective", "")
 COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4", "k5", "k6")
@@ -37,7 +37,7 @@ def _names(files: list[Any], path: str) -> list[str]:
     if len(set(chosen)) < len(chosen):
         twice = next(name for name in chosen if chosen.count(name) > 1)
         raise UserError(f"{path}: {chosen.count(twice)} frames of {twice[:60]!r}; expected one frame a camera")
-    return chosen
+    return [printable(name) for name in chosen]
 
 
 def _camera(values: dict[str, Any], name: str, where: str) -> CalibratedCamera:

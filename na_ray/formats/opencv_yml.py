@@ -60,6 +60,9 @@ def read_yml(path: str) -> dict[str, Any]:
         raise UserError(f"{path}: {_told(error)}; expected OpenCV's YAML: calibrate or copy it again") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: no names with values; expected OpenCV's YAML: calibrate or copy it again")
+    odd = next((key for key in values if not (isinstance(key, str) and key.isprintable())), None)
+    if odd is not None:
+        raise UserError(f"{path}: a name of several lines or of none; expected OpenCV's YAML: calibrate it again")
     return values
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Float64, Int64
 from na_ray.capture.skeleton import SMPL_JOINTS, SMPL_PARENTS
 from na_ray.config.values import UserError
 from na_ray.formats.arrays import read_npz, read_small
+from na_ray.formats.calibrated import printable
 from na_ray.formats.pickles import load_pickle
 
 BODY = 22
@@ -82,7 +83,7 @@ def read_smpl_body(path: str) -> SmplBody:
             raise UserError(f"{path}: holds a {type(values).__name__}; expected SMPL's dict: name the model's file")
     missing = [key for key in NEEDED if values.get(key) is None]
     if missing:
-        told = ", ".join(str(key) for key in list(values)[:12]) or "nothing"
+        told = printable(", ".join(str(key) for key in values)) or "nothing"
         raise UserError(f"{path}: no {missing[0]} (it has {told}); expected an SMPL, SMPL-H or SMPL-X model")
     array = {key: _numbers(values[key], key, path) for key in NEEDED}
     weights, template = array["weights"], array["v_template"]

@@ -14,7 +14,7 @@ from na_ray.capture.layout import by_number
 from na_ray.capture.storage import join, listing
 from na_ray.config.values import UserError
 from na_ray.formats.arrays import read_npy
-from na_ray.formats.calibrated import CalibratedCamera, calibrated
+from na_ray.formats.calibrated import CalibratedCamera, calibrated, printable
 from na_ray.formats.easymocap import LENGTHS, Person
 
 CALIBRATION = "annots.npy"
@@ -60,7 +60,7 @@ def _column(cams: dict[str, Any], key: str, path: str) -> list[Any]:
         return [np.zeros(5)] * len(_column(cams, "K", path))
     value = cams.get(key)
     if not isinstance(value, list | tuple | np.ndarray):
-        raise UserError(f"{path}: cams has no list {key}; it has {', '.join(map(str, cams))[:80]}: copy it again")
+        raise UserError(f"{path}: cams has no list {key}; it has {printable(', '.join(map(str, cams)))}: copy it again")
     return list(value)
 
 
@@ -97,7 +97,7 @@ def _inside(name: str, path: str) -> str:
 
 def _names(first: tuple[str, ...], count: int) -> list[str]:
     """Names of the cameras: the folders of their pictures, if each has one of its own."""
-    folders = [posixpath.basename(posixpath.dirname(name)) for name in first]
+    folders = [printable(posixpath.basename(posixpath.dirname(name))) for name in first]
     sound = len(folders) == count and len(set(folders)) == count and all(folders)
     return folders if sound else [str(i) for i in range(count)]
 
@@ -127,7 +127,7 @@ def _person(path: str) -> Person:
 
 def _row(values: dict[Any, Any], key: str, path: str) -> np.ndarray:
     if key not in values:
-        raise UserError(f"{path}: {key} is missing; it has {', '.join(map(str, values))[:80]}: copy it again")
+        raise UserError(f"{path}: {key} is missing; it has {printable(', '.join(map(str, values)))}: copy it again")
     row = _array(values[key], path, key).reshape(-1)
     if not np.isfinite(row).all():
         raise UserError(f"{path}: {key} holds numbers that are not finite: track again")
