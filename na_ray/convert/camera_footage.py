@@ -18,7 +18,7 @@ from na_ray.config.values import UserError
 from na_ray.convert.clips import CameraClip
 from na_ray.convert.covering import CoveredClip, open_covered, plate_of
 from na_ray.convert.lens import Lens
-from na_ray.convert.matte import Color, Matte, PlateMatte
+from na_ray.convert.matte import Matte, PlateMatte, Rgb
 from na_ray.convert.painter import Painter
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CameraJob:
     lens: Lens
     splits: Mapping[str, Sequence[int]]
     out: Path
-    background: Color
+    background: Rgb
     matte: Matte | None
     undistort: bool
     fps: float

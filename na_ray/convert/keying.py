@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from na_ray.config.values import UserError
-from na_ray.convert.matte import Color
+from na_ray.convert.matte import Rgb
 
 # Pixels of the outline that may be mixed.
 SOFT = 2
@@ -36,7 +36,7 @@ _CHROMA = np.array([[-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float3
 class ColorKey:
     """A backdrop of one color. Brightness does not count where it has a hue: shadows fall on it."""
 
-    def __init__(self, color: Color | None, samples: Sequence[UInt8[np.ndarray, "h w 3"]], where: str) -> None:
+    def __init__(self, color: Rgb | None, samples: Sequence[UInt8[np.ndarray, "h w 3"]], where: str) -> None:
         """`samples`: pictures, whose borders show the backdrop. Raises UserError, naming `where`, if it is uneven."""
         borders = np.concatenate([_border(sample) for sample in samples]).astype(np.float32)
         self.color = np.array(np.median(borders, axis=0) if color is None else color, np.float32)
