@@ -176,6 +176,7 @@ def _write_split(
     tally: _Tally,
     advance: Callable[[], object],
 ) -> None:
+    before = len(tally.empty)
     with (
         VideoWriter(job.video(split), job.fps, "mjpeg", job.quality, job.mark) as video,
         _folder_aside(job.masks(split)) as masks,
@@ -191,6 +192,9 @@ def _write_split(
                 if not tally.shares[-1]:
                     tally.empty.append(f"{positions[n]}")
             advance()
+        if len(tally.empty) - before == len(positions):
+            what = f"camera {job.clip.name}: nobody is in its mattes of split {split}"
+            raise UserError(f"{what}: make them again, or use another kind")
 
 
 @contextmanager
@@ -212,8 +216,6 @@ def _folder_aside(folder: Path) -> Iterator[Path]:
 def _lines(job: CameraJob, covered: CoveredClip, unbending: "Unbending | None", tally: _Tally) -> Iterator[str]:
     if covered.line:
         yield covered.line
-    if tally.shares and not any(tally.shares):
-        raise UserError(f"camera {job.clip.name}: nobody is in its mattes: make them again, or use another kind")
     if tally.empty:
         named = ", ".join(tally.empty[:6]) + (", ..." if len(tally.empty) > 6 else "")
         yield f"nobody is in its mattes of {len(tally.empty)} frames ({named}): they show the background alone"
