@@ -6,6 +6,9 @@ from dataclasses import dataclass
 Rgb = tuple[int, int, int]
 """RGB, 0..255."""
 
+Part = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
 
 @dataclass(frozen=True)
 class MaskMatte:

@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from na_ray.convert.covering import Covered
-from na_ray.convert.matte import Rgb
+from na_ray.convert.matte import Part, Rgb
 
 if TYPE_CHECKING:
-    from na_ray.convert.unbend import Part, Unbending
+    from na_ray.convert.unbend import Unbending
 
 
 class Painter:
@@ -36,8 +36,8 @@ class Painter:
         else:
             if (box := self._unbending.part_of(source)) is None:
                 return picture, clear
-            window = self._unbending.window(box)
-            colors, share = window.look_up(image), window.look_up(alpha[..., None], cubic=False)[..., 0]
+            excerpt = self._unbending.excerpt(box)
+            colors, share = excerpt.look_up(image), excerpt.look_up(alpha[..., None], cubic=False)[..., 0]
         picture[box], clear[box] = _over(colors, share, self._background), share
         return picture, clear
 

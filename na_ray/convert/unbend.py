@@ -14,6 +14,7 @@ from torch.nn.functional import grid_sample
 
 from na_ray.config.values import UserError
 from na_ray.convert.lens import Lens
+from na_ray.convert.matte import Part
 
 # The rows and columns of places that are looked at for the part of a picture in which something lies.
 _COARSE = 8
@@ -22,12 +23,9 @@ _REACH = 3
 # A lens that folds over more than this share of the picture is no fit.
 FOLDED = 0.02
 
-Part = tuple[slice, slice]
-"""Rows and columns of a part of a picture."""
-
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class Excerpt:
     """A part of the result, and the part of the source that shows it."""
 
     source: Part
@@ -74,9 +72,9 @@ class Unbending:
         return cls(x, y, ~seen)
 
     @cached_property
-    def whole(self) -> Window:
+    def whole(self) -> Excerpt:
         """The whole picture."""
-        return self.window((slice(0, self.outside.shape[0]), slice(0, self.outside.shape[1])))
+        return self.excerpt((slice(0, self.outside.shape[0]), slice(0, self.outside.shape[1])))
 
     def part_of(self, source: Part) -> Part | None:
         """Rows and columns of the result that may show a part of the source; None: there are none."""
@@ -92,7 +90,7 @@ class Unbending:
         height, width = self.outside.shape
         return slice(first[0], min(height, last[0])), slice(first[1], min(width, last[1]))
 
-    def window(self, part: Part) -> Window:
+    def excerpt(self, part: Part) -> Excerpt:
         """A part of the result."""
         grid, source = np.empty((1, *self.outside[part].shape, 2), np.float32), []
         for axis, (places, length) in enumerate(zip((self.x, self.y), self.outside.shape[::-1], strict=True)):
@@ -101,4 +99,4 @@ class Unbending:
             high = min(length, int(places.max()) + 2 + _REACH)
             source.append(slice(low, high))
             grid[0, ..., axis] = (places - np.float32(low - 0.5)) * np.float32(2 / (high - low)) - np.float32(1)
-        return Window((source[1], source[0]), torch.from_numpy(grid), self.outside[part])
+        return Excerpt((source[1], source[0]), torch.from_numpy(grid), self.outside[part])
