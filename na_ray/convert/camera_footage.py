@@ -18,7 +18,7 @@ from na_ray.config.values import UserError
 from na_ray.convert.clips import CameraClip
 from na_ray.convert.covering import CoveredClip, open_covered, plate_of
 from na_ray.convert.lens import Lens
-from na_ray.convert.matte import Matte, PlateMatte, Rgb
+from na_ray.convert.matte import ChromaMatte, Matte, PlateMatte, Rgb
 from na_ray.convert.painter import Painter
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class CameraJob:
     @cached_property
     def mark(self) -> str:
         """What its files are made of, in short: the same inputs and options give the same, on any day and machine."""
-        options = (self.background, repr(self.matte), self.undistort, self.fps, self.quality)
+        matte = (type(self.matte).__name__, self.matte.color if isinstance(self.matte, ChromaMatte) else None)
+        options = (self.background, matte, self.undistort, self.fps, self.quality)
         lens = [a.astype(np.float64).tobytes() for a in (self.lens.K, self.lens.distortion)]
         found = hashlib.sha256(repr((options, lens, [(n, list(p)) for n, p in self.splits.items()])).encode())
         for path in self._sources():

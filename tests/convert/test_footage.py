@@ -190,6 +190,16 @@ def test_processes_write_the_same_bytes_and_hand_on_what_a_user_can_mend(folder:
     assert not list((tmp_path / "three").rglob(".*"))
 
 
+def test_what_a_killed_process_left_is_removed(folder: Path, tmp_path: Path) -> None:
+    left = tmp_path / "out/training/rgb_video/.000.77.partial.avi", tmp_path / "out/masks/training/.000.77.partial"
+    for path in left:
+        path.mkdir(parents=True)
+    other = tmp_path / "out/training/rgb_video/.008.77.partial.avi"
+    other.mkdir()
+    convert(folder, tmp_path / "out", undistort=False)
+    assert not any(path.exists() for path in left) and other.exists()
+
+
 LONG = """
 import sys
 from pathlib import Path
