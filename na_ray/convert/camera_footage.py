@@ -18,7 +18,7 @@ from na_ray.config.values import UserError
 from na_ray.convert.clips import CameraClip
 from na_ray.convert.covering import CoveredClip, open_covered, plate_of
 from na_ray.convert.lens import Lens
-from na_ray.convert.matte import Color, Matte, PlateMatte
+from na_ray.convert.matte import ChromaMatte, Matte, PlateMatte, Rgb
 from na_ray.convert.painter import Painter
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CameraJob:
     lens: Lens
     splits: Mapping[str, Sequence[int]]
     out: Path
-    background: Color
+    background: Rgb
     matte: Matte | None
     undistort: bool
     fps: float
@@ -57,7 +57,8 @@ class CameraJob:
     @cached_property
     def mark(self) -> str:
         """What its files are made of, in short: the same inputs and options give the same, on any day and machine."""
-        options = (self.background, repr(self.matte), self.undistort, self.fps, self.quality)
+        matte = (type(self.matte).__name__, self.matte.color if isinstance(self.matte, ChromaMatte) else None)
+        options = (self.background, matte, self.undistort, self.fps, self.quality)
         lens = [a.astype(np.float64).tobytes() for a in (self.lens.K, self.lens.distortion)]
         found = hashlib.sha256(repr((options, lens, [(n, list(p)) for n, p in self.splits.items()])).encode())
         for path in self._sources():
@@ -176,6 +177,7 @@ def _write_split(
     tally: _Tally,
     advance: Callable[[], object],
 ) -> None:
+    before = len(tally.empty)
     with (
         VideoWriter(job.video(split), job.fps, "mjpeg", job.quality, job.mark) as video,
         _folder_aside(job.masks(split)) as masks,
@@ -191,6 +193,9 @@ def _write_split(
                 if not tally.shares[-1]:
                     tally.empty.append(f"{positions[n]}")
             advance()
+        if len(tally.empty) - before == len(positions):
+            what = f"camera {job.clip.name}: nobody is in its mattes of split {split}"
+            raise UserError(f"{what}: make them again, or use another kind")
 
 
 @contextmanager
@@ -212,8 +217,6 @@ def _folder_aside(folder: Path) -> Iterator[Path]:
 def _lines(job: CameraJob, covered: CoveredClip, unbending: "Unbending | None", tally: _Tally) -> Iterator[str]:
     if covered.line:
         yield covered.line
-    if tally.shares and not any(tally.shares):
-        raise UserError(f"camera {job.clip.name}: nobody is in its mattes: make them again, or use another kind")
     if tally.empty:
         named = ", ".join(tally.empty[:6]) + (", ..." if len(tally.empty) > 6 else "")
         yield f"nobody is in its mattes of {len(tally.empty)} frames ({named}): they show the background alone"

@@ -14,7 +14,7 @@ from na_ray.config.values import Progress, UserError
 from na_ray.convert.camera_footage import CameraJob, CameraOutcome, check_job, convert_camera
 from na_ray.convert.clips import CameraClip, natural
 from na_ray.convert.lens import Lens
-from na_ray.convert.matte import Color, MaskMatte, Matte
+from na_ray.convert.matte import MaskMatte, Matte, Rgb
 from na_ray.convert.pool import share_out
 
 WHITE = (255, 255, 255)
@@ -38,7 +38,7 @@ def write_footage(
     splits: Mapping[str, Sequence[int]],
     out: Path,
     *,
-    background: Color = WHITE,
+    background: Rgb = WHITE,
     matte: Matte | None = None,
     undistort: bool = True,
     fps: float = 25.0,

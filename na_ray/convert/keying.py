@@ -5,13 +5,13 @@ a |F - K|. |F - K| is read off the most distant pixel nearby, so a follows at th
 remains of the mixture, so no fringe of the old background comes along.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
 from na_ray.config.values import UserError
-from na_ray.convert.matte import Color
+from na_ray.convert.matte import Part, Rgb
 
 # Pixels of the outline that may be mixed.
 SOFT = 2
@@ -33,10 +33,18 @@ NEAR, COLORFUL = 40.0, 20.0
 _CHROMA = np.array([[-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]], np.float32)
 
 
+# Pixels around the person, of which every other one was seen.
+MARGIN = 8
+
+EVERY_OTHER: Part = (slice(None, None, 2), slice(None, None, 2))
+_Measured = tuple[Float32[np.ndarray, "i j 3"], Float32[np.ndarray, "i j"]]
+"""Of a part: the background's colors, and how far (levels) the picture is from them."""
+
+
 class ColorKey:
     """A backdrop of one color. Brightness does not count where it has a hue: shadows fall on it."""
 
-    def __init__(self, color: Color | None, samples: Sequence[UInt8[np.ndarray, "h w 3"]], where: str) -> None:
+    def __init__(self, color: Rgb | None, samples: Sequence[UInt8[np.ndarray, "h w 3"]], where: str) -> None:
         """`samples`: pictures, whose borders show the backdrop. Raises UserError, naming `where`, if it is uneven."""
         borders = np.concatenate([_border(sample) for sample in samples]).astype(np.float32)
         self.color = np.array(np.median(borders, axis=0) if color is None else color, np.float32)
@@ -57,9 +65,12 @@ class ColorKey:
 
     def matte(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
         """(the person's colors, how much of each pixel is the person's)."""
-        off = (image.reshape(-1, 3).astype(np.float32) - self.color) @ self._axes.T
-        distance = np.sqrt(np.einsum("ij,ij->i", off, off)).reshape(image.shape[:2])
-        return _cut_out(image, np.broadcast_to(self.color, image.shape), distance, self.quiet)
+
+        def measure(part: Part) -> _Measured:
+            off = (image[part].astype(np.float32) - self.color) @ self._axes.T
+            return np.broadcast_to(self.color, image[part].shape), np.sqrt(np.einsum("ijk,ijk->ij", off, off))
+
+        return _cut_out(image, measure, self.quiet)
 
 
 class PlateKey:
@@ -70,10 +81,8 @@ class PlateKey:
     ) -> None:
         """`samples`: pictures with the person. Raises UserError, naming `where`, if the plate shows another scene."""
         self.plate = plate.astype(np.float32)
-        length = np.sqrt((self.plate**2).sum(axis=2))
-        self._length = np.maximum(length, 1)
-        self.quiet = QUIET
-        distances = [self._distance(sample, self._gained(sample)) for sample in samples]
+        self._length = np.maximum(np.sqrt((self.plate**2).sum(axis=2)), 1)
+        distances = [self._measure(sample, self._gain(sample), EVERY_OTHER)[1] for sample in samples]
         fits = float(np.mean([(d < 2 * QUIET).mean() for d in distances]))
         if fits < FITS:
             found = f"only {100 * fits:.0f} % of the pictures look like it"
@@ -82,25 +91,22 @@ class PlateKey:
 
     def matte(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
         """(the person's colors, how much of each pixel is the person's)."""
-        plate = self._gained(image)
-        return _cut_out(image, plate, self._distance(image, plate), self.quiet)
+        gain = self._gain(image)
+        return _cut_out(image, lambda part: self._measure(image, gain, part), self.quiet)
 
-    def _gained(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-        """The plate at the picture's exposure: most of both is the same background."""
+    def _gain(self, image: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "3"]:
+        """What brings the plate to the picture's exposure: most of both is the same background."""
         a, b = image[::4, ::4].reshape(-1, 3).astype(np.float32), self.plate[::4, ::4].reshape(-1, 3)
         usable = (b.min(axis=1) > 20) & (a.max(axis=1) < 250) & (b.max(axis=1) < 250)
-        if usable.sum() < 100:
-            return self.plate
-        return self.plate * np.median(a[usable] / b[usable], axis=0)
+        return np.median(a[usable] / b[usable], axis=0) if usable.sum() >= 100 else np.ones(3, np.float32)
 
-    def _distance(
-        self, image: UInt8[np.ndarray, "h w 3"], plate: Float32[np.ndarray, "h w 3"]
-    ) -> Float32[np.ndarray, "h w"]:
-        off = image - plate
-        along = np.einsum("ijk,ijk->ij", off, plate) / self._length
+    def _measure(self, image: UInt8[np.ndarray, "h w 3"], gain: Float32[np.ndarray, "3"], part: Part) -> _Measured:
+        plate, length = self.plate[part] * gain, self._length[part]
+        off = image[part] - plate
+        along = np.einsum("ijk,ijk->ij", off, self.plate[part]) / length
         across = np.maximum(np.einsum("ijk,ijk->ij", off, off) - along**2, 0)
-        shaded = (along < 0) & (along > (SHADOW - 1) * self._length)
-        return np.sqrt(across + np.where(shaded, along * SHADED, along) ** 2)
+        shaded = (along < 0) & (along > (SHADOW - 1) * length)
+        return plate, np.sqrt(across + np.where(shaded, along * SHADED, along) ** 2)
 
 
 def _border(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "n 3"]:
@@ -111,19 +117,20 @@ def _border(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "n 3"]:
 
 
 def _cut_out(
-    image: UInt8[np.ndarray, "h w 3"],
-    known: Float32[np.ndarray, "h w 3"],
-    distance: Float32[np.ndarray, "h w"],
-    quiet: float,
+    image: UInt8[np.ndarray, "h w 3"], measure: Callable[[Part], _Measured], quiet: float
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
-    alpha, colors = np.zeros(distance.shape, np.uint8), image.copy()
-    person = _without_specks(distance > quiet)
-    rows, columns = np.flatnonzero(person.any(axis=1)), np.flatnonzero(person.any(axis=0))
-    if not len(rows):
+    """Look for the person in every other row and column; then, closely, there."""
+    alpha, colors = np.zeros(image.shape[:2], np.uint8), image.copy()
+    _, distance = measure(EVERY_OTHER)
+    person = _without_specks(distance > quiet, distance.size)
+    spans = [np.flatnonzero(person.any(axis=axis)) for axis in (1, 0)]
+    if not len(spans[0]):
         return colors, alpha
-    margin = 2 * SOFT
-    box = tuple(slice(max(0, at[0] - margin), at[-1] + 1 + margin) for at in (rows, columns))
-    alpha[box], colors[box] = _soften(image[box], known[box], distance[box], person[box], quiet)
+    rows, columns = (slice(max(0, 2 * int(s[0]) - MARGIN), 2 * int(s[-1]) + 1 + MARGIN) for s in spans)
+    part = (rows, columns)
+    known, distance = measure(part)
+    person = _without_specks(distance > quiet, alpha.size)
+    alpha[part], colors[part] = _soften(image[part], known, distance, person, quiet)
     return colors, alpha
 
 
@@ -151,8 +158,8 @@ def _soften(
     return (share * 255 + 0.5).astype(np.uint8), colors
 
 
-def _without_specks(person: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """Without what is too small to be of the person, and without holes as small."""
+def _without_specks(person: Bool[np.ndarray, "h w"], whole: int) -> Bool[np.ndarray, "h w"]:
+    """Without what is too small to be of the person in a picture of `whole` pixels, and without holes as small."""
     from scipy import ndimage
 
     pieces, count = ndimage.label(person)
@@ -160,10 +167,10 @@ def _without_specks(person: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
         return person
     sizes = np.bincount(pieces.ravel())
     sizes[0] = 0
-    kept = sizes >= max(SPECK * person.size, PIECE * sizes.max())
+    kept = sizes >= max(SPECK * whole, PIECE * sizes.max())
     person = kept[pieces]
     holes, _ = ndimage.label(~person)
     sizes = np.bincount(holes.ravel())
-    small = sizes < SPECK * person.size
+    small = sizes < SPECK * whole
     small[0] = False
     return person | small[holes]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, UInt8
 
 from na_ray.capture import video
 from na_ray.capture.image import read_levels
@@ -57,16 +57,28 @@ def open_masks(clip: CameraClip, positions: Sequence[int]) -> MaskFiles:
             )
     else:
         names = _match(clip, clip.masks, positions)
-    sampled = spread(positions, SAMPLES)
-    histogram, found = np.zeros(256, np.int64), []
-    for position, levels in zip(sampled, _levels(clip.masks, names, sampled), strict=True):
-        _check_size(clip, _where(clip.masks, names, position), levels)
-        histogram += np.bincount(levels.ravel(), minlength=256)
-        found.append(levels)
-    meaning, line = _meaning(clip.masks, histogram, _is_lossy(names))
-    outlines = [_alpha(levels, meaning, clip.masks, names) > 127 for levels in found]
-    _check_outlines(clip.masks, outlines)
+    found = _sample(clip, clip.masks, names, spread(positions, SAMPLES))
+    # Where these are black, somebody may come in between.
+    found = found or _sample(clip, clip.masks, names, positions)
+    if not found:
+        raise UserError(f"{clip.masks}: the masks are black; expected the person in them: make them again")
+    meaning, line = _meaning(clip.masks, found, _is_lossy(names))
+    _check_outlines(clip.masks, [_alpha(levels, meaning, clip.masks, names) > 127 for levels in found])
     return MaskFiles(clip, clip.masks, names, meaning, line)
+
+
+def _sample(
+    clip: CameraClip, path: str, names: Mapping[int, str], positions: Sequence[int]
+) -> list[UInt8[np.ndarray, "h w"]]:
+    """The numbers of some masks that are not black."""
+    found = []
+    for position, levels in zip(positions, _levels(path, names, positions), strict=True):
+        _check_size(clip, _where(path, names, position), levels)
+        if levels.max() > (LOSSY_LOW if _is_lossy(names) else 0):
+            found.append(levels)
+        if len(found) == SAMPLES:
+            break
+    return found
 
 
 def spread(positions: Sequence[int], most: int) -> list[int]:
@@ -122,10 +134,9 @@ def _is_lossy(names: Mapping[int, str]) -> bool:
     return not names or next(iter(names.values())).lower().endswith((".jpg", ".jpeg"))
 
 
-def _meaning(path: str, histogram: Int64[np.ndarray, "256"], lossy: bool) -> tuple[Meaning, str]:
+def _meaning(path: str, masks: Sequence[UInt8[np.ndarray, "h w"]], lossy: bool) -> tuple[Meaning, str]:
+    histogram = np.sum([np.bincount(levels.ravel(), minlength=256) for levels in masks], axis=0)
     values = np.flatnonzero(histogram[1:]) + 1
-    if not len(values):
-        raise UserError(f"{path}: the masks are black; expected the person in them: make them again")
     highest = int(values[-1])
     if lossy:
         if highest <= HIGHEST_LABEL:

@@ -3,8 +3,11 @@ room. A *matte* is how much of a pixel the person covers, 0..255."""
 
 from dataclasses import dataclass
 
-Color = tuple[int, int, int]
+Rgb = tuple[int, int, int]
 """RGB, 0..255."""
+
+Part = tuple[slice, slice]
+"""Rows and columns of a picture."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,7 @@ class MaskMatte:
 class ChromaMatte:
     """A backdrop of one color."""
 
-    color: Color | None = None
+    color: Rgb | None = None
     """The backdrop's; None: what the borders of the pictures show."""
 
 

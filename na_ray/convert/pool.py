@@ -11,12 +11,15 @@ from contextlib import ExitStack
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
+from na_ray.config.values import UserError
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 Work = Callable[[Job, Callable[[], object]], Result]
 """What a process does with a piece: (the piece, what it calls after every step). A function of a module."""
 
+_KILLED = "a process was killed, for want of memory it seems: use fewer (--workers)"
 # Seconds that a process gets to clean up.
 _GRACE = 10
 
@@ -59,15 +62,18 @@ def share_out(
 
 def _hand_out(connection: Connection, pending: list[tuple[int, Job]]) -> int:
     number, job = pending.pop()
-    connection.send(job)
+    try:
+        connection.send(job)
+    except OSError:
+        raise UserError(_KILLED) from None
     return number
 
 
 def _receive(connection: Connection) -> tuple[str, Any]:
     try:
         return connection.recv()
-    except EOFError:
-        raise RuntimeError("a process that converted pictures died: is there enough memory?") from None
+    except (EOFError, OSError):
+        raise UserError(_KILLED) from None
 
 
 def _end(process: Any, connection: Connection) -> None:
