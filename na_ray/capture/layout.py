@@ -265,5 +265,5 @@ def find_calibration(files: SplitFiles, spellings: tuple[str, ...], required: bo
         return {}
     expected = f"expected a folder {' or '.join(s + '/' for s in spellings)} with one matrix a camera, such as 0000.txt"
     held = [name for name in listing(files.root) if name in OTHER_CALIBRATIONS]
-    todo = f"write its matrices so: {held[0]} is {OTHER_CALIBRATIONS[held[0]]}" if held else "copy it there"
+    todo = f"na-ray convert cameras writes it: {held[0]} is {OTHER_CALIBRATIONS[held[0]]}" if held else "copy it there"
     raise FileNotFoundError(f"{files.root}: no {spellings[0]} calibration; {expected}: {todo}")

@@ -23,7 +23,7 @@ from na_ray.convert.cameras import for_pictures, published, scaled
 from na_ray.convert.clips import CameraClip, common_range
 from na_ray.convert.footage import WHITE
 from na_ray.convert.lens import Lens
-from na_ray.convert.matte import ChromaMatte, Color, MaskMatte, Matte, PlateMatte
+from na_ray.convert.matte import ChromaMatte, MaskMatte, Matte, PlateMatte, Rgb
 from na_ray.convert.poses import Track, choose, transforms
 from na_ray.convert.source import SourceSequence
 
@@ -70,7 +70,7 @@ class Plan:
     """Split to frame numbers."""
     fps: float
     up: Float64[np.ndarray, "3"]
-    background: Color
+    background: Rgb
     """What is put behind the person."""
     matte: Matte | None
     """What tells the person from the background; None: nothing does."""
@@ -194,10 +194,10 @@ def _checked(made: Plan) -> Plan:
     return Plan(**{**vars(made), "lines": (*made.lines, *hints)})
 
 
-COLORS: dict[str, Color] = {"white": WHITE, "black": (0, 0, 0)}
+COLORS: dict[str, Rgb] = {"white": WHITE, "black": (0, 0, 0)}
 
 
-def background_of(text: str, clips: Sequence[CameraClip]) -> tuple[Color, Matte | None, list[str]]:
+def background_of(text: str, clips: Sequence[CameraClip]) -> tuple[Rgb, Matte | None, list[str]]:
     """(the colour behind the person, what tells the person from the background, lines). Raises UserError."""
     if text == "chroma":
         return WHITE, ChromaMatte(), []
@@ -212,7 +212,7 @@ def background_of(text: str, clips: Sequence[CameraClip]) -> tuple[Color, Matte 
     return color, None, [told]
 
 
-def _color(text: str) -> Color:
+def _color(text: str) -> Rgb:
     words = [word.strip() for word in text.split(",")]
     if len(words) != 3 or not all(word.isdecimal() and int(word) <= 255 for word in words):
         expected = "expected white, black, R,G,B (0 to 255), chroma, chroma:R,G,B, or a folder of pictures of the set"

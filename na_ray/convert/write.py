@@ -7,6 +7,7 @@ on with the cameras that are missing.
 
 import hashlib
 import os
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -36,6 +37,7 @@ def write(
     check_free(out, overwrite)
     aside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.partial")
     os.makedirs(aside, exist_ok=True)
+    _sweep(made, aside)
     positions = {name: [made.source.position(n) for n in numbers] for name, numbers in made.splits.items()}
     report = write_footage(
         made.clips,
@@ -47,12 +49,24 @@ def write(
         undistort=made.options.undistort,
         fps=made.fps,
         workers=workers or None,
-        overwrite=overwrite,
+        overwrite=True,  # what lies aside is ours: the same pictures are kept, others are made anew
         progress=progress,
     )
     _write_numbers(made, aside)
     move_into_place(aside, out)
     return list(report.lines)
+
+
+def _sweep(made: Plan, aside: str) -> None:
+    """Remove what an earlier call, cut off, made for other splits or cameras: the capture would count it."""
+    for split in listing(aside):
+        if os.path.isdir(os.path.join(aside, split)) and split not in (*made.splits, "masks"):
+            shutil.rmtree(os.path.join(aside, split))
+    masks = join(aside, "masks")
+    for split in listing(masks):
+        for number in listing(join(masks, split)):
+            if made.matte is None or split not in made.splits or int(number) >= len(made.cameras):
+                shutil.rmtree(os.path.join(masks, split, number))
 
 
 def _write_numbers(made: Plan, aside: str) -> None:

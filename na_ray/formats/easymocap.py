@@ -122,9 +122,8 @@ def _length(values: dict[str, Any], key: str, path: str) -> int | None:
     except (ValueError, OverflowError, TypeError):
         found = 0
     if not 0 < found < 2**16:
-        raise UserError(
-            f"{path}: {key} is {str(values[key])[:40]!r}; expected the picture's pixels: calibrate it again"
-        )
+        told = f"{key} is {printable(values[key])!r}"
+        raise UserError(f"{path}: {told}; expected the picture's pixels: calibrate it again")
     return found
 
 

@@ -271,3 +271,68 @@ def test_millimetres_are_told(place, monkeypatch, capsys):
     assert not (place / "anna").exists()
     assert Convert("easymocap", "easymocap", place / "anna", body="body.npz", unit=0.001, dry_run=True).run() == 0
     assert "warning" not in capsys.readouterr().out
+
+
+WHILE_WRITING = [
+    ("a picture that is damaged", lambda p: (p / "easymocap/images/2/000001.jpg").write_bytes(b"\xff\xd8\xff"), "000001.jpg"),
+    ("a picture of another size", picture_of((12, 9)), "000001.jpg: frame 1 is 12x9"),
+    ("a mask of another size", lambda p: Image.new("L", (12, 9), 255).save(p / "easymocap/mask/2/000001.png"), "000001.png"),
+    ("fewer masks than pictures", remove("easymocap/mask/2/000001.png"), "mask"),
+    ("masks that are inverted", lambda p: [invert(f) for f in (p / "easymocap/mask/2").iterdir()], "mask"),
+    ("plates of no camera", lambda p: (p / "plate").mkdir(), "plate", {"background": "plate"}),
+]  # fmt: skip
+
+
+def invert(path):
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+
+
+@pytest.mark.parametrize("row", WHILE_WRITING, ids=[row[0] for row in WHILE_WRITING])
+def test_pictures_that_do_not_serve(row, place, monkeypatch):
+    """The other cameras' videos are kept aside, and nothing bears the capture's name."""
+    _, breaks, expected, *options = row
+    breaks(place)
+    monkeypatch.chdir(place)
+    with pytest.raises(MISTAKES) as error:
+        Convert("easymocap", "easymocap", place / "anna", body="body.npz", workers=1, **(options or [{}])[0]).run()
+    line = str(error.value)
+    assert expected in line and "\n" not in line and len(line) < 400
+    assert not (place / "anna").exists()
+
+
+def test_a_call_that_failed_is_gone_on_with(place, monkeypatch, capsys):
+    """Other splits and fewer cameras than before: nothing of the first call is left in the capture."""
+    monkeypatch.chdir(place)
+    sound = (place / "easymocap/images/cam_a/000002.jpg").read_bytes()
+    (place / "easymocap/images/cam_a/000002.jpg").write_bytes(b"")
+    given = {"body": "body.npz", "workers": 1}
+    with pytest.raises(MISTAKES):
+        Convert("easymocap", "easymocap", place / "anna", test_frames="2..3", **given).run()
+    assert (place / ".anna.partial/testing/rgb_video/000.avi").exists()
+    with pytest.raises(MISTAKES):
+        Convert("easymocap", "easymocap", place / "anna", **given).run()
+    assert not (place / ".anna.partial/testing").exists()
+    (place / "easymocap/images/cam_a/000002.jpg").write_bytes(sound)
+    assert Convert("easymocap", "easymocap", place / "anna", **given).run() == 0
+    told = capsys.readouterr().out
+    assert "camera 01, 2, 10: kept" in told
+    whole = {p.relative_to(place / "anna"): p.read_bytes() for p in (place / "anna").rglob("*") if p.is_file()}
+    assert Convert("easymocap", "easymocap", place / "again", **given).run() == 0
+    again = {p.relative_to(place / "again"): p.read_bytes() for p in (place / "again").rglob("*") if p.is_file()}
+    assert whole == again
+    assert not (place / ".anna.partial").exists()
+
+
+def test_an_existing_capture_is_replaced_on_demand_alone(place, monkeypatch):
+    monkeypatch.chdir(place)
+    given = {"body": "body.npz", "workers": 1}
+    (place / "anna").mkdir()
+    (place / "anna/notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="anna exists"):
+        Convert("easymocap", "easymocap", place / "anna", **given).run()
+    with pytest.raises(MISTAKES, match="is no capture"):
+        Convert("easymocap", "easymocap", place / "anna", overwrite=True, **given).run()
+    assert (place / "anna/notes.txt").read_text() == "mine"
+    assert Convert("easymocap", "easymocap", place / "b", views="2,10", **given).run() == 0
+    assert Convert("easymocap", "easymocap", place / "b", overwrite=True, **given).run() == 0
+    assert len(list((place / "b/training/rgb_video").iterdir())) == 4
