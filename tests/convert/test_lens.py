@@ -42,6 +42,17 @@ def test_undistort_is_the_inverse(name: str) -> None:
     assert not lens.undistorted().bends and np.array_equal(lens.undistorted().K, K)
 
 
+@pytest.mark.parametrize("name", ["barrel", "rational", "tangential"])
+def test_newtons_slopes_are_those_of_small_differences(name: str) -> None:
+    lens, step = lens_of(LENSES[name]), 1e-6
+    for x, y in np.random.default_rng(1).uniform(-0.5, 0.5, (20, 2)):
+        right, left = bend(x + step, y, LENSES[name]), bend(x - step, y, LENSES[name])
+        down, up = bend(x, y + step, LENSES[name]), bend(x, y - step, LENSES[name])
+        pairs = ((right[0], left[0]), (down[0], up[0]), (right[1], left[1]), (down[1], up[1]))
+        expected = [(a - b) / (2 * step) for a, b in pairs]
+        np.testing.assert_allclose(np.ravel(lens._slopes(np.array([[x, y]]))), expected, atol=1e-8)
+
+
 def test_skew_takes_part() -> None:
     skewed = K + np.array([[0, 3.0, 0], [0, 0, 0], [0, 0, 0]])
     lens = Lens(skewed, np.array(BARREL), WIDTH, HEIGHT)
