@@ -9,7 +9,6 @@ from na_ray.capture.rig import Pose
 from na_ray.config.values import UserError
 from na_ray.convert.body import BodyTemplate, bending_cost, check_metres, shaped_template
 from na_ray.convert.poses import Track, poses_of, rotvecs_of
-from na_ray.convert.rigs import glb_template, published_template, rig_poses
 from na_ray.formats.smpl_body import read_smpl_body
 
 KINDS = "an SMPL, SMPL-H or SMPL-X model (.npz, .pkl), a rigged .glb, or a folder with " + ", ".join(BODY_FILES)
@@ -24,6 +23,9 @@ def open_body(path: str, track: Track) -> tuple[BodyTemplate, list[Pose], list[s
         return _smpl(path, track)
     if ending != ".glb" and not os.path.isdir(path):
         raise UserError(f"{path}: --body is {KINDS}")
+    # torch comes with these, and SMPL's models need none of it.
+    from na_ray.convert.rigs import glb_template, published_template, rig_poses
+
     template = glb_template(path) if ending == ".glb" else published_template(path.rstrip("/"))
     check_metres(template)
     poses, lines = rig_poses(template, track)
