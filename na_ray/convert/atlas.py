@@ -79,7 +79,10 @@ def _aligned(
 
 def made(vertices: Float[np.ndarray, "v 3"], faces: Int64[np.ndarray, "f 3"]) -> Unwrapping:
     """An atlas by xatlas: charts of little distortion, packed side by side. The same mesh has the same atlas."""
-    import xatlas  # takes a moment, and is needed here alone
+    try:
+        import xatlas  # takes a moment, and is needed here alone
+    except ImportError:
+        raise UserError("there is no xatlas here to make an atlas with: name a UV file, --uv OBJ") from None
 
     cut = xatlas.Atlas()
     cut.add_mesh(np.ascontiguousarray(vertices, np.float32), np.ascontiguousarray(faces, np.uint32))
