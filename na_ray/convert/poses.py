@@ -92,15 +92,16 @@ def rotvecs_of(track: Track, body: SmplBody | None) -> tuple[Float64[np.ndarray,
     width = poses.shape[1]
     if width == 3 * joints:
         return poses.reshape(len(poses), joints, 3), []
-    if width == 159 and joints == 55:  # SMPL-X without its three joints of the face's end: root, body, jaw, eyes, hands
-        raise UserError("poses of 159 numbers fit no model here; expected 165 for SMPL-X: export them again")
     found[:, : 3 * BODY] = poses[:, : 3 * BODY]
     kind, lines = "SMPL" if body is None else body.kind, []
     if width in (78, 87) and body is not None and joints > len(SMPL_JOINTS):
         lines = _hands_and_face(poses, found, body)
-    elif width in (156, 165) and joints > len(SMPL_JOINTS):
+    elif width in (156, 159, 165) and joints > len(SMPL_JOINTS):
         found[:, -90:] = poses[:, -90:]
-        lines = [f"poses of {width} numbers on {kind}: the face keeps its rest"]
+        # Between body and hands: nothing, the jaw, or jaw and eyes.
+        face = min(width - 156, 3 * joints - 156)
+        found[:, 3 * BODY : 3 * BODY + face] = poses[:, 3 * BODY : 3 * BODY + face]
+        lines = [f"poses of {width} numbers on {kind}: what one of them lacks of the face keeps its rest"]
     elif width != 66:
         lines = [f"poses of {width} numbers on {kind}: the first {BODY} joints move, hands and face keep their rest"]
     return found.reshape(len(poses), joints, 3), lines

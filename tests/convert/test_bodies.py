@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -76,7 +77,8 @@ def one(width, seed=1):
 
 
 @pytest.mark.parametrize(
-    ("joints", "width"), [(52, 78), (55, 78), (55, 87), (52, 156), (55, 165), (55, 156), (52, 165)]
+    ("joints", "width"),
+    [(52, 78), (55, 78), (55, 87), (52, 156), (55, 165), (55, 156), (52, 165), (55, 159), (52, 159)],
 )
 def test_hands_and_faces(joints, width, tmp_path):
     """By names: what each joint of the model gets of the file's numbers."""
@@ -95,7 +97,7 @@ def test_hands_and_faces(joints, width, tmp_path):
         np.testing.assert_array_equal(found["right_thumb3"], poses[-3:])
         np.testing.assert_array_equal(found["left_index1"], poses[-90:-87])
     if joints == 55:
-        face = {87: poses[78:81], 165: poses[66:69]}.get(width, np.zeros(3))
+        face = {87: poses[78:81], 165: poses[66:69], 159: poses[66:69]}.get(width, np.zeros(3))
         np.testing.assert_array_equal(found["jaw"], face)
 
 
@@ -220,3 +222,20 @@ def test_uv_files_that_do_not_serve(scene, tmp_path):
     turned = unwrapped.uv * [-1, 1] + [1, 0]
     path.write_text(obj_of(scene, turned, unwrapped.uv_faces))
     assert any("100% of the map is mirrored" in line for line in from_obj(str(path), scene.vertices, scene.faces).lines)
+
+
+def test_the_shape_is_the_mean_and_its_spread_is_told(scene, tmp_path):
+    arrays = model_arrays(scene)
+    np.savez(tmp_path / "a.npz", **arrays)
+    shapes = [scene.betas + np.eye(10)[0] * step for step in (-0.5, 0.0, 0.5)]
+    rows = zip(scene.Rh, scene.Th, scene.poses, shapes, strict=True)
+    template, _, _ = open_body(str(tmp_path / "a.npz"), Track((0, 1, 2), tuple(Person(*row) for row in rows)))
+    np.testing.assert_allclose(template.vertices, scene.vertices, atol=1e-9)
+    most = 1e3 * 0.5 * np.linalg.norm(arrays["shapedirs"][..., 0], axis=1).max()
+    assert any(f"{most:.1f} mm at most" in line for line in template.lines)
+
+
+def test_a_machine_without_xatlas(scene, monkeypatch):
+    monkeypatch.setitem(sys.modules, "xatlas", None)
+    with pytest.raises(UserError, match="--uv OBJ"):
+        made(scene.vertices, scene.faces)

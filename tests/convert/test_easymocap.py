@@ -1,6 +1,7 @@
 """A folder that an independent writer made as EasyMocap does, converted: cameras, poses and body come back."""
 
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from na_ray.capture.about import read_about
 from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
 from na_ray.capture.pixels import posed_vertices
+from na_ray.cli.main import run
 from na_ray.convert.body import SHAPES
 from na_ray.convert.plan import ConvertOptions, plan
 from na_ray.convert.source import easymocap_source
@@ -220,3 +222,39 @@ def test_two_rotations_that_disagree_are_told(scene, sequence, tmp_path):
     (tmp_path / "extri.yml").write_text(broken)
     source = easymocap_source(str(sequence[0]), cameras=str(tmp_path))
     assert any("R_2 and Rot_2 disagree" in line for line in source.lines)
+
+
+@pytest.mark.parametrize(
+    ("pictures", "people", "positions"),
+    [
+        ([1, 2, 3, 4, 5], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4]),  # in their order, though both have a 1
+        ([1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [0, 1, 2, 3, 4]),
+        ([1, 2, 3, 4, 5], [2, 3], [1, 2]),
+        ([0, 10, 20, 30, 40], [10, 30, 40], [1, 3, 4]),
+    ],
+)
+def test_frames_belong_to_pictures_by_number_or_order(pictures, people, positions, scene, sequence, tmp_path):
+    root, body = sequence
+    shutil.copytree(root, tmp_path / "seq")
+    for folder in (*(tmp_path / "seq" / "images").iterdir(), *(tmp_path / "seq" / "mask").iterdir()):
+        files = sorted(folder.iterdir())
+        for file, number in sorted(zip(files, pictures, strict=True), reverse=True):
+            file.rename(folder / f"x{number:06d}{file.suffix}")
+    shutil.rmtree(tmp_path / "seq" / "smpl")
+    write_track(tmp_path / "seq", type(scene)(**{**vars(scene), "poses": scene.poses[: len(people)]}), numbers=people)
+    source = easymocap_source(str(tmp_path / "seq"))
+    assert [source.position(number) for number in people] == positions
+    assert plan(source, ConvertOptions(body=str(body))).splits == {"training": tuple(people)}
+
+
+def test_the_command_line(sequence, tmp_path, capsys):
+    root, body = sequence
+    words = ["easymocap", str(root), "-o", str(tmp_path / "anna"), "--body", str(body), "--test-frames", "4..5"]
+    assert run("convert", [*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert "would write" in told and "4 cameras (96x72 pixels), 4 frames of training, 1 frames of testing" in told
+    assert not (tmp_path / "anna").exists()
+    assert run("convert", [*words, "--person", "5"]) == 2
+    assert "there is no person 5" in capsys.readouterr().err
+    assert run("convert", ["cameras", str(root), "-o", str(tmp_path / "cameras")]) == 0
+    assert "4 cameras, in this order: 01, 2, 10, cam_a" in capsys.readouterr().out
