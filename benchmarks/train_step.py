@@ -81,7 +81,7 @@ def report(name: str, precision: str, device: str, repeats: int) -> None:
     step = one_step(config, rays, side, precision, device)
     dtype = getattr(torch, precision)
     a = torch.randn(4096, 4096, device=device, dtype=dtype)
-    x = torch.randn(config.samples_per_chunk, config.hidden, device=device, dtype=dtype)
+    x = torch.randn(8192, config.hidden, device=device, dtype=dtype)
     w = torch.randn(config.hidden, config.hidden, device=device, dtype=dtype)
     step()
     pairs = [(timed(lambda: a @ a, device), timed(step, device)) for _ in range(repeats)]

@@ -12,7 +12,7 @@ from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
 from na_ray.config import AvatarName
-from na_ray.models.avatar import Picture, normals_from_depth
+from na_ray.models.avatar import Picture
 from na_ray.pictures import picture
 from na_ray.viewer.figure import COMPUTE, DrawnPose, Figure, Kind
 
@@ -83,14 +83,14 @@ def _mesh(drawn: DrawnPose, camera: Camera) -> Picture:
     values = torch.from_numpy(np.array(drawn.texture)).to(posed.vertices) / 255
     colors, depth, coverage = textured_mesh(posed, values, camera, surface, supersample=2)
     depth = torch.where(coverage > 0, depth, torch.full_like(depth, 100.0))
-    return Picture(colors, depth, 1 - coverage, normals_from_depth(depth, camera))
+    return Picture(colors, depth, 1 - coverage, camera)
 
 
 def _joined(parts: Sequence[Picture], camera: Camera) -> Picture:
     """Bands below each other; normals need the rows of both sides."""
     depth = torch.cat([part.depth for part in parts])
     colors, passing = (torch.cat(list(of)) for of in zip(*((p.colors, p.transmittance) for p in parts), strict=True))
-    return Picture(colors, depth, passing, normals_from_depth(depth, camera))
+    return Picture(colors, depth, passing, camera)
 
 
 def _composed(shown: Shown, pictures: Sequence[Picture], camera: Camera, view: str) -> Float[Tensor, "h w 3"]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from na_ray.body.body import PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.capture.pixels import near_body
-from na_ray.models.avatar import Picture, normals_from_depth
+from na_ray.models.avatar import Picture
 
 # Rays handed to the model at once: it cuts them further, this bounds what it returns.
 MOST_RAYS = 65_536
@@ -55,7 +55,7 @@ def draw(
         colors=((colors + 1) / 2).clamp(0, 1).reshape(*size, 3),
         depth=depth,
         transmittance=transmittance.reshape(size),
-        normals=normals_from_depth(depth, camera),
+        camera=camera,
     )
 
 

@@ -31,6 +31,9 @@ from na_ray.models.nerf.ray_picture import draw, near_pixels
 from na_ray.models.nerf.sampling import sample_along_rays, sample_by_surface
 from na_ray.models.nerf.texture_encoder import TextureEncoder, lookup
 
+CHUNK = {False: 8192, True: 262_144}
+"""Samples evaluated at once, on a GPU (True) or not, where `samples_per_chunk` does not say."""
+
 
 @dataclass(frozen=True)
 class Rendering:
@@ -196,11 +199,14 @@ class Nerf(Avatar[NerfFrame]):
             density = like.new_empty(num_rays, boundaries + 1).normal_(std=scale, generator=generator)
         return Noise(jitter, density)
 
+    def _samples_at_once(self) -> int:
+        return self.config.samples_per_chunk or CHUNK[self.device.type == "cuda"]
+
     def _rays_at_once(self, num_rays: int) -> int:
         # Each separate lookup would cost a dense gradient of the whole feature map: with gradients, one batch.
         if torch.is_grad_enabled():
             return max(1, num_rays)
-        return max(1, self.config.samples_per_chunk // (self.config.samples_per_ray + 1))
+        return max(1, self._samples_at_once() // (self.config.samples_per_ray + 1))
 
     def _fit(self, posed: PosedBody) -> FittedBody:
         """What is computed once per pose."""
@@ -268,7 +274,7 @@ class Nerf(Avatar[NerfFrame]):
         inputs = [samples.surface, samples.position, directions[samples.index // num_samples], texture]
         inputs += [] if rgb is None else [rgb]
         # Chunks that fit the caches: 1.4x faster on a CPU than one batch of 65k samples.
-        chunks = zip(*(x.split(self.config.samples_per_chunk) for x in inputs), strict=True)
+        chunks = zip(*(x.split(self._samples_at_once()) for x in inputs), strict=True)
         sigma, colors = (torch.cat(parts) for parts in zip(*(self.field(*chunk) for chunk in chunks), strict=True))
         if noise is not None:
             sigma = sigma + noise.flatten()[samples.index]

@@ -14,7 +14,7 @@ from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
-from na_ray.models.avatar import Avatar, Picture, normals_from_depth
+from na_ray.models.avatar import Avatar, Picture, rays_per_depth
 from na_ray.models.gaussians import Gaussians
 from na_ray.models.lighting import COUNT, fit_light, local_light, relit
 from na_ray.models.splats.coarse import CHANNELS, Coarse
@@ -209,13 +209,13 @@ class Splats(Avatar[SplatFrame]):
         views = Views.of([large], frame.origin, self.background.device)
         drawn = draw(frame.gaussians, views, spread, depth=True)
         assert drawn.depth is not None
-        everything = torch.cat([drawn.colors, drawn.transmittance[..., None], drawn.depth[..., None]], dim=3)[0]
-        pooled = torch.nn.functional.avg_pool2d(everything.permute(2, 0, 1), supersample).permute(1, 2, 0)
-        passing = pooled[..., 3]
-        colors = (pooled[..., :3] + passing[..., None] * (self.background + 1) / 2).clamp(0, 1)
+        color, passing, far = (
+            _pooled(part[0], supersample) for part in (drawn.colors, drawn.transmittance, drawn.depth)
+        )
+        colors = (color + passing[..., None] * (self.background + 1) / 2).clamp(0, 1)
         # Depths along the optical axis to distances along the rays, as the seam has them.
-        depth = pooled[..., 4] * _stretch(camera).to(pooled) + passing * BACKGROUND_DEPTH
-        return Picture(colors, depth, passing, normals_from_depth(depth, camera))
+        depth = far * rays_per_depth(camera, far.device).norm(dim=2).to(far) + passing * BACKGROUND_DEPTH
+        return Picture(colors, depth, passing, camera)
 
     def forward(self, batch: PictureBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The sum over a frame's pictures of their loss, and of their mean squared error: what DDP wraps."""
@@ -236,11 +236,12 @@ class Splats(Avatar[SplatFrame]):
         return loss, squared
 
 
-def _stretch(camera: Camera) -> Tensor:
-    """Length along each pixel's ray for a unit along the optical axis."""
-    _, directions = camera.rays(camera.pixel_grid())
-    along = directions @ camera.T_world_camera[:3, 2]
-    return torch.as_tensor(1 / along).view(camera.height, camera.width)
+def _pooled(large: Float[Tensor, "*size"], supersample: int) -> Float[Tensor, "*smaller"]:
+    """The means over squares of supersample x supersample pixels of (h, w, ...)."""
+    if supersample == 1:
+        return large
+    height, width, *rest = large.shape
+    return large.view(height // supersample, supersample, width // supersample, supersample, *rest).mean(dim=(1, 3))
 
 
 def _start(n: int) -> Tensor:
