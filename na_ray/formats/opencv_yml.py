@@ -27,7 +27,9 @@ class _Loader(yaml.BaseLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuses what is nested too deep before Python's stack does."""
+        """Refuses what is nested too deep before Python's stack does, and lists of lists that are written out once."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias, which OpenCV does not write")
         self.depth += 1
         if self.depth > DEEPEST:
             raise yaml.YAMLError(f"more than {DEEPEST} lists in lists")

@@ -96,7 +96,7 @@ TABLE = {
     "no translation": (opencv("T: ", "Q: "), "expected t or tvec"),
     "a size of text": (opencv("image_width: 96", "image_width: wide"), "image_width is no whole number"),
     "deep": (opencv("calibration_time: ", "calibration_time: " + "[" * 40 + "]" * 40 + "\nx: "), "lists in lists"),
-    "an alias of nothing": (opencv("R: ", "R: *nothing\nS: "), "undefined alias"),
+    "an alias of nothing": (opencv("R: ", "R: *nothing\nS: "), "an alias, which OpenCV does not write"),
 }  # fmt: skip
 
 

@@ -96,11 +96,12 @@ class Call:
         return self.given
 
 
-def laughs():
-    value = ["ha"]
+def laughs(kind):
+    """Eighty lists, each two times the one before."""
+    value = kind(["ha"])
     for _ in range(80):
-        value = [value, value]
-    return pickle.dumps(value)
+        value = kind([value, value])
+    return pickle.dumps(value, 3)
 
 
 def deep():
@@ -112,6 +113,14 @@ def array_of(shape, data=b"12345678", kind="f8"):
     dtype = f"cnumpy\ndtype\n(V{kind}\nI0\nI1\ntR(I3\nV<\nNNNI-1\nI-1\nI0\ntb"
     head = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR(I1\n"
     return b"\x80\x03" + head + shape + dtype.encode() + b"I00\nC" + bytes([len(data)]) + data + b"tb."
+
+
+def many_of_the_same():
+    """A text of a megabyte, and 200 arrays of it."""
+    one = array_of(b"(I131072\nt")
+    text = b"X" + (2**20).to_bytes(4, "little") + bytes(2**20)
+    first, again = (one[2:-1].replace(b"C\x08" + b"12345678", part) for part in (text + b"q\x07", b"h\x07"))
+    return b"\x80\x03](" + first + again * 200 + b"e."
 
 
 HOSTILE = {
@@ -135,11 +144,18 @@ HOSTILE = {
     "named arguments": (b"\x80\x04cnumpy\ndtype\n)}\x8c\x01aK\x01s\x92.", "call what is no function"),
     "a state of a function": (b"cnumpy\ndtype\n}Va\nI1\nsb.", "changes what is no object"),
     "a state of a dict": (b"}}Va\nI1\nsb.", "changes what is no object"),
+    "2**80 texts in 80 lists": (laughs(list), "repeats its lists"),
+    "2**80 texts in 80 tuples": (laughs(tuple), "repeats its lists"),
+    "a name that takes 2**80 steps to compare": (b"}" + laughs(tuple)[:-1] + b"K\1s.", "has a tuple for a name"),
+    "names that take 2**80 steps": (b"}(" + laughs(tuple)[:-1] + b"K\1u.", "has a tuple for a name"),
+    "a dict of them": (b"(" + laughs(tuple)[:-1] + b"K\1d.", "has a tuple for a name"),
+    "a frozenset": (pickle.dumps(frozenset([1]), 4), "holds a set"),
     "lists without end": (deep(), "lists in lists"),
     "terabytes": (array_of(b"(I1099511627775\nI1000\nt"), "damaged"),
     "more than is there": (array_of(b"(I2\nt"), "damaged"),
     "less than none": (array_of(b"(I-1\nt"), "damaged"),
     "a type of its own": (array_of(b"(I1\nt", kind="V8"), "damaged"),
+    "arrays of terabytes, of the same bytes": (many_of_the_same(), "makes more arrays than it has numbers"),
     "cut off": (pickle.dumps(np.zeros(3))[:-9], "damaged"),
     "nothing": (b"", "damaged"),
     "a memo of gigabytes": (b"\x80\x02K\x01r\xff\xff\xff\xff0.", "damaged"),
@@ -161,11 +177,9 @@ def test_what_would_run_is_refused_in_one_line(name):
 
 
 def test_a_thing_that_is_named_twice_is_made_once():
-    """Eighty lists of two times the one before are 2**80 texts, if each is written out."""
-    found = load_pickle(laughs(), "f")
-    for _ in range(80):
-        assert found[0] is found[1]
-        found = found[0]
+    row = [1.0, 2.0]
+    found = load_pickle(pickle.dumps([row, row]), "f")
+    assert found == [row, row] and found[0] is found[1]
 
 
 def test_a_list_within_itself():
