@@ -10,7 +10,7 @@ from jaxtyping import Float64
 
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
-from na_ray.capture.checks.scale import bodies_of, camera_faults
+from na_ray.capture.checks.scale import bodies_of, camera_faults, intrinsics_notes
 from na_ray.capture.layout import VIDEOS
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.storage import basename
@@ -187,6 +187,7 @@ def _checked(made: Plan) -> Plan:
                 raise UserError(f"{made.source.calibration[-1]}: camera {camera.name} stands within the body: {todo}")
     defects, notes = camera_faults(made.cameras, bodies, "calibrate again")
     hints = [f"warning: {line}" for line in (*defects, *notes)]
+    hints += [f"warning: {line}" for line in intrinsics_notes(made.cameras)]
     if defects:
         hints.append(
             "warning: where the calibration is in another unit, --unit says how many metres one is (mm: 0.001)"

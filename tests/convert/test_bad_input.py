@@ -336,3 +336,27 @@ def test_an_existing_capture_is_replaced_on_demand_alone(place, monkeypatch):
     assert Convert("easymocap", "easymocap", place / "b", views="2,10", **given).run() == 0
     assert Convert("easymocap", "easymocap", place / "b", overwrite=True, **given).run() == 0
     assert len(list((place / "b/training/rgb_video").iterdir())) == 4
+
+
+def calibration_of(place, **changes):
+    """Write the calibration with some of its numbers otherwise, and without the pictures' size."""
+    from convert.easymocap_writer import calibration_texts
+
+    eyes = make_scene(frames=3, size=(48, 36)).eyes
+    changed = [type(e)(**{**vars(e), **{key: change(e) for key, change in changes.items()}}) for e in eyes]
+    for name, content in zip(("intri.yml", "extri.yml"), calibration_texts(changed, sizes=False), strict=True):
+        (place / "easymocap" / name).write_text(content)
+
+
+def test_a_matrix_of_half_the_pictures_size_is_told(place, monkeypatch, capsys):
+    def centred(e):
+        return np.array([[41.0, 0, e.width / 2 - 0.5], [0, 41, e.height / 2 - 0.5], [0, 0, 1]])
+
+    monkeypatch.chdir(place)
+    told = []
+    for half in (1.0, 0.5):
+        calibration_of(place, K=lambda e, half=half: np.diag([half, half, 1]) @ centred(e))
+        assert Convert("easymocap", "easymocap", place / "anna", body="body.npz", dry_run=True).run() == 0
+        told.append([line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")])
+    assert told[0] == []
+    assert any("calibrated at 0.49 times the size" in line for line in told[1])
