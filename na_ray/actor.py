@@ -7,6 +7,7 @@
       texture.safetensors  the texture predictor's, where the run trained one
       mean_texture.png     the mean of the training's texture maps
       poses.npz            the training's poses, some of very many
+      body_shapes.npz      directions in which the body's shape may change, where the capture has them
 
 A run writes it at the end of each stage (`write_actor`). `open_actor` takes it, a run's folder, a stage's folder or a
 checkpoint: what is missing there, such as the mean map, comes from the capture of the training.
@@ -30,18 +31,22 @@ from safetensors.torch import load_file, save_file
 
 import na_ray
 from na_ray import checkpoint
+from na_ray.capture import shapes
 from na_ray.capture.about import read_about
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture
 from na_ray.capture.image import Map
 from na_ray.capture.rig import Pose, Rig
+from na_ray.capture.skeleton import SOME_POSES, Skeleton, find_skeleton, named_joints
+from na_ray.capture.storage import join, listing, read_bytes
 from na_ray.capture.trajectory import up_of
-from na_ray.checkpoint import Predictor, TrainedAvatar, expect_stage
-from na_ray.checkpoints import Checkpoints
+from na_ray.checkpoint import Predictor, TrainedAvatar
+from na_ray.checkpoints import Checkpoints, find_checkpoint, stage_folder
 from na_ray.config import AvatarName, Experiment, StageName
-from na_ray.config.files import STAGES_0_1, from_json, read_json, to_json
+from na_ray.config.files import from_json, read_json, to_json
 from na_ray.config.selection import select_frames
 from na_ray.config.values import UserError
+from na_ray.motion.reshaped import Reshaping
 from na_ray.motion.textures import MeanTexture
 from na_ray.pictures.png import read_png, write_png
 
@@ -60,6 +65,23 @@ class Actor:
     """As it was found: an actor's folder, a run's, or a checkpoint."""
     networks: Mapping[StageName, Path]
     """The folder of each network: a checkpoint, or the actor's own."""
+    reshaping: Reshaping | None = None
+    """The other shape that its body was given."""
+
+    def in_shape(self, change: str | None) -> "Actor":
+        """The actor with its body's shape changed: numbers added to the person's shape coefficients, as `1.5,0,-2`;
+        None: as it is. Raises UserError, one line, where it keeps no shape directions, or for what are no numbers."""
+        if change is None:
+            return self
+        path = self.folder / shapes.FILE
+        if not path.is_file():
+            raise UserError(
+                f"{self.folder} has no {shapes.FILE}, so its shape cannot change: give the actor's folder "
+                "(runs/NAME/actor) of a run whose capture has one, as na-ray convert makes of SMPL's models"
+            )
+        directions = shapes.BodyShapes.read(str(path), self.rig)
+        reshaping = Reshaping(directions, directions.change(change), self.rig, self.skeleton(), self.up)
+        return dataclasses.replace(self, reshaping=reshaping)
 
     @cached_property
     def values(self) -> dict[str, Any]:
@@ -90,6 +112,8 @@ class Actor:
     @cached_property
     def rig(self) -> Rig:
         """The body."""
+        if self.reshaping is not None:
+            return self.reshaping.rig
         return checkpoint.load_rig(next(iter(self.networks.values())))
 
     def avatar(self, wanted: AvatarName | None = None, device: torch.device | str = "cpu") -> TrainedAvatar:
@@ -125,7 +149,14 @@ class Actor:
             return [split.pose(i) for i in _some(select_frames(knobs.data, split.num_frames))]
         with np.load(path, allow_pickle=False) as arrays:
             columns = [arrays[name] for name in POSE_ARRAYS]
-        return [Pose(*row) for row in zip(*columns, strict=True)]
+        kept = [Pose(*row) for row in zip(*columns, strict=True)]
+        return kept if self.reshaping is None else [self.reshaping.pose(pose) for pose in kept]
+
+    def skeleton(self) -> Skeleton:
+        """The joints of the body, as the training's poses show them."""
+        poses, where = self.poses(), str(self.folder)
+        some = poses[:: max(1, len(poses) // SOME_POSES)]
+        return find_skeleton(some, where, named_joints(self.values.get("joints"), where))
 
     @property
     def up(self) -> Float32[np.ndarray, "3"]:
@@ -172,7 +203,7 @@ def open_actor(path: Path, wanted: Sequence[StageName] = ()) -> Actor:
         stages = [path.name] if (path / "checkpoints").is_dir() else get_args(StageName)
         root = path.parent if (path / "checkpoints").is_dir() else path
         for stage in stages:
-            best = Checkpoints(_stage_folder(root, stage) / "checkpoints", 1).best()
+            best = Checkpoints(stage_folder(root, stage) / "checkpoints", 1).best()
             folders |= {stage: best} if best is not None else {}
     if not folders:
         find_checkpoint(path, wanted or get_args(StageName))  # which says what is wrong with a run
@@ -198,6 +229,8 @@ def write_actor(folder: Path, checkpoints: Mapping[StageName, Path], capture: Ca
             tensors = {k: v.contiguous().clone() for k, v in checkpoint.load_weights(source, stage).items()}
             save_file(tensors, aside / f"{stage}.safetensors")
         shutil.copyfile(first / "body.npz", aside / "body.npz")
+        if shapes.FILE in listing(capture.path):
+            (aside / shapes.FILE).write_bytes(read_bytes(join(capture.path, shapes.FILE)))
         _save_poses(aside / "poses.npz", training, select_frames(config.data, training.num_frames))
         if training.has_textures:
             write_png(aside / "mean_texture.png", MeanTexture.of(config, capture).map)
@@ -254,46 +287,3 @@ def _some(frames: Sequence[int]) -> list[int]:
     if len(frames) <= MOST_POSES:
         return list(frames)
     return [frames[int(i)] for i in np.linspace(0, len(frames) - 1, MOST_POSES).round()]
-
-
-def find_avatar(path: Path, wanted: AvatarName | None = None) -> Path:
-    """The checkpoint of an avatar: `path` itself, or the best one where `path` is the folder of a run or of its stage.
-
-    `wanted`: which kind, where a run has several; None: the first of `AvatarName` that it has. Raises UserError, one
-    line, where there is none; a `path` that is neither is returned as it is, for `load_avatar` to refuse.
-    """
-    stages: tuple[StageName, ...] = (wanted,) if wanted else get_args(AvatarName)
-    found = find_checkpoint(path, stages)
-    expect_stage(found, *stages)
-    return found
-
-
-def find_checkpoint(path: Path, stages: Sequence[StageName]) -> Path:
-    """The same for any stages, the preferred one first."""
-    if (path / "metrics.json").is_file():  # a checkpoint
-        return path
-    if (path / "checkpoints").is_dir():  # a stage's folder
-        return _best(path, path.name)
-    there = {stage: _stage_folder(path, stage) for stage in get_args(StageName)}
-    trained = {stage: folder for stage, folder in there.items() if (folder / "checkpoints").is_dir()}
-    if not trained:
-        return path
-    wanted = [stage for stage in stages if stage in trained]
-    if not wanted:
-        raise UserError(f"{path} has no {' or '.join(stages)} stage; it has: {', '.join(trained)}")
-    # The preferred stage may have begun a minute ago.
-    chosen = next((stage for stage in wanted if any((trained[stage] / "checkpoints").glob("step_*"))), wanted[0])
-    return _best(trained[chosen], chosen)
-
-
-def _stage_folder(run: Path, stage: str) -> Path:
-    """A stage's folder in a run, by today's name or by that of na_ray 0.1."""
-    names = [stage, *(old for old, new in STAGES_0_1.items() if new == stage)]
-    return next((run / name for name in names if (run / name).is_dir()), run / stage)
-
-
-def _best(folder: Path, stage: str) -> Path:
-    best = Checkpoints(folder / "checkpoints", keep_last=1).best()
-    if best is None:
-        raise UserError(f"{folder} has no whole checkpoint yet: train its stage {stage} on, or give another actor")
-    return best

@@ -13,14 +13,16 @@ from make_capture import write_tiny_capture
 from tiny_predictor import save_predictor
 
 from na_ray import checkpoint
-from na_ray.actor import Actor, find_avatar, find_checkpoint, open_actor, write_actor
+from na_ray.actor import Actor, open_actor, write_actor
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import Predictor
+from na_ray.checkpoints import find_avatar, find_checkpoint
 from na_ray.config import AvatarName, Experiment, NerfConfig, StageName, override
 from na_ray.config.files import to_json
 from na_ray.config.values import UserError
 from na_ray.models.avatars import AVATARS
+from na_ray.motion.posed import local_rotations
 from na_ray.motion.predict import predict_maps
 from na_ray.motion.textures import MeanTexture
 from na_ray.render import encode
@@ -171,3 +173,23 @@ def test_what_is_wrong_with_an_actors_folder_is_one_line(actor: Path, tmp_path: 
         open_actor(tmp_path / "actor")
     with pytest.raises(FileNotFoundError, match="nowhere is no checkpoint"):
         open_actor(tmp_path / "nowhere")
+
+
+def test_an_actor_takes_another_shape(run: Path, capture: Capture, tmp_path: Path) -> None:
+    """A coefficient that makes the body a tenth larger a unit, joints and skin."""
+    shaped = shutil.copytree(capture.path, tmp_path / "shaped")
+    plain = open_actor(write_actor(tmp_path / "plain", open_actor(run).networks, capture))
+    rest = plain.skeleton().rest
+    directions = {"shapedirs": 0.1 * capture.rig.vertices[..., None], "jointdirs": 0.1 * rest[..., None]}
+    np.savez(shaped / "body_shapes.npz", allow_pickle=False, **directions)
+    actor = open_actor(write_actor(tmp_path / "actor", open_actor(run).networks, Capture.open(str(shaped))))
+    assert actor.in_shape(None) is actor
+    larger = actor.in_shape("2")
+    np.testing.assert_allclose(larger.rig.vertices, 1.2 * capture.rig.vertices, atol=1e-6)
+    np.testing.assert_allclose(larger.skeleton().rest, 1.2 * rest, atol=1e-4)
+    assert torch.equal(larger.avatar().model.body.vertices, torch.from_numpy(larger.rig.vertices))
+    old, new = actor.poses()[1], larger.poses()[1]
+    turned = [local_rotations(pose, actor.skeleton().parents) for pose in (old, new)]
+    np.testing.assert_allclose(*turned, atol=1e-5)
+    with pytest.raises(UserError, match=r"plain has no body_shapes.npz, so its shape cannot change: give the actor's"):
+        plain.in_shape("2")

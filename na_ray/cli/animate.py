@@ -1,7 +1,7 @@
 """The command that drives an actor: na-ray animate."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -64,6 +64,9 @@ class Animate:
     pose."""
     project: float | None = None
     """Pull poses that are farther than so many degrees from the training poses (mean over the joints) that near."""
+    shape: str | None = None
+    """Change the body's shape: numbers added to the person's shape coefficients, as --shape=1.5,0,-2, where the actor
+    keeps the directions (`na-ray convert` of SMPL's models)."""
     show_distance: bool = False
     """Draw each frame's distance from the training poses under it."""
     supersample: int = 1
@@ -101,19 +104,23 @@ class Animate:
         from na_ray.motion.animate import Film
         from na_ray.motion.direction import choose_cameras, choose_film_textures, trained_poses, training_capture
         from na_ray.motion.drawing import FrameDrawer, parse_color
+        from na_ray.motion.posed import SplitMotion
+        from na_ray.motion.reshaped import ReshapedMotion
         from na_ray.motion.sources import Reading, open_motion
 
         background = None if self.background is None else parse_color(self.background)
         device = "cpu" if self.workers else chosen_device(self.device)
-        place = open_actor(fetch(self.actor))
+        place = open_actor(fetch(self.actor)).in_shape(self.shape)
         # Splats where there are any: they are drawn a hundred times as fast.
         actor = place.avatar(self.avatar or ("splats" if "splats" in place.networks else None), device)
         print(f"avatar: {actor.name}, {place.networks[actor.name]}")
         config, rig = actor.config, place.rig
-        keeps = (place.folder / "poses.npz").is_file() and self.capture is None
+        keeps = (place.folder / "poses.npz").is_file() and (self.capture is None or self.shape is not None)
         capture = None if keeps else training_capture(config, rig, self.capture)
         trained = trained_poses(place, config, capture)
         motion = open_motion(self.motion, trained, rig, Reading(self.fps, self.motion_fps, self.rest, self._placing()))
+        if place.reshaping is not None and isinstance(motion.poses, SplitMotion):
+            motion = replace(motion, poses=ReshapedMotion(motion.poses, place.reshaping))
         frames = parse_indices(self.frames, motion.poses.num_frames, "--frames")
         filmed = motion.filmed or (None if capture is None else capture.split(config.data.train_split))
         cameras = choose_cameras(self.camera, motion.poses, frames, trained, self.size, filmed)

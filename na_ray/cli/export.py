@@ -46,6 +46,9 @@ class Export:
     frames: str | None = None
     """Frames of the motion: `0..40`, `3,7` or `all`. If not given: the first for ply and mesh, all for glb, 24 in a row
     for html."""
+    shape: str | None = None
+    """Change the body's shape: numbers added to the person's shape coefficients, as --shape=1.5,0,-2, where the actor
+    keeps the directions (`na-ray convert` of SMPL's models)."""
     textures: str = "mean"
     """`mean`, that of the training; `predicted` from the poses, where there is a predictor; `own`, the capture's; or a
     folder of NNNNNN.png or an .avi. A glb wears the first frame's."""
@@ -70,7 +73,7 @@ class Export:
             raise FileExistsError(f"{self.out} exists: name another place, or --overwrite")
         if self.resolution < 8 or self.threshold <= 0 or (self.fps is not None and self.fps <= 0):
             raise UserError("--resolution must be 8 or more, --threshold and --fps more than 0")
-        actor = open_actor(fetch(self.actor))
+        actor = open_actor(fetch(self.actor)).in_shape(self.shape)
         poses, textures, fps = self._motion(actor)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         write = {"ply": self._ply, "glb": self._glb, "mesh": self._mesh, "html": self._html}[self.format]
@@ -110,7 +113,9 @@ class Export:
             if split is not None:
                 raise UserError("--capture and --motion are both given: choose one of them")
             return motion_clip(self.motion, actor)
-        return training_clip(actor) if split is None else split_clip(split, self.fps or actor.fps, actor.rig.num_joints)
+        if split is None:
+            return training_clip(actor)
+        return split_clip(split, self.fps or actor.fps, actor.rig.num_joints, actor.reshaping)
 
     def _default(self, count: int) -> str:
         return {"ply": "0", "mesh": "0", "glb": "all", "html": f"0..{min(HTML_POSES, count)}"}[self.format]

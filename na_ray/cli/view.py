@@ -36,6 +36,9 @@ class ViewCommand:
     """Its motion that is shown first; the others can be chosen."""
     motion: str | None = None
     """A motion's files instead, as na-ray animate takes them."""
+    shape: str | None = None
+    """Change the body's shape: numbers added to the person's shape coefficients, as --shape=1.5,0,-2, where the actor
+    keeps the directions (`na-ray convert` of SMPL's models)."""
     avatar: Literal["splats", "nerf", "mesh"] | None = None
     """What is shown first. Splats, or else the mesh, if not given."""
     textures: str | None = None
@@ -85,7 +88,7 @@ class ViewCommand:
         from na_ray.actor import open_actor
         from na_ray.viewer.figure import Figure
 
-        actor = open_actor(fetch(name))
+        actor = open_actor(fetch(name)).in_shape(self.shape)
         figure = Figure(actor, name.rstrip("/"), self._clips(actor), chosen_device(self.device))
         if self.avatar is not None and self.avatar not in figure.kinds:
             raise UserError(f"{name} has no {self.avatar}; it has: {', '.join(figure.kinds)}")
@@ -106,7 +109,7 @@ class ViewCommand:
         capture.split(self.split)  # which says what there is
         fps = float(read_about(capture.path).get("fps", 25.0))
         names = [self.split, *(name for name in capture.splits if name != self.split)]
-        return [split_clip(capture.split(name), fps, actor.rig.num_joints) for name in names]
+        return [split_clip(capture.split(name), fps, actor.rig.num_joints, actor.reshaping) for name in names]
 
     def _given(self, figure: "Figure") -> "Textures | None":
         if self.textures in (None, "own", "predicted", "mean"):

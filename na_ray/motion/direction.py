@@ -9,7 +9,6 @@ from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.framing import Extent, check_seen, from_opengl, holding
 from na_ray.capture.rig import Rig
-from na_ray.capture.skeleton import SOME_POSES, find_skeleton, named_joints
 from na_ray.capture.textures import Textures
 from na_ray.capture.trajectory import interpolate, orbit, spiral
 from na_ray.checkpoint import Predictor, TrainedAvatar
@@ -51,10 +50,7 @@ def trained_poses(actor: Actor, config: Experiment, capture: Capture | None) -> 
     if capture is not None:
         split = capture.split(config.data.train_split)
         return TrainedPoses.of(split, select_frames(config.data, split.num_frames), split.rig)
-    poses, where = actor.poses(), str(actor.folder)
-    some = poses[:: max(1, len(poses) // SOME_POSES)]
-    skeleton = find_skeleton(some, where, named_joints(actor.values.get("joints"), where))
-    return TrainedPoses.of_poses(poses, skeleton, actor.rig, actor.up.astype(np.float64))
+    return TrainedPoses.of_poses(actor.poses(), actor.skeleton(), actor.rig, actor.up.astype(np.float64))
 
 
 def choose_film_textures(

@@ -10,6 +10,8 @@ from na_ray.capture.image import Map
 from na_ray.capture.rig import Pose
 from na_ray.config.values import UserError
 from na_ray.motion.direction import trained_poses
+from na_ray.motion.posed import SplitMotion
+from na_ray.motion.reshaped import ReshapedMotion, Reshaping
 from na_ray.motion.sources import Reading, open_motion
 
 
@@ -43,18 +45,22 @@ def training_clip(actor: Actor) -> ViewerMotion:
     return ViewerMotion("training poses", _fps(actor), len(poses), poses.__getitem__, argument)
 
 
-def split_clip(split: Split, fps: float, num_joints: int) -> ViewerMotion:
-    """A capture's split. Raises UserError, one line, for that of another body."""
+def split_clip(split: Split, fps: float, num_joints: int, reshaping: Reshaping | None = None) -> ViewerMotion:
+    """A capture's split. Raises UserError, one line, for that of another body.
+
+    `reshaping`: the other shape that the body was given.
+    """
     count = len(split.pose(0).joints_RT)
     if count != num_joints:
         found = f"its poses have {count} joints, but the actor's body has {num_joints}"
         raise UserError(f"{split.files.folder}: {found}: give a motion of the same body")
+    whole = SplitMotion(split, range(split.num_frames), fps)
     filmed = split.files.kind != "poses"
     return ViewerMotion(
         split.name,
         fps,
         split.num_frames,
-        split.pose,
+        split.pose if reshaping is None else ReshapedMotion(whole, reshaping).pose,
         split.files.folder,
         split.texture if split.has_textures else None,
         split.cameras if filmed else (),
@@ -74,5 +80,5 @@ def motion_clip(path: str, actor: Actor) -> ViewerMotion:
     config = actor.knobs(next(iter(actor.networks)))
     found = open_motion(path, trained_poses(actor, config, None), actor.rig, Reading(_fps(actor)))
     if found.split is not None and len(found.split.pose(0).joints_RT) == actor.rig.num_joints:
-        return split_clip(found.split, _fps(actor), actor.rig.num_joints)
+        return split_clip(found.split, _fps(actor), actor.rig.num_joints, actor.reshaping)
     return ViewerMotion(found.name, found.poses.fps, found.poses.num_frames, found.poses.pose, path, lines=found.lines)

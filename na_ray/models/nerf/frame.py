@@ -8,6 +8,9 @@ from torch import Tensor
 from na_ray.body.body import PosedBody
 from na_ray.body.surface import Surface
 
+CHUNK = {False: 8192, True: 262_144}
+"""Samples evaluated at once, on a GPU (True) or not, where `samples_per_chunk` does not say."""
+
 
 @dataclass(frozen=True, eq=False)
 class FittedBody:

@@ -25,14 +25,11 @@ from na_ray.models.avatar import Avatar, Picture
 from na_ray.models.nerf.canonical import surface_coordinates, unpose, vertex_transforms
 from na_ray.models.nerf.compositing import Composite, composite
 from na_ray.models.nerf.field import RadianceField
-from na_ray.models.nerf.frame import FittedBody, NerfFrame, Samples
+from na_ray.models.nerf.frame import CHUNK, FittedBody, NerfFrame, Samples
 from na_ray.models.nerf.noise import Noise
 from na_ray.models.nerf.ray_picture import draw, near_pixels
 from na_ray.models.nerf.sampling import sample_along_rays, sample_by_surface
 from na_ray.models.nerf.texture_encoder import TextureEncoder, lookup
-
-CHUNK = {False: 8192, True: 262_144}
-"""Samples evaluated at once, on a GPU (True) or not, where `samples_per_chunk` does not say."""
 
 
 @dataclass(frozen=True)

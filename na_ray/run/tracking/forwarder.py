@@ -71,7 +71,7 @@ class Follower:
                 reached[kind] = line["step"]
         for line in fresh:
             if "pictures" in line and (self.run.root / line["pictures"]).is_dir():  # else they were removed meanwhile
-                self.tracker.pictures(self.run.root / line["pictures"])
+                self.tracker.pictures(self.run.root / line["pictures"], line["step"])
         self.tracker.log(fresh)
         self.delivered, self.waiting = reached, []
 

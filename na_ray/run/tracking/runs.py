@@ -15,6 +15,7 @@ from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
 from na_ray.config.files import read_json, to_json, upgraded_knob
 from na_ray.config.values import UserError
+from na_ray.run.tracking.pictures import log_pictures
 from na_ray.run.tracking.store import (
     TrackingError,
     asking,
@@ -55,9 +56,10 @@ class Tracker:
             for i in range(0, len(metrics), BATCH):
                 self.client.log_batch(self.stage, metrics=metrics[i : i + BATCH])
 
-    def pictures(self, folder: Path) -> None:
-        """Store a folder of pictures under its own name."""
-        self.files(folder, f"validation/{folder.name}")
+    def pictures(self, folder: Path, step: int) -> None:
+        """Log a validation's pictures at its step (`log_pictures`)."""
+        with asking():
+            log_pictures(self.client, self.stage, folder, step)
 
     def files(self, folder: Path, name: str) -> None:
         """Store a folder under a name of its own."""

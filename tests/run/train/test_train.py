@@ -59,8 +59,12 @@ def test_training_leaves_an_actor_scores_pictures_and_a_model(tiny: Experiment, 
     assert [m.step for m in client.get_metric_history(stage.info.run_id, "loss")] == [2, 4, 6, 8, 10]
     assert {"psnr", "rays_per_second", "data_wait_percent", "lr", "validation/psnr"} <= set(stage.data.metrics)
     assert "cameras/nerf/box/psnr" in stage.data.metrics and "poses_own/mesh/whole/psnr" in stage.data.metrics
-    pictures = client.list_artifacts(stage.info.run_id, "validation/step_000010")
-    assert len(pictures) == 1 and pictures[0].path.endswith(".png")
+    pictures = {a.path for a in client.list_artifacts(stage.info.run_id, "images") if a.path.endswith(".png")}
+    shown = [re.match(r"images/validation~(frame_\d+_view_\d+)\+step\+(\d+)\+", path) for path in pictures]
+    assert {(m[1], int(m[2])) for m in shown if m} == {
+        (path.stem, int(path.parent.name[5:])) for path in (root / "nerf" / "validation").glob("step_*/*.png")
+    }
+    assert len({m[1] for m in shown if m}) == 1 and len(pictures) == 2, "one slider of two steps"
     assert json.loads((root / "nerf" / "report" / "cameras.json").read_text())["background"]
 
     page = (root / "report.html").read_text()
