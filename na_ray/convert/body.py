@@ -17,8 +17,6 @@ SOME_FRAMES = 24
 """Frames in which the bending that is left out is measured."""
 LEG_SPREAD = 0.22
 """Radians between each leg of the T pose and the one at rest."""
-SHAPES = "body_shapes.npz"
-"""The file of the shape directions, beside the body's own files."""
 
 
 @dataclass(frozen=True, eq=False)

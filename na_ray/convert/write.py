@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from na_ray.capture import shapes
 from na_ray.capture.about import write_values
 from na_ray.capture.publish import check_free, move_into_place, write_cameras, write_rig, write_transforms
 from na_ray.capture.storage import basename, join, listing, read_bytes, size
 from na_ray.config.values import Progress
-from na_ray.convert.body import SHAPES
 from na_ray.convert.footage import write_footage
 from na_ray.convert.matte import ChromaMatte, MaskMatte, PlateMatte
 from na_ray.convert.plan import Plan
@@ -81,9 +81,9 @@ def _write_numbers(made: Plan, aside: str) -> None:
         folder = os.path.join(aside, split)
         os.makedirs(folder, exist_ok=True)
         write_transforms(os.path.join(folder, "transform.zip"), [made.poses[n] for n in numbers], starts)
-    shapes = made.template.shape_arrays()
-    if shapes:
-        np.savez(os.path.join(aside, SHAPES), **shapes)  # type: ignore[arg-type]
+    arrays = made.template.shape_arrays()
+    if arrays:
+        np.savez(os.path.join(aside, shapes.FILE), **arrays)  # type: ignore[arg-type]
     write_values(aside, about(made), "na-ray convert")
 
 

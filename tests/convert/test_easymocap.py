@@ -14,8 +14,9 @@ from na_ray.capture.about import read_about
 from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
 from na_ray.capture.pixels import posed_vertices
+from na_ray.capture.shapes import FILE as SHAPES
+from na_ray.capture.shapes import BodyShapes
 from na_ray.cli.main import run
-from na_ray.convert.body import SHAPES
 from na_ray.convert.plan import ConvertOptions, plan
 from na_ray.convert.source import easymocap_source
 from na_ray.convert.write import summary, write
@@ -92,6 +93,7 @@ def test_the_body_is_the_shaped_template(scene, converted):
     assert np.abs(rig.vertices - scene.vertices).max() < 1e-5
     assert np.abs(rig.weights - scene.weights).max() < 1e-6
     np.testing.assert_array_equal(rig.faces, scene.faces)
+    assert BodyShapes.read(str(out / SHAPES), rig).joints.shape[:2] == (rig.num_joints, 3)
     left = rig.tpose[1, :3, :3]
     assert left[1, 0] == pytest.approx(np.sin(0.22), abs=1e-6)  # the left leg goes to +x
     with np.load(out / SHAPES) as held:
