@@ -124,7 +124,8 @@ def _examine_maps(report: Report, files: SplitFiles, thorough: bool) -> None:
                 report.notes.append(f"{path}: this one of {1 + len(others)} {what} videos is read, the first by name")
         elif what == "tex":
             expected = "expected the texture maps as tex*.avi or in a folder tex/"
-            report.defects.append(f"{files.folder}: no texture maps; {expected}: copy them there, or make them (na-ray prepare)")
+            made = "copy them there, or make them (na-ray prepare)"
+            report.defects.append(f"{files.folder}: no texture maps; {expected}: {made}")
         else:
             report.notes.append(f"{files.folder}: no normal maps: the NeRF can be trained, the texture predictor not")
 

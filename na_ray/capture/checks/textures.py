@@ -29,7 +29,8 @@ def examine_training(split: Split, frames: range, texture: TextureConfig) -> Rep
         expected = "expected normal*.avi or a folder normal/: make them with na-ray prepare normals"
         report.defects.append(f"{split.files.folder}: no normal maps; {expected}")
     if not split.has_textures:
-        expected = "expected the texture maps as tex*.avi or in a folder tex/: copy them there, or make them (na-ray prepare)"
+        where = "expected the texture maps as tex*.avi or in a folder tex/"
+        expected = f"{where}: copy them there, or make them (na-ray prepare)"
         report.defects.append(f"{split.files.folder}: no texture maps; {expected}")
     if len(frames) < texture.first_window:
         expected = f"expected {texture.first_window} or more, a window of texture.first_window"
