@@ -106,8 +106,9 @@ class TexelReader:
             check_size(image, camera)
             mask = masks[k] if masks is not None else image[..., 3] > 127 if image.shape[2] == 4 else None
             cut = near_body(posed, camera)
-            part = [None if x is None else x[cut.rows, cut.columns] for x in (image, mask, shifts and shifts[k])]
-            depth, picture = prepared(posed, cut.camera, *part)
+            part = cut.rows, cut.columns
+            shift = None if shifts is None else shifts[k][part]
+            depth, picture = prepared(posed, cut.camera, image[part], None if mask is None else mask[part], shift)
             _read(points, normals, cut.camera, depth, picture, colors[k], weights[k])
         return Views(colors, weights)
 

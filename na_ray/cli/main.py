@@ -27,7 +27,7 @@ COMMANDS = {
     "convert": Command(
         "convert", "Convert", "Make a capture from EasyMocap or ZJU-MoCap; cameras of COLMAP, nerfstudio."
     ),
-    "prepare": Command("prepare", "Prepare", "Make what a capture lacks: prepare normals, prepare textures."),
+    "prepare": Command("prepare", "Prepare", "Make what a capture lacks: normal maps, texture maps; repair its track."),
     "train": Command("train", "TrainCommand", "Train a recipe: na-ray train lan --capture PATH --name anna."),
     "sweep": Command("train", "SweepCommand", "Train a recipe with many settings of some knobs, and compare them."),
     "predict-textures": Command("predict", "PredictTextures", "Predict the texture maps of any motion."),
@@ -45,6 +45,10 @@ COMMANDS = {
     "import": Command("original", "Import", "Turn a checkpoint of the original implementation into one of ours."),
 }
 """What `na-ray` can do, in the order of a project."""
+
+
+PREPARE_WORDS = ("all", "normals", "textures", "track")
+"""What `na-ray prepare` takes as its first word; without one it is `all`."""
 
 
 def overview() -> str:
@@ -87,5 +91,7 @@ def run(word: str, arguments: list[str], show_traceback: bool = False) -> int:
     if word in ("train", "sweep"):
         return guarded(lambda: run_recipe(word, arguments), show_traceback)
     command = COMMANDS[word]
+    if word == "prepare" and arguments and arguments[0] not in ("-h", "--help", *PREPARE_WORDS):
+        arguments = ["all", *arguments]
     kind = getattr(importlib.import_module(f"na_ray.cli.{command.module}"), command.name)
     return guarded(lambda: tyro.cli(kind, prog=f"na-ray {word}", args=arguments).run(), show_traceback)

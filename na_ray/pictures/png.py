@@ -67,6 +67,14 @@ def png_mark(path: Path) -> str:
         return str(picture.info.get("na_ray", ""))
 
 
+def is_marked(path: Path) -> bool:
+    """Whether `write_png` made a file, with a mark."""
+    try:
+        return bool(png_mark(path))
+    except (OSError, SyntaxError):
+        return False
+
+
 def is_kept(path: Path, mark: str, what: str) -> bool:
     """Whether a file that `write_png` made with this mark is there.
 

@@ -68,7 +68,7 @@ class Painter:
         near = distance <= padding
         device = atlas.inside.device
         self._place: Bool[Tensor, "s s"] = torch.tensor(near, device=device)
-        self._source: Int[Tensor, "m"] = torch.tensor(number[row, column][near], device=device)
+        self._source: Int[Tensor, m] = torch.tensor(number[row, column][near], device=device)
 
     def paint(self, colors: Float[Tensor, "n 3"]) -> UInt8[Tensor, "s s 3"]:
         """The map of colors in [0, 1]."""

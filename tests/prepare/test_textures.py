@@ -3,7 +3,9 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ from make_capture import write_picture, write_tiny_capture
 
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
-from na_ray.body.unwrap import unwrap
 from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
+from na_ray.config.values import Progress
 from na_ray.pictures.png import read_png
-from na_ray.prepare.textures import write_textures
+from na_ray.prepare.textures import TextureOptions
+from na_ray.prepare.textures import write_textures as write_with
 from na_ray.synthetic.write import write_capture
 
 SIDE = 96
@@ -27,6 +30,17 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
     out = tmp_path_factory.mktemp("prepare") / "anna"
     write_capture(out, frames=3, test_frames=2, cameras=4, resolution=96, texture_size=SIDE, seed=5)
     return Capture.open(out)
+
+
+def write_textures(
+    capture: Capture,
+    out: Path | None,
+    cameras: str = "auto",
+    splits: Sequence[str] = (),
+    progress: Progress | None = None,
+    **options: Any,
+) -> list[str]:
+    return write_with(capture, out, TextureOptions(cameras=cameras, **options), splits, progress)
 
 
 def digests(folder: Path) -> dict[str, tuple[str, int]]:
@@ -47,7 +61,7 @@ def test_maps_of_some_cameras_lie_in_a_capture_of_their_own(capture: Capture, tm
     write_textures(capture, tmp_path / "auto", side=SIDE)
     assert calls == [(i, 5) for i in range(1, 6)]
     assert lines[2] == "from the photographs of cameras 0, 2 alone"
-    assert lines[3].endswith(": there are no masks/ and no alpha: the background may color texels at the outline")
+    assert lines[-1].endswith(": there are no masks/ and no alpha: the background may color texels at the outline")
     two, auto = (Capture.open(tmp_path / name) for name in ("two", "auto"))
     assert two.texture_cameras == (0, 2) and auto.texture_cameras == capture.texture_cameras == (0, 1, 2)
     inside = Atlas(Body.from_rig(capture.rig), SIDE).inside.numpy()
@@ -57,11 +71,6 @@ def test_maps_of_some_cameras_lie_in_a_capture_of_their_own(capture: Capture, tm
         # The actor's own maps were unwrapped from the same three cameras, before their films were compressed.
         ours, theirs = (psnr(maps.texture(1), old.texture(1), inside) for maps in (same, few))
         assert ours > 15 and 8 < theirs < ours - 0.5, (ours, theirs)
-        posed = Body.from_rig(old.rig).pose(old.pose(1))
-        by_hand = unwrap(
-            Atlas(posed.body, SIDE), [old.image(1, c) for c in (0, 2)], [old.cameras[c] for c in (0, 2)], posed
-        )
-        assert np.array_equal(few.texture(1), by_hand.numpy())
     assert examine(two.path).defects == []
     assert digests(Path(capture.path)) == before
 
@@ -133,7 +142,7 @@ def test_what_cannot_be_made_says_why_and_writes_nothing(capture: Capture, tmp_p
             new,
             "0,1",
             FileExistsError,
-            "new holds maps of 32 texels from cameras 0: name another",
+            "new holds maps of 32 texels from cameras 0, blended: name another",
         ),
     )
     for out, cameras, error, words in cases:
