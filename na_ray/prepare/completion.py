@@ -84,8 +84,10 @@ def reference(
     share = (well.sum(0) / max(1.0, KNOWN_SHARE * len(weights))).clamp(max=1) ** 2
     if not share.any():
         return torch.full_like(middle, 0.5)
-    around = spreader.spread(middle, share)
+    # Glances speak only where there is nothing else near.
+    firm = torch.where(share >= 1, share, 1e-4 * share)
+    around = spreader.spread(middle, firm)
     # Parts of the body that no camera ever sees have no surroundings.
-    reached = spreader.spread(torch.ones_like(middle), share).clamp(0, 1)
+    reached = spreader.spread(torch.ones_like(middle), firm).clamp(0, 1)
     mean = (share[:, None] * middle).sum(0) / share.sum()
     return share[:, None] * middle + (1 - share[:, None]) * (reached * around + (1 - reached) * mean)

@@ -85,7 +85,7 @@ def test_a_glance_is_not_believed(reader: TexelReader) -> None:
     frames[0, odd] = torch.tensor([0.0, 1.0, 0.0])
     weights[1:, odd] = 0
     M = reference(frames, weights, Spreader(reader))
-    assert (M[odd] - 0.5).abs().max() < 0.15
+    assert (M[odd] - 0.5).abs().max() < 0.2
 
 
 def test_nothing_seen_is_gray(reader: TexelReader) -> None:
