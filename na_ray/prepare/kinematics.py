@@ -1,0 +1,135 @@
+"""Small corrections of a tracked pose: of the body as a whole, and of each joint.
+
+Symbols: A_j = `joints_RT[j]`, r_j joint j at rest, p_j = A_j r_j, D_j what a correction does to all that hangs on
+joint j: D_j = D_parent o (turn by d_j about p_j), A_j' = D_j A_j. Turns are axis-angle, rad, in normalized axes; the
+whole body is turned about its joints' mean c in world axes, and moved: x' = turn (x - c) + c + move.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+from scipy.spatial.transform import Rotation
+
+from na_ray.capture.rig import Pose, Rig
+from na_ray.capture.skeleton import Skeleton
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """How a pose is moved; zeros leave it as it is."""
+
+    move: Float64[np.ndarray, "3"]
+    """m, in world axes."""
+    turn: Float64[np.ndarray, "3"]
+    """Axis-angle of the whole body, rad."""
+    joints: Float64[np.ndarray, "j 3"]
+    """Axis-angle of each joint, rad; roots stay zero, since `turn` turns the body."""
+
+    @classmethod
+    def none(cls, num_joints: int) -> "Correction":
+        """The one that leaves everything as it is."""
+        return cls(np.zeros(3), np.zeros(3), np.zeros((num_joints, 3)))
+
+    @property
+    def vector(self) -> Float64[np.ndarray, "n"]:
+        """All numbers: move, turn, joints."""
+        return np.concatenate([self.move, self.turn, self.joints.ravel()])
+
+    @classmethod
+    def from_vector(cls, vector: Float64[np.ndarray, "n"]) -> "Correction":
+        """From `vector`."""
+        return cls(vector[:3], vector[3:6], vector[6:].reshape(-1, 3))
+
+
+def matrices(turns: Float64[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3 3"]:
+    """Rotation matrices of axis-angles."""
+    return Rotation.from_rotvec(turns).as_matrix()
+
+
+def corrected(pose: Pose, correction: Correction, skeleton: Skeleton) -> Pose:
+    """The pose, moved."""
+    A = pose.joints_RT.astype(np.float64)
+    D = _displacements(A, correction.joints, skeleton)
+    # Joint j is where its own displacement takes it: its turn is about itself.
+    rest = np.concatenate([skeleton.rest, np.ones((len(A), 1))], axis=1)
+    stored = pose.rotation.astype(np.float64)
+    translation = pose.translation.astype(np.float64)
+    drift = np.einsum("jab,jb->ja", D @ A - A, rest)[:, :3] @ stored
+    center = pose.joints.astype(np.float64).mean(0)
+    turn = matrices(correction.turn)
+    joints = (pose.joints + drift - center) @ turn.T + center + correction.move
+    return replace(
+        pose,
+        joints_RT=(D @ A).astype(np.float32),
+        rotation=(stored @ turn.T).astype(np.float32),
+        translation=((translation - center) @ turn.T + center + correction.move).astype(np.float32),
+        joints=joints.astype(np.float32),
+        pose=None if pose.pose is None else _turned(pose.pose, A, correction.joints, skeleton),
+    )
+
+
+def _displacements(
+    A: Float64[np.ndarray, "j 4 4"], turns: Float64[np.ndarray, "j 3"], skeleton: Skeleton
+) -> Float64[np.ndarray, "j 4 4"]:
+    """D_j of every joint."""
+    places = np.einsum("jab,jb->ja", A[:, :3, :3], skeleton.rest) + A[:, :3, 3]
+    own = np.tile(np.eye(4), (len(A), 1, 1))
+    own[:, :3, :3] = matrices(turns)
+    own[:, :3, 3] = places - np.einsum("jab,jb->ja", own[:, :3, :3], places)
+    D = own.copy()
+    for j in skeleton.order:
+        if skeleton.parents[j] >= 0:
+            D[j] = D[skeleton.parents[j]] @ own[j]
+    return D
+
+
+def _turned(
+    pose: np.ndarray, A: Float64[np.ndarray, "j 4 4"], turns: Float64[np.ndarray, "j 3"], skeleton: Skeleton
+) -> np.ndarray:
+    """The axis-angles relative to the parents, after the joints were turned."""
+    parents = np.array(skeleton.parents)
+    R = np.where((parents >= 0)[:, None, None], A[parents, :3, :3], np.eye(3))
+    local = np.swapaxes(R, 1, 2) @ matrices(turns) @ R @ matrices(pose.reshape(-1, 3).astype(np.float64))
+    moved = Rotation.from_matrix(local).as_rotvec()
+    # As the file has it where nothing was turned: an axis-angle has more than one form.
+    return np.where(turns.any(1)[:, None], moved, pose.reshape(-1, 3)).reshape(-1).astype(np.float32)
+
+
+def below(skeleton: Skeleton) -> Bool[np.ndarray, "j j"]:
+    """[j, k]: whether joint k hangs on joint j, or is it."""
+    count = len(skeleton.parents)
+    found = np.eye(count, dtype=bool)
+    for k in range(count):
+        j = skeleton.parents[k]
+        while j >= 0:
+            found[j, k] = True
+            j = skeleton.parents[j]
+    return found
+
+
+def jacobian(
+    rig: Rig, pose: Pose, skeleton: Skeleton, chosen: Int[np.ndarray, "n"]
+) -> tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, "n 3 p"]]:
+    """(world positions, their derivatives by `Correction.vector` at zero) of some vertices; roots' columns are zero."""
+    A, stored = pose.joints_RT.astype(np.float64), pose.rotation.astype(np.float64)
+    vertices, weights = rig.vertices[chosen].astype(np.float64), rig.weights[chosen].astype(np.float64)
+    parts = (np.einsum("jab,nb->nja", A[:, :3, :3], vertices) + A[:, :3, 3]) * weights[..., None]
+    hanging = below(skeleton).astype(np.float64)
+    places = np.einsum("jab,jb->ja", A[:, :3, :3], skeleton.rest) + A[:, :3, 3]
+    arms = np.einsum("jk,nka->nja", hanging, parts) - (weights @ hanging.T)[..., None] * places
+    arms[:, [j for j, parent in enumerate(skeleton.parents) if parent < 0]] = 0
+    world = parts.sum(1) @ stored + pose.translation
+    result = np.zeros((len(chosen), 3, 6 + 3 * len(A)))
+    result[:, :, :3] = np.eye(3)
+    result[:, :, 3:6] = -_cross(world - pose.joints.astype(np.float64).mean(0))
+    turning = np.einsum("ca,njab->ncjb", stored.T, -_cross(arms))
+    result[:, :, 6:] = turning.reshape(len(chosen), 3, -1)
+    return world, result
+
+
+def _cross(v: Float64[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3 3"]:
+    """[v]_x: a x b = [a]_x b."""
+    x, y, z = np.moveaxis(v, -1, 0)
+    zero = np.zeros_like(x)
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*v.shape, 3)
