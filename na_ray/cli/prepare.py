@@ -116,6 +116,36 @@ class All(UnwrapTextures):
         return 0
 
 
+@dataclass(frozen=True)
+class Track:
+    """Correct the pose of every frame by silhouettes and colors, into a capture of its own."""
+
+    capture: Positional[str]
+    """Folder of a capture with silhouettes (masks/, or pictures with alpha). Nothing in it is changed."""
+    out: Annotated[Path, arg(name="output", aliases=["-o"])]
+    """Folder for the new capture, beside the old one: it links to its files, and has the corrected poses."""
+    cameras: str = AUTO
+    """Cameras (positions) to correct by: `0,1,2`, `0..11`, `all`, or `auto`, as for texture maps."""
+    split: tuple[str, ...] = ()
+    """Motions. All that were filmed if not given."""
+    colors: bool = False
+    """Fit the photographs' patterns to their colors over time, too. Three times as long."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where colors are unwrapped."""
+
+    def run(self) -> int:
+        """Correct them."""
+        from na_ray.capture.dataset import Capture
+        from na_ray.prepare.track import write_track
+
+        device = chosen_device(self.device)
+        with ProgressBar("frames") as progress:
+            capture = Capture.open(self.capture)
+            lines = write_track(capture, self.out, self.cameras, self.split, self.colors, device, progress)
+        print("\n".join(lines))
+        return 0
+
+
 def options_of(given: UnwrapTextures) -> "TextureOptions":
     """The library's options."""
     from na_ray.prepare.textures import TextureOptions
@@ -138,7 +168,8 @@ class Prepare:
     what: Annotated[
         Annotated[All, subcommand("all", prefix_name=False)]
         | Annotated[Normals, subcommand("normals", prefix_name=False)]
-        | Annotated[UnwrapTextures, subcommand("textures", prefix_name=False)],
+        | Annotated[UnwrapTextures, subcommand("textures", prefix_name=False)]
+        | Annotated[Track, subcommand("track", prefix_name=False)],
         arg(name=""),
     ]
 

@@ -11,6 +11,7 @@ from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.masks import Masks
+from na_ray.capture.rig import Pose
 from na_ray.config.values import UserError
 
 
@@ -32,6 +33,8 @@ class Photographs:
     chosen: Sequence[int]
     files: Masks | None
     """`masks/` of the capture; without it the alpha of RGBA pictures tells."""
+    poses: Sequence[Pose] | None = None
+    """One a frame, in place of the split's."""
 
     @classmethod
     def of(cls, capture: Capture, split: Split, chosen: Sequence[int]) -> "Photographs":
@@ -51,10 +54,14 @@ class Photographs:
             for position, *images in zip(row, *streams, strict=True):
                 yield Frame(position, images, self._masks(position, images))
 
+    def pose(self, position: int) -> Pose:
+        """The pose of a frame."""
+        return self.split.pose(position) if self.poses is None else self.poses[position]
+
     def posed(self, body: Body, position: int) -> PosedBody:
         """The body at a frame. Raises UserError, naming the frame."""
         try:
-            return body.pose(self.split.pose(position))
+            return body.pose(self.pose(position))
         except UserError as error:
             raise UserError(f"{self.split.files.folder}: frame {self.split.frames[position]}: {error}") from None
 

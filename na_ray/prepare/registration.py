@@ -28,9 +28,16 @@ def shift_between(
     drawing: Float[np.ndarray, "h w 3"], photograph: UInt8[np.ndarray, "h w 3"], shown: Bool[np.ndarray, "h w"]
 ) -> Float[np.ndarray, "h w 2"]:
     """s at every pixel; it fades to zero away from `shown`, the pixels where both show the person."""
+    return flow(drawing, photograph, shown)[0]
+
+
+def flow(
+    drawing: Float[np.ndarray, "h w 3"], photograph: UInt8[np.ndarray, "h w 3"], shown: Bool[np.ndarray, "h w"]
+) -> tuple[Float[np.ndarray, "h w 2"], Float[np.ndarray, "h w 2 2"]]:
+    """(s, how well each pixel's is known: of the two directions, 0..1): along a stripe nothing is."""
     weight = shown.astype(np.float64)
     if not shown.any():
-        return np.zeros((*shown.shape, 2))
+        return np.zeros((*shown.shape, 2)), np.zeros((*shown.shape, 2, 2))
     still = _normalized(drawing.mean(axis=2), weight)
     moving = _normalized(photograph.astype(np.float64).mean(axis=2) / 255, weight)
     gy, gx = np.gradient(still)
@@ -45,7 +52,9 @@ def shift_between(
         by = gaussian_filter(gy * difference, WINDOW) - CALM * shift[..., 1]
         step = np.stack([yy * bx - xy * by, xx * by - xy * bx], axis=2) / determinant[..., None]
         shift = np.clip(shift + step, -LARGEST, LARGEST)
-    return shift
+    # T (T + calm)^-1 = 1 - calm (T + calm)^-1, with the calm already added to the diagonal above.
+    inverse = np.stack([np.stack([yy, -xy], 2), np.stack([-xy, xx], 2)], 3) / determinant[..., None, None]
+    return shift, weight[..., None, None] * (np.eye(2) - CALM * inverse)
 
 
 def _normalized(gray: Gray, weight: Gray) -> Gray:

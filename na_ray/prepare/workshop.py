@@ -101,6 +101,11 @@ class Workshop:
         self.told.spread.append(self._spread(views, colors))
         return self.painter.paint(self._completer.complete(colors, weights)).cpu().numpy()
 
+    def spread(self, frame: Frame) -> float:
+        """How far the cameras' colors of a texel differ from their mean, 0..255."""
+        views = self.views(frame)
+        return self._spread(views, blend(views, self.gains, "blended")[0])
+
     def _spread(self, views: Views, colors: Float[Tensor, "n 3"]) -> float:
         """Weighted mean distance of the views' colors from the map's, 0..255; of every fourth texel."""
         shares, gains = views.weights[:, ::4], 1.0 if self.gains is None else self.gains[:, None]

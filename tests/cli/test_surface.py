@@ -18,7 +18,7 @@ import pytest
 import tyro
 
 import na_ray
-from na_ray.cli.main import COMMANDS, overview
+from na_ray.cli.main import COMMANDS, PREPARE_WORDS, overview
 from na_ray.cli.train import SweepCommand, TrainCommand
 from na_ray.config import override
 from na_ray.recipes import DEMO, LAN, RECIPES
@@ -71,6 +71,8 @@ def test_help_waits_for_nothing_heavy() -> None:
     lines += [
         ["prepare", "normals", "--help"],
         ["prepare", "textures", "--help"],
+        ["prepare", "all", "--help"],
+        ["prepare", "track", "--help"],
         ["train", "lan", "--help"],
         ["sweep", "demo", "--help"],
     ]
@@ -178,7 +180,7 @@ def snapshot() -> str:
     """Every option of every command."""
     commands: list[tuple[str, ...]] = []
     for name in COMMANDS:
-        commands += [(name, "normals"), (name, "textures")] if name == "prepare" else [(name,)]
+        commands += [(name, word) for word in PREPARE_WORDS] if name == "prepare" else [(name,)]
     return "\n".join(line for words in commands for line in options(*words)) + "\n"
 
 

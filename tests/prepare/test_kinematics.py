@@ -6,7 +6,7 @@ from scipy.spatial.transform import Rotation
 
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.skeleton import Skeleton, find_skeleton
-from na_ray.prepare.kinematics import Correction, corrected, jacobian
+from na_ray.prepare.kinematics import Correction, corrected, points_of
 from na_ray.synthetic.actor import SyntheticActor
 
 
@@ -35,7 +35,8 @@ def random(count: int, scale: float, skeleton: Skeleton, seed: int = 0) -> Corre
 def test_the_derivatives_are_those_of_small_corrections(actor: tuple[Rig, list[Pose], Skeleton]) -> None:
     rig, poses, skeleton = actor
     chosen = np.arange(0, len(rig.vertices), 37)
-    places, J = jacobian(rig, poses[2], skeleton, chosen)
+    points = points_of(rig, poses[2], skeleton, chosen)
+    places, J = points.world, points.slopes(np.tile(np.eye(3), (len(chosen), 1, 1)))
     assert np.abs(places - world(rig, poses[2])[chosen]).max() < 1e-6
     step = random(len(skeleton.parents), 2e-3, skeleton)
     moved = world(rig, corrected(poses[2], step, skeleton))[chosen] - places
