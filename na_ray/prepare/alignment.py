@@ -106,7 +106,8 @@ def _at(values: Float64[np.ndarray, "h w"], pixels: Float64[np.ndarray, "n 2"]) 
 
 
 def _inside(pixels: Float64[np.ndarray, "n 2"], shape: tuple[int, ...]) -> Bool[np.ndarray, "n"]:
-    return ((pixels > 1) & (pixels < [shape[1] - 2, shape[0] - 2])).all(1)
+    x, y = pixels.T
+    return (x > 1) & (x < shape[1] - 2) & (y > 1) & (y < shape[0] - 2)
 
 
 def _surface(depth: Float64[np.ndarray, "h w"], pixels: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n"]:

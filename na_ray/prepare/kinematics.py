@@ -93,7 +93,9 @@ def _turned(
     local = np.swapaxes(R, 1, 2) @ matrices(turns) @ R @ matrices(pose.reshape(-1, 3).astype(np.float64))
     moved = Rotation.from_matrix(local).as_rotvec()
     # As the file has it where nothing was turned: an axis-angle has more than one form.
-    return np.where(turns.any(1)[:, None], moved, pose.reshape(-1, 3)).reshape(-1).astype(np.float32)
+    return (
+        np.where(np.any(turns != 0, axis=1, keepdims=True), moved, pose.reshape(-1, 3)).reshape(-1).astype(np.float32)
+    )
 
 
 def below(skeleton: Skeleton) -> Bool[np.ndarray, "j j"]:

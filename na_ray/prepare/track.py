@@ -200,9 +200,8 @@ def _judged(job: Photographs, scene: Scene, old: Sequence[Pose], found: Sequence
         before.append(one)
         after.append(two)
     used = [c for i, c in enumerate(found) if i not in kept] or [Correction.none(len(scene.skeleton.parents))]
-    move, turn = (
-        float(np.mean([np.linalg.norm(v) for v in vs])) for vs in ([c.move for c in used], [c.turn for c in used])
-    )
+    move = float(np.mean([np.linalg.norm(c.move) for c in used]))
+    turn = float(np.mean([np.linalg.norm(c.turn) for c in used]))
     spread = _spread(replace(job, poses=old), device), _spread(replace(job, poses=poses), device)
     return Repaired(job.split.name, poses, kept, (before, after), spread, (move, turn))
 

@@ -58,7 +58,7 @@ def test_no_correction_changes_nothing_and_a_rigid_one_is_rigid(actor: tuple[Rig
 
 
 def test_a_corrected_pose_is_one_of_the_same_skeleton(actor: tuple[Rig, list[Pose], Skeleton]) -> None:
-    rig, poses, skeleton = actor
+    _, poses, skeleton = actor
     count = len(skeleton.parents)
     moved = [corrected(pose, random(count, 0.1, skeleton, i), skeleton) for i, pose in enumerate(poses)]
     assert np.abs(find_skeleton(moved, "there").rest - skeleton.rest).max() < 1e-4
