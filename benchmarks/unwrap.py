@@ -1,4 +1,4 @@
-"""Texture maps unwrapped from photographs: how close to a capture's own maps, how steady, how fast; and a track repaired.
+"""Texture maps unwrapped from photographs: how close to a capture's own, how steady, how fast; and a track repaired.
 
     python benchmarks/unwrap.py [--capture PATH] [--split training] [--frames 6] [--track 0]
 
@@ -14,6 +14,7 @@ Without a capture, a synthetic actor's maps are measured: it has no silhouettes,
 """
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Sequence
@@ -98,8 +99,8 @@ def score(
     errors = [psnr((m[inside] / 255.0 - o[inside] / 255.0)[s]) for m, o, s in zip(maps, own, seen, strict=True) if like]
 
     def flicker(pictures: Sequence[np.ndarray]) -> float:
-        steps = [np.abs(a[inside].astype(float) - b[inside]) for a, b in zip(pictures, pictures[1:], strict=False)]
-        return float(np.mean([step[a & b].mean() for step, a, b in zip(steps, seen, seen[1:], strict=False)]))
+        pairs = itertools.pairwise(zip(pictures, seen, strict=True))
+        return float(np.mean([np.abs(a[inside].astype(float) - b[inside])[s & t].mean() for (a, s), (b, t) in pairs]))
 
     own_flicker = f"{flicker(own):.2f}" if like else "-"
     share = 100 * np.mean([s.mean() for s in seen])
