@@ -34,8 +34,8 @@ from na_ray.capture.skeleton import skeleton_of
 from na_ray.config.selection import auto_train_views
 from na_ray.pictures.png import write_png
 from na_ray.prepare.kinematics import Correction, corrected
-from na_ray.prepare.photographs import Frame, Photographs
-from na_ray.prepare.repair import Scene, fit, mean_iou
+from na_ray.prepare.photographs import FilmedFrame, Photographs
+from na_ray.prepare.repair import TrackScene, fit, mean_iou
 from na_ray.prepare.workshop import Workshop
 from na_ray.synthetic.write import write_capture
 
@@ -148,12 +148,12 @@ def track(capture: Capture, name: str, count: int) -> None:
     split = capture.split(name)
     photographs = Photographs.of(capture, split, auto_train_views(len(split.cameras)))
     body, skeleton, rng = Body.from_rig(split.rig), skeleton_of(split), np.random.default_rng(0)
-    scene, rows, start = Scene(split.rig, body, skeleton, photographs.cameras), [], time.process_time()
+    scene, rows, start = TrackScene(split.rig, body, skeleton, photographs.cameras), [], time.process_time()
 
     def apart(one: Pose, two: Pose) -> float:
         return 1e3 * float((body.pose(one).world_vertices - body.pose(two).world_vertices).norm(dim=1).mean())
 
-    def overlap(pose: Pose, frame: Frame) -> float:
+    def overlap(pose: Pose, frame: FilmedFrame) -> float:
         assert frame.masks is not None
         return mean_iou(scene, pose, frame.masks)
 

@@ -39,7 +39,7 @@ Mask = Bool[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class TexelViews:
     """What k cameras see of n texels."""
 
     colors: Float[Tensor, "k n 3"]
@@ -93,7 +93,7 @@ class TexelReader:
         cameras: Sequence[Camera],
         masks: Sequence[Mask] | None = None,
         shifts: Sequence[Float[np.ndarray, "_ _ 2"]] | None = None,
-    ) -> Views:
+    ) -> TexelViews:
         """The views of one frame; `shifts`: how far (x, y) beside each pixel the photograph is to be read, pixels.
 
         Silhouettes are `masks`, or the alpha of RGBA images. Raises UserError for an image of the wrong size.
@@ -110,7 +110,7 @@ class TexelReader:
             shift = None if shifts is None else shifts[k][part]
             depth, picture = prepared(posed, cut.camera, image[part], None if mask is None else mask[part], shift)
             _read(points, normals, cut.camera, depth, picture, colors[k], weights[k])
-        return Views(colors, weights)
+        return TexelViews(colors, weights)
 
 
 def check_size(image: Image, camera: Camera) -> None:
@@ -123,7 +123,7 @@ def check_size(image: Image, camera: Camera) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class BodyCut:
     """The part of a camera's picture that shows the body."""
 
     rows: slice
@@ -132,7 +132,7 @@ class Cut:
     """The camera of that part."""
 
 
-def near_body(posed: PosedBody, camera: Camera, margin: int = 4) -> Cut:
+def near_body(posed: PosedBody, camera: Camera, margin: int = 4) -> BodyCut:
     """The box around the body in a picture, with a margin in pixels; the whole picture where a vertex is behind."""
     pixels, depth = camera.project(posed.world_vertices.detach().cpu().numpy())
     low, high = np.zeros(2, int), np.array([camera.width, camera.height])
@@ -143,7 +143,7 @@ def near_body(posed: PosedBody, camera: Camera, margin: int = 4) -> Cut:
     K = camera.K.copy()
     K[:2, 2] -= low
     part = Camera(camera.name, K, camera.T_world_camera, int(high[1] - low[1]), int(high[0] - low[0]))
-    return Cut(slice(low[1], high[1]), slice(low[0], high[0]), part)
+    return BodyCut(slice(low[1], high[1]), slice(low[0], high[0]), part)
 
 
 def prepared(

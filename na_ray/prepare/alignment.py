@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from na_ray.body.body import PosedBody
 from na_ray.body.unwrap import depth_buffer
-from na_ray.body.views import Cut, near_body
+from na_ray.body.views import BodyCut, near_body
 from na_ray.capture.camera import Camera
 from na_ray.prepare.registration import flow
 
@@ -25,7 +25,7 @@ BEHIND = 0.03
 
 
 @dataclass(frozen=True, eq=False)
-class Pulls:
+class CameraPulls:
     """What one camera asks of some vertices."""
 
     camera: Camera
@@ -40,7 +40,7 @@ class Pulls:
 class Outline:
     """The body's coverage in a camera's picture, and the person's silhouette there."""
 
-    cut: Cut
+    cut: BodyCut
     covered: Bool[np.ndarray, "h w"]
     mask: Bool[np.ndarray, "h w"]
     depth: Float64[np.ndarray, "h w"]
@@ -62,13 +62,13 @@ def outline(posed: PosedBody, camera: Camera, mask: Bool[np.ndarray, "h w"]) -> 
     return Outline(cut, np.isfinite(depth), part, depth.astype(np.float64), int(mask.sum() - part.sum()))
 
 
-def outline_pulls(found: Outline, posed: PosedBody, reach: float) -> Pulls:
+def outline_pulls(found: Outline, posed: PosedBody, reach: float) -> CameraPulls:
     """What moves the vertices on the body's outline onto the person's: the difference of both signed distances along
     the slope of the person's, which also cancels what pixels do to both. Those farther off than about `reach` count
     little: there the body has no such part, as with a skirt or hair."""
     pixels, depth = found.cut.camera.project(posed.world_vertices.double().cpu().numpy())
     if not found.mask.any() or not found.covered.any():
-        return Pulls(found.cut.camera, np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2, 2)))
+        return CameraPulls(found.cut.camera, np.zeros(0, int), np.zeros((0, 2)), np.zeros((0, 2, 2)))
     person, body = signed_distance(found.mask), signed_distance(found.covered)
     own = _at(body, pixels)
     near = np.flatnonzero((np.abs(own) < BAND) & _inside(pixels, found.mask.shape))
@@ -80,12 +80,12 @@ def outline_pulls(found: Outline, posed: PosedBody, reach: float) -> Pulls:
     apart = _at(person, pixels[chosen]) - own[chosen]
     weight = 1 / (1 + (apart / reach) ** 2) ** 2
     known = weight[:, None, None] * slope[:, :, None] * slope[:, None, :]
-    return Pulls(found.cut.camera, chosen, -apart[:, None] * slope, known)
+    return CameraPulls(found.cut.camera, chosen, -apart[:, None] * slope, known)
 
 
 def color_pulls(
     found: Outline, posed: PosedBody, drawing: Float64[np.ndarray, "h w 3"], photograph: UInt8[np.ndarray, "h w 3"]
-) -> Pulls:
+) -> CameraPulls:
     """What moves the pattern of the body, as drawn in the cut, onto the photograph (of the cut)."""
     shift, known = flow(drawing, photograph, found.covered & found.mask)
     pixels, depth = found.cut.camera.project(posed.world_vertices.double().cpu().numpy())
@@ -93,7 +93,7 @@ def color_pulls(
     chosen = np.flatnonzero(visible)[::2]
     moved = np.stack([_at(shift[..., i], pixels[chosen]) for i in (0, 1)], axis=1)
     weights = [[_at(known[..., i, j], pixels[chosen]) for j in (0, 1)] for i in (0, 1)]
-    return Pulls(found.cut.camera, chosen, moved, np.array(weights).transpose(2, 0, 1))
+    return CameraPulls(found.cut.camera, chosen, moved, np.array(weights).transpose(2, 0, 1))
 
 
 def signed_distance(inside: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "h w"]:

@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from na_ray.body.views import Views
+from na_ray.body.views import TexelViews
 
 DARKEST, BRIGHTEST = 0.04, 0.96
 """Colors beyond these are noise, or cut off: a gain does not explain them."""
 LEAST_WEIGHT = 0.02
-"""Views that count less are not compared."""
+"""TexelViews that count less are not compared."""
 OUTLIER = 0.1
 """A difference in log color beyond this is a highlight or another surface rather than a gain."""
 ROUNDS = 6
@@ -26,7 +26,7 @@ AGREED = 0.03
 """Cameras whose gains are all this close to one agree: highlights and shading differ by as much."""
 
 
-def solve_gains(frames: Sequence[Views]) -> Float[Tensor, "k 3"]:
+def solve_gains(frames: Sequence[TexelViews]) -> Float[Tensor, "k 3"]:
     """The gains, in float64. 1 for a camera that shares no texels with others."""
     step = max(1, len(frames) * frames[0].weights.shape[1] // TEXELS)
     colors = torch.cat([views.colors[:, ::step] for views in frames], dim=1).double()

@@ -111,7 +111,7 @@ def below(skeleton: Skeleton) -> Bool[np.ndarray, "j j"]:
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class MovedPoints:
     """Some vertices of a posed body, and what moves them."""
 
     world: Float64[np.ndarray, "n 3"]
@@ -131,7 +131,7 @@ class Points:
         return np.concatenate([rows, turn, joints.reshape(*rows.shape[:2], -1)], axis=2)
 
 
-def points_of(rig: Rig, pose: Pose, skeleton: Skeleton, chosen: Int[np.ndarray, "n"]) -> Points:
+def points_of(rig: Rig, pose: Pose, skeleton: Skeleton, chosen: Int[np.ndarray, "n"]) -> MovedPoints:
     """Some vertices (indices) of the body at a pose."""
     A, stored = pose.joints_RT.astype(np.float64), pose.rotation.astype(np.float64)
     vertices, weights = rig.vertices[chosen].astype(np.float64), rig.weights[chosen].astype(np.float64)
@@ -141,7 +141,7 @@ def points_of(rig: Rig, pose: Pose, skeleton: Skeleton, chosen: Int[np.ndarray, 
     arms = hanging @ parts - (weights @ hanging.T)[..., None] * places
     arms[:, [j for j, parent in enumerate(skeleton.parents) if parent < 0]] = 0
     world = parts.sum(1) @ stored + pose.translation
-    return Points(world, pose.joints.astype(np.float64).mean(0), arms, stored)
+    return MovedPoints(world, pose.joints.astype(np.float64).mean(0), arms, stored)
 
 
 def _cross(a: Float64[np.ndarray, "*n 3"], b: Float64[np.ndarray, "*m 3"]) -> Float64[np.ndarray, "*k 3"]:

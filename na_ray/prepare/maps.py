@@ -13,7 +13,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from na_ray.body.atlas import Atlas
-from na_ray.body.views import Views
+from na_ray.body.views import TexelViews
 from na_ray.prepare.completion import Spreader
 
 Mode = Literal["blended", "best"]
@@ -28,7 +28,7 @@ PADDING = 4
 
 
 def blend(
-    views: Views, gains: Float[Tensor, "k 3"] | None, mode: Mode
+    views: TexelViews, gains: Float[Tensor, "k 3"] | None, mode: Mode
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n"]]:
     """(mean color of the views, sum of their weights), each view's color multiplied by its camera's gain."""
     shares = views.weights

@@ -16,7 +16,7 @@ from na_ray.config.values import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class FilmedFrame:
     """What the cameras took of one frame."""
 
     position: int
@@ -46,13 +46,13 @@ class Photographs:
         """The calibrated cameras."""
         return [self.split.cameras[c] for c in self.chosen]
 
-    def frames(self, positions: Sequence[int]) -> Iterator[Frame]:
+    def frames(self, positions: Sequence[int]) -> Iterator[FilmedFrame]:
         """The frames at ascending positions; those in a row are decoded in one go. Raises UserError in one line."""
         for _, group in itertools.groupby(enumerate(positions), lambda pair: pair[1] - pair[0]):
             row = [position for _, position in group]
             streams = [self.split.images(camera, row[0], row[-1] + 1) for camera in self.chosen]
             for position, *images in zip(row, *streams, strict=True):
-                yield Frame(position, images, self._masks(position, images))
+                yield FilmedFrame(position, images, self._masks(position, images))
 
     def pose(self, position: int) -> Pose:
         """The pose of a frame."""

@@ -14,9 +14,9 @@ from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.skeleton import Skeleton
-from na_ray.prepare.alignment import Outline, Pulls, color_pulls, outline, outline_pulls
+from na_ray.prepare.alignment import CameraPulls, Outline, color_pulls, outline, outline_pulls
 from na_ray.prepare.kinematics import Correction, corrected, points_of
-from na_ray.prepare.photographs import Frame
+from na_ray.prepare.photographs import FilmedFrame
 
 MOVE, TURN, JOINT = 0.05, 0.1, 0.05
 """How far the body (m, rad) and a joint (rad) are off as a rule."""
@@ -26,12 +26,12 @@ REACHES = (16.0, 10.0, 6.0, 4.0)
 """Of the outline's pulls, step by step, of the body as a whole; the last one's stays."""
 JOINT_STEPS = 5
 
-Draw = Callable[[PosedBody, Camera], Float64[np.ndarray, "_ _ 3"]]
+DrawBody = Callable[[PosedBody, Camera], Float64[np.ndarray, "_ _ 3"]]
 """Draws the posed body in its colors over time."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class TrackScene:
     """What stays the same from frame to frame."""
 
     rig: Rig
@@ -40,23 +40,25 @@ class Scene:
     cameras: Sequence[Camera]
 
 
-def outlines(scene: Scene, pose: Pose, masks: Sequence[Bool[np.ndarray, "_ _"]]) -> tuple[PosedBody, list[Outline]]:
+def outlines(
+    scene: TrackScene, pose: Pose, masks: Sequence[Bool[np.ndarray, "_ _"]]
+) -> tuple[PosedBody, list[Outline]]:
     """The posed body, and its outline beside the silhouette of each camera."""
     posed = scene.body.pose(pose)
     return posed, [outline(posed, camera, mask) for camera, mask in zip(scene.cameras, masks, strict=True)]
 
 
-def mean_iou(scene: Scene, pose: Pose, masks: Sequence[Bool[np.ndarray, "_ _"]]) -> float:
+def mean_iou(scene: TrackScene, pose: Pose, masks: Sequence[Bool[np.ndarray, "_ _"]]) -> float:
     """Intersection over union of body and silhouettes, mean over the cameras."""
     return float(np.mean([found.iou for found in outlines(scene, pose, masks)[1]]))
 
 
 def fit(
-    scene: Scene,
+    scene: TrackScene,
     pose: Pose,
-    frame: Frame,
+    frame: FilmedFrame,
     start: Correction,
-    draw: Draw | None = None,
+    draw: DrawBody | None = None,
     prior: Float64[np.ndarray, "p"] | None = None,
 ) -> Correction:
     """The correction of a pose: by silhouettes alone, or with `draw` by colors too, from where `start` took it."""
@@ -80,9 +82,9 @@ def fit(
 
 
 def _step(
-    scene: Scene,
+    scene: TrackScene,
     pose: Pose,
-    pulls: Sequence[tuple[Pulls, float]],
+    pulls: Sequence[tuple[CameraPulls, float]],
     off: Float64[np.ndarray, "p"],
     wanted: Bool[np.ndarray, "p"],
 ) -> Float64[np.ndarray, "p"]:

@@ -29,7 +29,7 @@ from na_ray.config.values import AUTO, Progress, UserError
 from na_ray.prepare.kinematics import Correction, corrected
 from na_ray.prepare.links import link_capture
 from na_ray.prepare.photographs import Photographs
-from na_ray.prepare.repair import Draw, Scene, fit, mean_iou
+from na_ray.prepare.repair import DrawBody, TrackScene, fit, mean_iou
 from na_ray.prepare.textures import check_other_place, chosen_cameras
 from na_ray.prepare.workshop import Workshop
 
@@ -148,7 +148,7 @@ def _said(repaired: Sequence[Repaired], cameras: Sequence[int]) -> dict[str, Any
 def repair(job: Photographs, colors: bool, device: str, progress: Progress | None = None) -> Repaired:
     """Correct the poses of a split: by silhouettes, then by these and the colors over time."""
     split = job.split
-    scene = Scene(split.rig, Body.from_rig(split.rig), skeleton_of(split), job.cameras)
+    scene = TrackScene(split.rig, Body.from_rig(split.rig), skeleton_of(split), job.cameras)
     old = [split.pose(i) for i in range(split.num_frames)]
     found = [Correction.none(len(scene.skeleton.parents))] * len(old)
     rounds = 2 if colors else 1
@@ -171,11 +171,11 @@ def _neighbors(found: Sequence[Correction], i: int) -> Float64[np.ndarray, "p"]:
     return np.concatenate([np.zeros(6), joints.ravel()])
 
 
-def _moved(old: Sequence[Pose], found: Sequence[Correction], scene: Scene) -> list[Pose]:
+def _moved(old: Sequence[Pose], found: Sequence[Correction], scene: TrackScene) -> list[Pose]:
     return [corrected(pose, correction, scene.skeleton) for pose, correction in zip(old, found, strict=True)]
 
 
-def _drawer(job: Photographs, device: str) -> Draw:
+def _drawer(job: Photographs, device: str) -> DrawBody:
     """Draws the posed body in the colors that its poses give it over time."""
     shop = Workshop(job, COLOR_SIDE, device)
     texture = shop.painter.paint(shop.reference).permute(2, 0, 1).float().cpu() / 255
@@ -188,7 +188,9 @@ def _drawer(job: Photographs, device: str) -> Draw:
     return draw
 
 
-def _judged(job: Photographs, scene: Scene, old: Sequence[Pose], found: Sequence[Correction], device: str) -> Repaired:
+def _judged(
+    job: Photographs, scene: TrackScene, old: Sequence[Pose], found: Sequence[Correction], device: str
+) -> Repaired:
     """The corrections of the frames that got better; the others keep their poses."""
     poses, kept, before, after = _moved(old, found, scene), [], [], []
     for frame in job.frames(range(len(old))):

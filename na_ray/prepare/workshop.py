@@ -12,11 +12,11 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body, PosedBody
 from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
-from na_ray.body.views import TexelReader, Views, near_body
+from na_ray.body.views import TexelReader, TexelViews, near_body
 from na_ray.prepare.completion import Spreader, reference
 from na_ray.prepare.gains import solve_gains
 from na_ray.prepare.maps import Completer, Mode, Painter, blend
-from na_ray.prepare.photographs import Frame, Photographs
+from na_ray.prepare.photographs import FilmedFrame, Photographs
 from na_ray.prepare.registration import shift_between
 
 GAIN_FRAMES = 6
@@ -28,7 +28,7 @@ DRAWN_ROUNDS = 2
 
 
 @dataclass(eq=False)
-class Told:
+class WorkshopNotes:
     """What was found on the way."""
 
     seen: list[float] = field(default_factory=list)
@@ -65,7 +65,7 @@ class Workshop:
         self.reader, self.painter = TexelReader(self.atlas), Painter(self.atlas)
         self.spreader = Spreader(self.reader)
         self.gains = None if gains is None else gains.to(device=device, dtype=torch.float32)
-        self.told = Told()
+        self.told = WorkshopNotes()
         self._surface = Surface(self.body.faces, len(self.body.vertices), device, rest=self.body.vertices)
         self._completer: Completer | None = None
 
@@ -86,13 +86,13 @@ class Workshop:
             weights.append(weight)
         return reference(torch.stack(colors), torch.stack(weights), self.spreader)
 
-    def views(self, frame: Frame) -> Views:
+    def views(self, frame: FilmedFrame) -> TexelViews:
         """What the cameras see of a frame."""
         posed, cameras = self.photographs.posed(self.body, frame.position), self.photographs.cameras
         shifts = self._shifts(posed, frame) if self.register and self._completer is not None else None
         return self.reader.read(posed, frame.images, cameras, frame.masks, shifts)
 
-    def make(self, frame: Frame) -> UInt8[np.ndarray, "s s 3"]:
+    def make(self, frame: FilmedFrame) -> UInt8[np.ndarray, "s s 3"]:
         """The map of a frame."""
         assert self.reference is not None and self._completer is not None
         views = self.views(frame)
@@ -101,18 +101,18 @@ class Workshop:
         self.told.spread.append(self._spread(views, colors))
         return self.painter.paint(self._completer.complete(colors, weights)).cpu().numpy()
 
-    def spread(self, frame: Frame) -> float:
+    def spread(self, frame: FilmedFrame) -> float:
         """How far the cameras' colors of a texel differ from their mean, 0..255."""
         views = self.views(frame)
         return self._spread(views, blend(views, self.gains, "blended")[0])
 
-    def _spread(self, views: Views, colors: Float[Tensor, "n 3"]) -> float:
+    def _spread(self, views: TexelViews, colors: Float[Tensor, "n 3"]) -> float:
         """Weighted mean distance of the views' colors from the map's, 0..255; of every fourth texel."""
         shares, gains = views.weights[:, ::4], 1.0 if self.gains is None else self.gains[:, None]
         apart = (views.colors[:, ::4] * gains - colors[None, ::4]).abs().mean(2)
         return 255 * float((shares * apart).sum() / shares.sum().clamp(min=1e-12))
 
-    def _shifts(self, posed: PosedBody, frame: Frame) -> list[Float[np.ndarray, "_ _ 2"]]:
+    def _shifts(self, posed: PosedBody, frame: FilmedFrame) -> list[Float[np.ndarray, "_ _ 2"]]:
         """How far beside its place each photograph shows what the reference has there."""
         assert self._completer is not None
         texture = self.painter.paint(self._completer.reference).permute(2, 0, 1).float() / 255
@@ -130,7 +130,7 @@ class Workshop:
         return found
 
 
-def told_lines(name: str, told: Told, cameras: Sequence[int]) -> list[str]:
+def told_lines(name: str, told: WorkshopNotes, cameras: Sequence[int]) -> list[str]:
     """What to tell the user of the maps that were made in this call."""
     if not told.seen:
         return []

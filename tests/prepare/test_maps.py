@@ -7,7 +7,7 @@ from body_fixtures import sphere
 from scipy.ndimage import map_coordinates
 
 from na_ray.body.atlas import Atlas
-from na_ray.body.views import TexelReader, Views
+from na_ray.body.views import TexelReader, TexelViews
 from na_ray.prepare.completion import Spreader, reference
 from na_ray.prepare.gains import agree, gain_lines, solve_gains
 from na_ray.prepare.maps import Completer, Painter, blend
@@ -23,14 +23,14 @@ def points_of(reader: TexelReader) -> torch.Tensor:
     return reader.at_texels(reader.atlas.body.vertices)
 
 
-def random_views(gains: torch.Tensor, seed: int) -> Views:
+def random_views(gains: torch.Tensor, seed: int) -> TexelViews:
     """Cameras that each see half of 5000 texels, a tenth of them with a highlight."""
     generator = torch.Generator().manual_seed(seed)
     colors = torch.rand(5000, 3, generator=generator) * 0.5 + 0.15
     seen = torch.rand(len(gains), 5000, generator=generator)
     lit = torch.rand(len(gains), 5000, 1, generator=generator) < 0.1
     taken = (colors / gains[:, None]) * torch.where(lit, 1.6, 1.0)
-    return Views((taken.clamp(0, 1) * 255).round() / 255, torch.where(seen > 0.5, seen, 0.0))
+    return TexelViews((taken.clamp(0, 1) * 255).round() / 255, torch.where(seen > 0.5, seen, 0.0))
 
 
 def test_planted_gains_come_back() -> None:
@@ -47,12 +47,12 @@ def test_cameras_that_agree_or_share_nothing_get_none() -> None:
     assert agree(found) and "left at one" in gain_lines(found, range(4))[0]
     colors, weights = torch.rand(2, 100, 3), torch.zeros(2, 100)
     weights[0, :50], weights[1, 50:] = 1, 1
-    assert torch.allclose(solve_gains([Views(colors, weights)]), torch.ones(2, 3, dtype=torch.float64))
+    assert torch.allclose(solve_gains([TexelViews(colors, weights)]), torch.ones(2, 3, dtype=torch.float64))
 
 
 def test_blending_is_the_weighted_mean_and_best_is_near_the_best_view() -> None:
     colors = torch.tensor([[[0.2, 0.2, 0.2]], [[0.8, 0.4, 0.2]], [[0.0, 0.0, 0.0]]])
-    views = Views(colors, torch.tensor([[0.9], [0.3], [0.0]]))
+    views = TexelViews(colors, torch.tensor([[0.9], [0.3], [0.0]]))
     gains = torch.tensor([[1.0, 1, 1], [0.5, 1, 2], [9, 9, 9]])
     mixed, total = blend(views, gains, "blended")
     assert torch.allclose(mixed[0], torch.tensor([0.25, 0.25, 0.25])) and total.item() == pytest.approx(1.2)

@@ -14,7 +14,7 @@ from na_ray.capture.rig import Pose
 from na_ray.capture.skeleton import Skeleton, skeleton_of
 from na_ray.prepare.kinematics import Correction, corrected
 from na_ray.prepare.photographs import Photographs
-from na_ray.prepare.repair import Scene, mean_iou
+from na_ray.prepare.repair import TrackScene, mean_iou
 from na_ray.prepare.track import write_track, write_transforms
 from na_ray.synthetic.actor import SyntheticActor
 from na_ray.synthetic.scene import film, ring
@@ -70,7 +70,7 @@ def test_a_track_that_was_put_off_comes_back(true: Capture, tmp_path: Path) -> N
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "off").rglob("*") if p.is_file()} == before
     mended = Capture.open(tmp_path / "mended")
     found = mended.split("training")
-    scene = Scene(split.rig, body, skeleton, split.cameras)
+    scene = TrackScene(split.rig, body, skeleton, split.cameras)
     for frame in Photographs.of(true, split, range(4)).frames(range(split.num_frames)):
         i = frame.position
         was, now = distance(body, off[i], poses[i]), distance(body, found.pose(i), poses[i])
