@@ -20,7 +20,7 @@ from na_ray.prepare.photographs import FilmedFrame
 
 MOVE, TURN, JOINT = 0.05, 0.1, 0.05
 """How far the body (m, rad) and a joint (rad) are off as a rule."""
-OUTLINE_NOISE, COLOR_NOISE = 4.0, 2.0
+OUTLINE_NOISE, COLOR_NOISE = 4.0, 4.0
 """Pixels that a pull is wrong by; its neighbors share most of that, hence more than a single one is."""
 REACHES = (16.0, 10.0, 6.0, 4.0)
 """Of the outline's pulls, step by step, of the body as a whole; the last one's stays."""
