@@ -36,9 +36,10 @@ from na_ray.prepare.workshop import Workshop
 TOOL = "na-ray prepare track"
 COLOR_SIDE = 256
 """Texels of the colors over time that poses are fitted to."""
-WORSE = 0.002
-"""A frame whose overlap falls by more keeps its old pose."""
-CALM = 0.5
+BETTER = 0.005
+"""A frame whose overlap (IoU) does not rise by as much keeps its old pose: a template that is not quite the person
+pulls a good track millimetres off."""
+CALM = 0.25
 """How far a joint's correction is drawn to the mean of its neighbors' in time."""
 
 
@@ -69,7 +70,7 @@ class Repaired:
             f"{self.name}: the body was moved by {millimetres:.0f} mm and turned by {degrees:.1f} degrees on average",
         ]
         if self.kept:
-            lines.append(f"{self.name}: {len(self.kept)} of {len(self.poses)} frames got no better and keep their pose")
+            lines.append(f"{self.name}: {len(self.kept)} of {len(self.poses)} frames got hardly better and keep their pose")
         return lines
 
 
@@ -196,7 +197,7 @@ def _judged(
     for frame in job.frames(range(len(old))):
         i, masks = frame.position, frame.masks or []
         one, two = (mean_iou(scene, pose, masks) for pose in (old[i], poses[i]))
-        if two < one - WORSE:
+        if two < one + BETTER:
             poses[i], two = old[i], one
             kept.append(i)
         before.append(one)
