@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 import tyro
 
-from na_ray.cli.main import COMMANDS
+from na_ray.cli.main import COMMANDS, with_word
 from na_ray.cli.train import SweepCommand, TrainCommand, parsed
 from na_ray.config import Experiment
 from na_ray.recipes import RECIPES
@@ -97,7 +97,7 @@ def understood(words: list[str]) -> None:
             parse_space(found.space, found.experiment)
         return
     kind = vars(importlib.import_module(f"na_ray.cli.{command.module}"))[command.name]
-    tyro.cli(kind, prog="na-ray", args=arguments)
+    tyro.cli(kind, prog="na-ray", args=with_word(word, arguments))
 
 
 FOREIGN = {"CUDA out of memory", "No module named na_ray", "Token authentication is enabled but ..."}

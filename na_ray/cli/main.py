@@ -91,7 +91,13 @@ def run(word: str, arguments: list[str], show_traceback: bool = False) -> int:
     if word in ("train", "sweep"):
         return guarded(lambda: run_recipe(word, arguments), show_traceback)
     command = COMMANDS[word]
-    if word == "prepare" and arguments and arguments[0] not in ("-h", "--help", *PREPARE_WORDS):
-        arguments = ["all", *arguments]
+    arguments = with_word(word, arguments)
     kind = getattr(importlib.import_module(f"na_ray.cli.{command.module}"), command.name)
     return guarded(lambda: tyro.cli(kind, prog=f"na-ray {word}", args=arguments).run(), show_traceback)
+
+
+def with_word(command: str, arguments: list[str]) -> list[str]:
+    """The arguments as the command's parser takes them: `prepare CAPTURE` is `prepare all CAPTURE`."""
+    if command == "prepare" and arguments and arguments[0] not in ("-h", "--help", *PREPARE_WORDS):
+        return ["all", *arguments]
+    return arguments

@@ -70,7 +70,9 @@ class Repaired:
             f"{self.name}: the body was moved by {millimetres:.0f} mm and turned by {degrees:.1f} degrees on average",
         ]
         if self.kept:
-            lines.append(f"{self.name}: {len(self.kept)} of {len(self.poses)} frames got hardly better and keep their pose")
+            lines.append(
+                f"{self.name}: {len(self.kept)} of {len(self.poses)} frames got hardly better and keep their pose"
+            )
         return lines
 
 
