@@ -117,13 +117,19 @@ def project(points: Float[Tensor, "n 3"], camera: Camera) -> tuple[Float[Tensor,
 
 def depth_buffer(posed: PosedBody, camera: Camera) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
     """Depth (m) of the body at each pixel, infinite beside it, and the least depth in each 3 x 3 neighborhood."""
+    buffer = depth_of(posed, camera)
+    return buffer, -max_pool2d(-buffer[None], 3, 1, 1)[0]
+
+
+def depth_of(posed: PosedBody, camera: Camera) -> Float[Tensor, "h w"]:
+    """Depth (m) of the body at each pixel, infinite beside it."""
     pixels, depth = project(posed.world_vertices.to(torch.float64), camera)
     corners = torch.cat([pixels, depth[:, None]], dim=1)[posed.body.faces].contiguous()
     buffer = torch.full((camera.height, camera.width), torch.inf, device=corners.device)
     with kernels.on_device(corners.device) as name:
         inputs = [wp.from_torch(corners, dtype=wp.vec3d), wp.from_torch(buffer)]
         wp.launch(raster_kernels.fill_depth, len(corners), inputs, device=name)
-    return buffer, -max_pool2d(-buffer[None], 3, 1, 1)[0]
+    return buffer
 
 
 def _erode(mask: Bool[Tensor, "h w"]) -> Bool[Tensor, "h w"]:

@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 from na_ray.body import kernels, view_kernels
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import PosedBody
-from na_ray.body.unwrap import DEPTH_TOLERANCE, LAST_RESORT, LEAST_COSINE, depth_buffer
+from na_ray.body.unwrap import DEPTH_TOLERANCE, LAST_RESORT, LEAST_COSINE, depth_of
 from na_ray.capture.camera import Camera
 from na_ray.config.values import UserError
 
@@ -155,7 +155,7 @@ def prepared(
 ) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w c"]]:
     """(the body's depth, the picture with its trust and shift), as the kernel reads them."""
     device = posed.vertices.device
-    depth, _ = depth_buffer(posed, camera)
+    depth = depth_of(posed, camera)
     channels = [torch.tensor(image[..., :3], device=device).to(torch.float32) / 255]
     channels.append(trust(depth, camera, None if mask is None else torch.tensor(mask, device=device))[..., None])
     if shift is not None:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int, UInt8
 from scipy.ndimage import distance_transform_edt, map_coordinates
 
 from na_ray.body.body import PosedBody
-from na_ray.body.unwrap import depth_buffer
+from na_ray.body.unwrap import depth_of
 from na_ray.body.views import BodyCut, near_body
 from na_ray.capture.camera import Camera
 from na_ray.prepare.registration import flow
@@ -57,7 +57,7 @@ class Outline:
 def outline(posed: PosedBody, camera: Camera, mask: Bool[np.ndarray, "h w"]) -> Outline:
     """The two silhouettes near the body."""
     cut = near_body(posed, camera, MARGIN)
-    depth = depth_buffer(posed, cut.camera)[0].cpu().numpy()
+    depth = depth_of(posed, cut.camera).cpu().numpy()
     part = mask[cut.rows, cut.columns]
     return Outline(cut, np.isfinite(depth), part, depth.astype(np.float64), int(mask.sum() - part.sum()))
 
