@@ -26,6 +26,7 @@ from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.body.triangles import project_to_faces
 from na_ray.body.unwrap import depth_buffer
+from na_ray.body.views import TexelReader
 from na_ray.capture.camera import Camera
 from na_ray.config import DataConfig, Experiment, NerfConfig, SplatsConfig, TextureConfig, Vid2vidConfig
 from na_ray.models import optim
@@ -159,6 +160,19 @@ def check_depth_buffer(device: str) -> None:
         depth_buffer(posed(device), camera()), depth_buffer(posed("cpu"), camera()), strict=True
     ):
         close("depth buffer", found.nan_to_num(posinf=9), expected.nan_to_num(posinf=9), 1e-6, 0.999)
+
+
+def check_texel_reader(device: str) -> None:
+    """Kernel `read_texels`."""
+    view, found = camera(), []
+    image = (random(view.height, view.width, 3).sigmoid() * 255).to(torch.uint8).numpy()
+    for where in (device, "cpu"):
+        body = posed(where)
+        reader = TexelReader(Atlas(body.body, 64))
+        views = reader.read(body, [image], [view])
+        found.append((views.weights, views.colors, reader.at_vertices(views.colors[0])))
+    for name, here, there in zip(("weight of a view", "color of a view", "sums at vertices"), *found, strict=True):
+        close(name, here, there, 1e-3, 0.99)
 
 
 def check_textured_mesh(device: str) -> None:
