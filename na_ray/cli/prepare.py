@@ -117,7 +117,7 @@ class All(UnwrapTextures):
 
 
 @dataclass(frozen=True)
-class Track:
+class RepairTrack:
     """Correct the pose of every frame by silhouettes and colors, into a capture of its own."""
 
     capture: Positional[str]
@@ -169,7 +169,7 @@ class Prepare:
         Annotated[All, subcommand("all", prefix_name=False)]
         | Annotated[Normals, subcommand("normals", prefix_name=False)]
         | Annotated[UnwrapTextures, subcommand("textures", prefix_name=False)]
-        | Annotated[Track, subcommand("track", prefix_name=False)],
+        | Annotated[RepairTrack, subcommand("track", prefix_name=False)],
         arg(name=""),
     ]
 

@@ -57,7 +57,7 @@ class Completer:
         return share * colors + (1 - share) * prior
 
 
-class Painter:
+class MapPainter:
     """Turns the colors of texels into a map: charts padded, black elsewhere."""
 
     def __init__(self, atlas: Atlas, padding: int = PADDING):

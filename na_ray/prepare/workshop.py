@@ -15,7 +15,7 @@ from na_ray.body.surface import Surface
 from na_ray.body.views import TexelReader, TexelViews, near_body
 from na_ray.prepare.completion import Spreader, reference
 from na_ray.prepare.gains import solve_gains
-from na_ray.prepare.maps import Completer, Mode, Painter, blend
+from na_ray.prepare.maps import Completer, MapPainter, Mode, blend
 from na_ray.prepare.photographs import FilmedFrame, Photographs
 from na_ray.prepare.registration import shift_between
 
@@ -62,7 +62,7 @@ class Workshop:
         self.photographs, self.mode, self.register = photographs, mode, register
         self.body = Body.from_rig(photographs.split.rig).to(device=device)
         self.atlas = Atlas(self.body, side)
-        self.reader, self.painter = TexelReader(self.atlas), Painter(self.atlas)
+        self.reader, self.painter = TexelReader(self.atlas), MapPainter(self.atlas)
         self.spreader = Spreader(self.reader)
         self.gains = None if gains is None else gains.to(device=device, dtype=torch.float32)
         self.told = WorkshopNotes()

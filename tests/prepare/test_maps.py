@@ -10,7 +10,7 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.views import TexelReader, TexelViews
 from na_ray.prepare.completion import Spreader, reference
 from na_ray.prepare.gains import agree, gain_lines, solve_gains
-from na_ray.prepare.maps import Completer, Painter, blend
+from na_ray.prepare.maps import Completer, MapPainter, blend
 from na_ray.prepare.registration import shift_between
 
 
@@ -99,7 +99,7 @@ def test_padding_takes_the_nearest_chart_texel(reader: TexelReader) -> None:
     inside = reader.atlas.inside.numpy()
     rng = np.random.default_rng(0)
     colors = rng.random((inside.sum(), 3)).astype(np.float32)
-    found = Painter(reader.atlas, padding=3).paint(torch.tensor(colors)).numpy()
+    found = MapPainter(reader.atlas, padding=3).paint(torch.tensor(colors)).numpy()
     places = np.argwhere(inside)
     for row, column in rng.integers(0, 64, (200, 2)):
         apart = np.hypot(*(places - [row, column]).T)
