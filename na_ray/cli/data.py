@@ -59,12 +59,14 @@ class Synth:
 
 @dataclass(frozen=True)
 class Inspect:
-    """Say what a capture holds and everything that is wrong with it; exit code 2 if something is."""
+    """Say what a capture holds and everything that is wrong with it, with a verdict; exit code 2 if something is."""
 
     path: Positional[str]
     """Folder or URL of the capture."""
     out: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Folder for a contact sheet, and an overlay of the posed mesh on real frames."""
+    """Folder for a contact sheet, an overlay of the posed mesh on real frames, and a turntable of the textured body."""
+    verdict: bool = True
+    """Judge units, axes, intrinsics, masks and tracking by some frames of all cameras. Takes seconds."""
     overwrite: bool = False
     """Replace existing pictures."""
 
@@ -72,7 +74,7 @@ class Inspect:
         """Print the findings."""
         from na_ray.inspect import inspect
 
-        found = inspect(self.path, self.out, overwrite=self.overwrite)
+        found = inspect(self.path, self.out, overwrite=self.overwrite, verdict=self.verdict)
         print(found.text())
         return 2 if found.defects else 0
 

@@ -13,7 +13,8 @@ from na_ray.body.body import Body, PosedBody
 from na_ray.body.rasterize import cast
 from na_ray.body.surface import Surface
 from na_ray.capture.camera import Camera
-from na_ray.capture.dataset import Capture
+from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.masks import Masks
 from na_ray.config.values import UserError
 from na_ray.pictures import picture
 from na_ray.pictures.box import Box, mask_box
@@ -44,24 +45,38 @@ def contact_sheet(capture: Capture, frames: int = 4, cameras: int = 12) -> np.nd
 
 
 def overlay(capture: Capture, frames: int = 4, cameras: int = 6) -> np.ndarray:
-    """The posed mesh over photographs: one row per frame, the photograph alone beside it; (h, w, 3) uint8."""
+    """The posed mesh over photographs, the photograph alone beside it; (h, w, 3) uint8.
+
+    Of each split the first frame in all cameras, `cameras` a row, and more frames in as many of them. Where the capture
+    has masks, each picture's label tells how far mesh and mask overlap (IoU).
+    """
     rows = []
     for name in capture.splits:
         split = capture.split(name)
         body = Body.from_rig(split.rig)
-        surface = Surface(body.faces, len(body.vertices))
-        for position in _spread(split.num_frames, frames):
+        surface, masks = Surface(body.faces, len(body.vertices)), Masks.of(capture, split)
+        for i, position in enumerate(_spread(split.num_frames, frames)):
             posed = body.pose(split.pose(position))
-            row = []
-            for c in _spread(len(split.cameras), cameras):
-                image = split.image(position, c)
-                drawn, box = draw_over(image, posed, split.cameras[c], surface)
-                pair = [_scaled(box.crop(shown), _OVERLAY) for shown in (image, drawn)]
-                row.append(
-                    picture.labeled(picture.sheet(pair, 2), f"{name} {split.frames[position]} {split.cameras[c].name}")
-                )
-            rows.append(row)
+            shown = range(len(split.cameras)) if i == 0 else _spread(len(split.cameras), cameras)
+            cells = [_overlaid(split, position, c, posed, surface, masks) for c in shown]
+            rows += [cells[k : k + cameras] for k in range(0, len(cells), cameras)]
     return _in_rows(capture, rows)
+
+
+def _overlaid(
+    split: Split, position: int, c: int, posed: PosedBody, surface: Surface, masks: Masks | None
+) -> np.ndarray:
+    """One picture and the mesh over it, with a label."""
+    image, camera = split.image(position, c), split.cameras[c]
+    drawn, outline = _drawn(image, posed, camera, surface)
+    box = _with_margin(outline)
+    pair = [_scaled(box.crop(shown), _OVERLAY) for shown in (image, drawn)]
+    label = f"{split.name} {split.frames[position]} {camera.name}"
+    if masks is not None:
+        mask = masks.mask(position, c)
+        if mask.shape == outline.shape:
+            label += f"  IoU {(mask & outline).sum() / max(1, (mask | outline).sum()):.2f}"
+    return picture.labeled(picture.sheet(pair, 2), label)
 
 
 def _in_rows(capture: Capture, rows: list[list[np.ndarray]]) -> np.ndarray:
@@ -78,6 +93,12 @@ def draw_over(image: np.ndarray, posed: PosedBody, camera: Camera, surface: Surf
 
     Returns it, (h, w, 3) uint8, and the box around the mesh with some margin.
     """
+    drawn, mask = _drawn(image, posed, camera, surface)
+    return drawn, _with_margin(mask)
+
+
+def _drawn(image: np.ndarray, posed: PosedBody, camera: Camera, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
+    """(the photograph with the mesh on it, the mesh's silhouette)."""
     hits = cast(posed, camera, surface)
     corners = posed.vertex_normals()[posed.body.faces[hits.face]]
     rotation = torch.from_numpy(camera.T_world_camera[:3, :3]).to(corners)
@@ -88,7 +109,7 @@ def draw_over(image: np.ndarray, posed: PosedBody, camera: Camera, surface: Surf
     # Camera axes to the usual colors: red = right, green = up, blue = towards the viewer.
     shown[mask] = 0.5 * shown[mask] + 127.5 * (normals.numpy() * (1, -1, -1) / 2 + 0.5)
     shown[mask & ~ndimage.binary_erosion(mask)] = (255, 0, 0)
-    return shown.round().clip(0, 255).astype(np.uint8), _with_margin(mask)
+    return shown.round().clip(0, 255).astype(np.uint8), mask
 
 
 def _with_margin(mask: np.ndarray) -> Box:
