@@ -26,10 +26,12 @@ def test_a_sound_capture_is_described_and_drawn(capture, tmp_path):
     assert found.defects == [] and text.endswith("no defects")
     for fact in ("32 vertices", "60 faces", "5 joints", "training: raw, 4 frames (0..3", "3 cameras of 32x48 ffv1"):
         assert fact in text
-    contact, over = (read_png(path) for path in found.pictures)
+    contact, over, turntable = (read_png(path) for path in found.pictures)
     # Two frames of two splits: three cameras and two maps a row; three pairs a row.
     assert contact.shape == (4 * (32 + 16), 5 * 48, 3)
     assert over.shape[0] == 4 * (300 + 16) and over.std() > 10
+    assert turntable.shape == (336, 8 * 200, 3) and turntable.std() > 10
+    assert list(found.verdicts) == ["testing", "training"] and len(found.verdicts["training"].lines) == 5
     with pytest.raises(FileExistsError, match=r"contact_sheet\.png exists: name another folder, or overwrite"):
         inspect(str(capture), tmp_path / "sheets")
     assert inspect(str(capture), tmp_path / "sheets", frames=1, overwrite=True).pictures == found.pictures
@@ -40,7 +42,7 @@ def test_the_extracted_layout_is_drawn_too(tmp_path):
     write_tiny_capture(tmp_path, splits=(), frames=1)
     write_split(folder, 2, 3, (32, 48), "extracted", "ffv1", 16)
     found = inspect(str(folder), tmp_path / "out", frames=1)
-    assert found.defects == [] and len(found.pictures) == 2
+    assert found.defects == [] and len(found.pictures) == 3
     assert "training_images: extracted, 2 frames" in found.text()
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from scipy import ndimage
 
 from na_ray.capture.camera import Camera
-from na_ray.prepare.evidence import Arrangement, BodyPlacement, Evidence, Outline, Points
+from na_ray.prepare.evidence import ENOUGH, SIDE, Arrangement, BodyPlacement, Evidence, Outline, Points
 
 FACING = 0.3
 """Cosine of the angle to a camera from which on a point's color is compared."""
@@ -22,12 +22,18 @@ DEEP = 0.03
 
 
 def silhouette(points: Points, camera: Camera) -> Outline:
-    """The pixels in which some of many points on a closed surface lie, holes of a pixel filled."""
-    pixels, depth = camera.project(points)
-    places, _ = _places(pixels, depth, camera)
-    drawn = np.zeros((camera.height, camera.width), bool)
-    drawn.reshape(-1)[places] = True
-    return ndimage.binary_closing(np.pad(drawn, 1))[1:-1, 1:-1] | drawn
+    """The pixels that many points on a closed surface cover, holes of a pixel filled.
+
+    A pixel that a point touches is not half covered: in small pictures, where that counts, finer ones are drawn and
+    averaged, where there are points enough.
+    """
+    fine = max(1, SIDE // max(camera.height, camera.width)) if len(points) >= ENOUGH else 1
+    large = camera.resized(camera.height * fine, camera.width * fine) if fine > 1 else camera
+    pixels, depth = large.project(points)
+    drawn = np.zeros((large.height, large.width), bool)
+    drawn.reshape(-1)[_places(pixels, depth, large)[0]] = True
+    drawn |= ndimage.binary_closing(np.pad(drawn, 1))[1:-1, 1:-1]
+    return drawn.reshape(camera.height, fine, camera.width, fine).mean(axis=(1, 3)) >= 0.5
 
 
 def _places(

@@ -25,6 +25,9 @@ FRAMES, CAMERAS = 3, 16
 """So many are looked at, evenly spread."""
 POINTS = 30_000
 """About so many points of the mesh draw a silhouette."""
+ENOUGH = int(0.7 * POINTS)
+COARSE_SIDE, COARSE_STEP = 96, 4
+"""Where much is tried, pictures have this longer side (px), and of the points one in so many is taken."""
 UNIFORM = 24
 """Levels by which the border of a picture may vary, where its background tells who is in front of it."""
 
@@ -82,6 +85,22 @@ class Evidence:
     """(height, width) of the first camera's pictures, before they were made small."""
 
 
+def coarse(evidence: Evidence, frames: Sequence[int], chosen: Sequence[int]) -> Evidence:
+    """Some frames and cameras (positions), with smaller pictures and fewer points: to try many things fast."""
+    full = [evidence.said.cameras[c] for c in chosen]
+    cameras = tuple(camera.fitted(COARSE_SIDE) for camera in full)
+    bodies = [evidence.said.bodies[f] for f in frames]
+    bodies = [replace(b, points=b.points[::COARSE_STEP], normals=b.normals[::COARSE_STEP]) for b in bodies]
+    images = [
+        [_small(evidence.images[f][c], camera) for c, camera in zip(chosen, cameras, strict=True)] for f in frames
+    ]
+    outlines = evidence.outlines and [
+        [_small_outline(evidence.outlines[f][c], camera) for c, camera in zip(chosen, cameras, strict=True)]
+        for f in frames
+    ]
+    return replace(evidence, said=Arrangement(cameras, tuple(bodies)), images=images, outlines=outlines)
+
+
 def gather(capture: Capture, split: Split) -> Evidence:
     """Look at a split. Raises UserError or FileNotFoundError where it cannot be read."""
     frames, chosen = spread(split.num_frames, FRAMES), spread(len(split.cameras), CAMERAS)
@@ -124,7 +143,7 @@ def place(rig: Rig, pose: Pose) -> BodyPlacement:
 
 def surface_points(vertices: Points, faces: np.ndarray) -> tuple[Points, Points]:
     """(points, unit normals): the faces' centres and, of few large faces, more points within each, in rows."""
-    rows = next(n for n in itertools.count(1) if n * (n + 1) / 2 * len(faces) >= 0.7 * POINTS)
+    rows = next(n for n in itertools.count(1) if n * (n + 1) / 2 * len(faces) >= ENOUGH)
     steps = [(i, j) for i in range(rows) for j in range(rows - i)]
     inner = np.array([(i + 1 / 3, j + 1 / 3, rows - i - j - 2 / 3) for i, j in steps]) / rows
     corners = vertices[faces]

@@ -40,11 +40,11 @@ def score(evidence: Evidence, meant: Arrangement) -> float:
     return color_spread(evidence, meant).explained
 
 
-def odd_cameras(evidence: Evidence, meant: Arrangement) -> list[int]:
-    """Cameras (positions) in which the silhouettes overlap far less than in most."""
-    if evidence.outlines is None or len(meant.cameras) < 3:
+def odd_cameras(overlap: Float64[np.ndarray, "f c"] | None) -> list[int]:
+    """Cameras (positions) whose silhouettes overlap far less than most. `overlap`: IoU by frame and camera."""
+    if overlap is None or overlap.shape[1] < 3:
         return []
-    means = ious(evidence, meant).mean(axis=0)
+    means = overlap.mean(axis=0)
     return [int(c) for c in np.flatnonzero(means < np.median(means) - ODD_CAMERA)]
 
 
@@ -63,13 +63,13 @@ def units_line(evidence: Evidence, meant: Arrangement) -> Judgement:
     return Judgement("units", "ok" if sound else "doubtful", text)
 
 
-def axes_line(evidence: Evidence, meant: Arrangement, overlap: Float64[np.ndarray, "f c"] | None) -> Judgement:
+def axes_line(meant: Arrangement, overlap: Float64[np.ndarray, "f c"] | None) -> Judgement:
     """How much of the mesh the cameras see, and whether they agree. `overlap`: IoU by frame and camera."""
     shares = in_view(meant)
     share, least = float(np.median(shares)), int(shares.mean(axis=0).argmin())
     found = f"{share:.0%} of the mesh is in view"
     text = f"{found} (least: {shares.mean(axis=0)[least]:.0%}, camera {meant.cameras[least].name})"
-    odd = odd_cameras(evidence, meant)
+    odd = odd_cameras(overlap)
     if overlap is not None and odd:
         means = overlap.mean(axis=0)
         named = ", ".join(f"{meant.cameras[c].name} ({means[c]:.2f})" for c in odd[:4])
@@ -77,14 +77,14 @@ def axes_line(evidence: Evidence, meant: Arrangement, overlap: Float64[np.ndarra
     return Judgement("axes", "ok" if share >= 0.5 and not odd else "doubtful", text)
 
 
-def intrinsics_line(evidence: Evidence, meant: Arrangement) -> Judgement:
+def intrinsics_line(evidence: Evidence, meant: Arrangement, overlap: Float64[np.ndarray, "f c"] | None) -> Judgement:
     """Whether other sizes of the intrinsics would agree better."""
     camera = meant.cameras[0]
     scale = max(evidence.picture) / max(camera.height, camera.width)
     focal = float(np.median([c.K[0, 0] for c in meant.cameras])) * scale
     off = max(max(abs(c.K[0, 2] / (c.width - 1) - 0.5), abs(c.K[1, 2] / (c.height - 1) - 0.5)) for c in meant.cameras)
     measure = "IoU" if evidence.outlines is not None else "colors explained"
-    here = score(evidence, meant)
+    here = score(evidence, meant) if overlap is None else float(overlap.mean())
     around = [
         score(evidence, meant.with_cameras([rescaled(c, factor) for c in meant.cameras])) for factor in (0.5, 2.0)
     ]

@@ -13,9 +13,9 @@ from scipy.optimize import linear_sum_assignment
 
 from na_ray.prepare import judgements as lines
 from na_ray.prepare.agreement import color_spread, iou, ious, silhouette
-from na_ray.prepare.evidence import Arrangement, Evidence, spread
+from na_ray.prepare.evidence import Arrangement, Evidence, coarse, spread
 from na_ray.prepare.hypotheses import ASPECTS, Hypothesis, exchanged, hypotheses
-from na_ray.prepare.judgements import SOUND_COLORS, Judgement, odd_cameras, score
+from na_ray.prepare.judgements import SOUND_COLORS, SOUND_IOU, Judgement, odd_cameras, score
 
 GOOD_IOU = 0.85
 """Overlap from which nothing is sought."""
@@ -67,8 +67,8 @@ def judge(evidence: Evidence) -> Verdict:
     overlap = ious(evidence, meant) if evidence.outlines is not None else None
     judged = (
         lines.units_line(evidence, meant),
-        lines.axes_line(evidence, meant, overlap),
-        lines.intrinsics_line(evidence, meant),
+        lines.axes_line(meant, overlap),
+        lines.intrinsics_line(evidence, meant, overlap),
         lines.mask_line(evidence, overlap, inverted is not None),
         lines.tracking_line(evidence, meant, overlap),
     )
@@ -93,15 +93,19 @@ def _named(hypothesis: Hypothesis, found: _Cause, evidence: Evidence) -> Judgeme
 
 def find_cause(evidence: Evidence) -> _Cause | None:
     """The mistake, or two mistakes together, that explain a disagreement; None where there is none, or none does."""
-    said, before = evidence.said, score(evidence, evidence.said)
-    if before >= (GOOD_IOU if evidence.outlines is not None else SOUND_COLORS) and not odd_cameras(evidence, said):
+    said = evidence.said
+    overlap = ious(evidence, said) if evidence.outlines is not None else None
+    before = score(evidence, said) if overlap is None else float(overlap.mean())
+    if before >= (SOUND_COLORS if overlap is None else GOOD_IOU) and not odd_cameras(overlap):
         return None
     known = list(hypotheses(evidence.height))
-    few = _part(evidence, sorted({0, len(evidence.images) - 1}), SEARCHED)
+    few = coarse(evidence, sorted({0, len(evidence.images) - 1}), spread(len(said.cameras), SEARCHED))
     best: tuple[Hypothesis, ...] = (max(known, key=lambda h: score(few, h.change(few.said))),)
     found = _tried(evidence, best, before)
     if not found and before < HOPELESS:
         found = _tried(evidence, _best_pair(evidence, known), before)
+    if found and found.after >= SOUND_IOU:
+        return found
     order = _other_order(evidence)
     return order if order and (not found or order.after >= found.after) else found
 
@@ -135,18 +139,9 @@ def _convinces(evidence: Evidence, before: float, after: float) -> bool:
 
 def _best_pair(evidence: Evidence, known: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
     """The two mistakes of different aspects that together explain most, sought in one frame of a few cameras."""
-    few = _part(evidence, [len(evidence.images) // 2], SEARCHED)
+    few = coarse(evidence, [len(evidence.images) // 2], spread(len(evidence.said.cameras), SEARCHED))
     pairs = [(a, b) for a, b in itertools.combinations(known, 2) if a.aspect != b.aspect]
     return max(pairs, key=lambda pair: score(few, _undone(few.said, pair)))
-
-
-def _part(evidence: Evidence, frames: Sequence[int], cameras: int) -> Evidence:
-    """Some frames of so many cameras, evenly spread."""
-    chosen = spread(len(evidence.said.cameras), cameras)
-    said = Arrangement(tuple(evidence.said.cameras[c] for c in chosen), tuple(evidence.said.bodies[f] for f in frames))
-    outlines = evidence.outlines and [[evidence.outlines[f][c] for c in chosen] for f in frames]
-    images = [[evidence.images[f][c] for c in chosen] for f in frames]
-    return replace(evidence, said=said, images=images, outlines=outlines)
 
 
 def _other_order(evidence: Evidence) -> _Cause | None:

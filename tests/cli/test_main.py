@@ -48,7 +48,11 @@ def actor(capture: Path) -> Path:
 def test_inspect_exits_with_two_for_a_defect(capture: Path, tmp_path: Path) -> None:
     sound = na_ray("inspect", capture, "-o", tmp_path / "sheets")
     assert sound.returncode == 0 and "3 cameras" in sound.stdout, sound.stderr
-    assert sorted(p.name for p in (tmp_path / "sheets").iterdir()) == ["contact_sheet.png", "overlay.png"]
+    assert sorted(p.name for p in (tmp_path / "sheets").iterdir()) == [
+        "contact_sheet.png",
+        "overlay.png",
+        "turntable.png",
+    ]
     broken = tmp_path / "broken"
     write_tiny_capture(broken, frames=4, cameras=2)
     (broken / "transform_tpose.json").unlink()
