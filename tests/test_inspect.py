@@ -10,9 +10,11 @@ from make_capture import rewrite_zip, write_split, write_tiny_capture
 from na_ray.body.body import Body
 from na_ray.body.surface import Surface
 from na_ray.capture.dataset import Capture
+from na_ray.config.values import UserError
 from na_ray.inspect import inspect
 from na_ray.pictures import sheets
 from na_ray.pictures.png import read_png
+from na_ray.pictures.turntable import turntable
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +36,16 @@ def test_a_sound_capture_is_described_and_drawn(capture, tmp_path):
     assert list(found.verdicts) == ["testing", "training"] and len(found.verdicts["training"].lines) == 5
     with pytest.raises(FileExistsError, match=r"contact_sheet\.png exists: name another folder, or overwrite"):
         inspect(str(capture), tmp_path / "sheets")
-    assert inspect(str(capture), tmp_path / "sheets", frames=1, overwrite=True).pictures == found.pictures
+    assert (
+        inspect(str(capture), tmp_path / "sheets", frames=1, overwrite=True, verdict=False).pictures == found.pictures
+    )
 
 
 def test_the_extracted_layout_is_drawn_too(tmp_path):
     folder = tmp_path / "training_images"
     write_tiny_capture(tmp_path, splits=(), frames=1)
     write_split(folder, 2, 3, (32, 48), "extracted", "ffv1", 16)
-    found = inspect(str(folder), tmp_path / "out", frames=1)
+    found = inspect(str(folder), tmp_path / "out", frames=1, verdict=False)
     assert found.defects == [] and len(found.pictures) == 3
     assert "training_images: extracted, 2 frames" in found.text()
 
@@ -52,7 +56,7 @@ def test_defects_come_last_and_what_can_be_read_is_described(capture, tmp_path):
     rewrite_zip(broken / "testing" / "transform.zip", {"000001.json": '{"joints": '})
     video = broken / "training" / "rgb_video" / "001.avi"
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    found = inspect(str(broken), tmp_path / "out")
+    found = inspect(str(broken), tmp_path / "out", verdict=False)
     assert len(found.defects) >= 2 and all("\n" not in line for line in found.defects)
     assert any("000001.json" in line for line in found.defects) and any("001.avi" in line for line in found.defects)
     assert "defect: " in found.text().splitlines()[-1] and "32 vertices" in found.text()
@@ -85,3 +89,20 @@ def test_the_overlay_lies_where_the_vertices_project(tmp_path):
     # Seen from the front: the normal's blue over white, half and half.
     assert inside[2] > 240 and inside[0] < 225
     assert torch.equal(torch.from_numpy(drawn[0]), torch.full((48, 3), 255, dtype=torch.uint8))
+
+
+def test_the_overlay_shows_every_camera_and_a_body_beside_the_picture(tmp_path):
+    capture = write_tiny_capture(tmp_path / "capture", frames=2, cameras=8, splits=("training",))
+    path = capture / "pose" / "0003.txt"
+    np.savetxt(path, np.loadtxt(path) @ np.diag([-1.0, 1, -1, 1]))  # it turns its back
+    drawn = sheets.overlay(Capture.open(str(capture)), frames=2)
+    # The first frame in eight cameras, six a row; the second in six.
+    assert drawn.shape[0] == 3 * (300 + 16)
+    with pytest.raises(UserError, match="na-ray prepare"):
+        turntable(Capture.open(str(without_textures(capture))))
+
+
+def without_textures(capture):
+    for path in capture.glob("*/tex*"):
+        path.unlink()
+    return capture

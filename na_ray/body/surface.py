@@ -106,6 +106,8 @@ class Surface:
         """The first face that each ray meets (-1 for none), the depth in lengths of its direction, and barycentrics."""
         mesh = self._fitted()
         faces = torch.empty(len(origins), dtype=torch.int64, device=self.device)
+        if not len(origins):  # of a body beside the picture: warp takes no tensor without rows
+            return faces, origins.new_zeros(0), origins.new_zeros(0, 3)
         with kernels.on_device(self.device) as name:
             rays = [kernels.as_vec3(x.detach().to(torch.float32)) for x in (origins - self._center, directions)]
             wp.launch(kernels.first_hits, len(origins), [mesh.id, *rays, wp.from_torch(faces)], device=name)
