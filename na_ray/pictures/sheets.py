@@ -69,13 +69,13 @@ def _overlaid(
     """One picture and the mesh over it, with a label."""
     image, camera = split.image(position, c), split.cameras[c]
     drawn, outline = _drawn(image, posed, camera, surface)
-    box = _with_margin(outline)
-    pair = [_scaled(box.crop(shown), _OVERLAY) for shown in (image, drawn)]
-    label = f"{split.name} {split.frames[position]} {camera.name}"
-    if masks is not None:
-        mask = masks.mask(position, c)
-        if mask.shape == outline.shape:
-            label += f"  IoU {(mask & outline).sum() / max(1, (mask | outline).sum()):.2f}"
+    label, shown = f"{split.name} {split.frames[position]} {camera.name}", outline
+    mask = masks.mask(position, c) if masks is not None else None
+    if mask is not None and mask.shape == outline.shape:
+        label += f"  IoU {(mask & outline).sum() / max(1, (mask | outline).sum()):.2f}"
+        shown = mask | outline  # where the mesh is elsewhere, both are to be seen
+    box = _with_margin(shown)
+    pair = [_scaled(box.crop(part), _OVERLAY) for part in (image, drawn)]
     return picture.labeled(picture.sheet(pair, 2), label)
 
 
