@@ -11,17 +11,17 @@ from jaxtyping import Bool, Float, Float64, Int64
 from scipy import ndimage
 
 from na_ray.capture.camera import Camera
-from na_ray.prepare.evidence import ENOUGH, SIDE, Arrangement, BodyPlacement, Evidence, Outline, Points
+from na_ray.prepare.evidence import ENOUGH, SIDE, Arrangement, BodyPlacement, Evidence, PersonOutline, SurfacePoints
 
 FACING = 0.3
 """Cosine of the angle to a camera from which on a point's color is compared."""
 FEWEST = 50
-"""Points that must be seen by two cameras before their colors say anything."""
+"""SurfacePoints that must be seen by two cameras before their colors say anything."""
 DEEP = 0.03
 """Of the distance: what lies so far behind the nearest point of a pixel is hidden."""
 
 
-def silhouette(points: Points, camera: Camera) -> Outline:
+def silhouette(points: SurfacePoints, camera: Camera) -> PersonOutline:
     """The pixels that many points on a closed surface cover, holes of a pixel filled.
 
     A pixel that a point touches is not half covered: in small pictures, where that counts, finer ones are drawn and
@@ -46,7 +46,7 @@ def _places(
     return rows * camera.width + columns, inside
 
 
-def iou(one: Outline, other: Outline) -> float:
+def iou(one: PersonOutline, other: PersonOutline) -> float:
     """Area of the intersection over that of the union; 1 for two empty ones."""
     union = int((one | other).sum())
     return float((one & other).sum() / union) if union else 1.0
@@ -79,7 +79,7 @@ def spans(meant: Arrangement) -> Float64[np.ndarray, "f c"]:
     return np.array([[_span(body.world, camera) for camera in meant.cameras] for body in meant.bodies])
 
 
-def _span(points: Points, camera: Camera) -> float:
+def _span(points: SurfacePoints, camera: Camera) -> float:
     pixels, depth = camera.project(points)
     return float(np.ptp(pixels[depth > 0], axis=0).max()) if (depth > 0).any() else 0.0
 

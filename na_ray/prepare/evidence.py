@@ -31,17 +31,17 @@ COARSE_SIDE, COARSE_STEP = 96, 4
 UNIFORM = 24
 """Levels by which the border of a picture may vary, where its background tells who is in front of it."""
 
-Points = Float64[np.ndarray, "_ 3"]
-Outline = Bool[np.ndarray, "_ _"]
+SurfacePoints = Float64[np.ndarray, "_ 3"]
+PersonOutline = Bool[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True, eq=False)
 class BodyPlacement:
     """Where the un-rotated body of one frame goes: world = scale (x @ rotation) + translation."""
 
-    points: Points
+    points: SurfacePoints
     """On its surface."""
-    normals: Points
+    normals: SurfacePoints
     """Outward, unit length."""
     root: Float64[np.ndarray, "3"]
     """The root joint, un-rotated like the points."""
@@ -50,7 +50,7 @@ class BodyPlacement:
     scale: float = 1.0
 
     @property
-    def world(self) -> Points:
+    def world(self) -> SurfacePoints:
         """The points in the world, m."""
         return self.scale * (self.points @ self.rotation) + self.translation
 
@@ -75,7 +75,7 @@ class Evidence:
     said: Arrangement
     images: Sequence[Sequence[UInt8[np.ndarray, "_ _ 3"]]]
     """By frame and camera."""
-    outlines: Sequence[Sequence[Outline]] | None
+    outlines: Sequence[Sequence[PersonOutline]] | None
     """Where the person is; None where nothing tells."""
     told_by: str
     """What tells: `masks/`, `the pictures' alpha`, `the background`; empty where nothing does."""
@@ -141,7 +141,7 @@ def place(rig: Rig, pose: Pose) -> BodyPlacement:
     return BodyPlacement(points, normals, (pose.joints[0].astype(np.float64) - t) @ R.T, R, t)
 
 
-def surface_points(vertices: Points, faces: np.ndarray) -> tuple[Points, Points]:
+def surface_points(vertices: SurfacePoints, faces: np.ndarray) -> tuple[SurfacePoints, SurfacePoints]:
     """(points, unit normals): the faces' centres and, of few large faces, more points within each, in rows."""
     rows = next(n for n in itertools.count(1) if n * (n + 1) / 2 * len(faces) >= ENOUGH)
     steps = [(i, j) for i in range(rows) for j in range(rows - i)]
@@ -159,7 +159,7 @@ def _outlines(
     frames: Sequence[int],
     chosen: Sequence[int],
     pictures: Sequence[Sequence[np.ndarray]],
-) -> tuple[list[list[Outline]] | None, str]:
+) -> tuple[list[list[PersonOutline]] | None, str]:
     """(where the person is, what tells it)."""
     masks = Masks.of(capture, split)
     if masks is not None:
@@ -172,7 +172,7 @@ def _outlines(
     return None, ""
 
 
-def before_background(image: UInt8[np.ndarray, "h w c"]) -> Outline | None:
+def before_background(image: UInt8[np.ndarray, "h w c"]) -> PersonOutline | None:
     """Where a picture differs from the one color of its border; None where its border has no such color."""
     shown = image[..., :3].astype(np.int16)
     border = np.concatenate([shown[0], shown[-1], shown[:, 0], shown[:, -1]])
@@ -188,6 +188,6 @@ def _small(image: UInt8[np.ndarray, "h w 3"], camera: Camera) -> UInt8[np.ndarra
     return np.asarray(shown.resize((camera.width, camera.height), Image.Resampling.BOX))
 
 
-def _small_outline(outline: Outline, camera: Camera) -> Outline:
+def _small_outline(outline: PersonOutline, camera: Camera) -> PersonOutline:
     shown = Image.fromarray(outline.astype(np.uint8) * 255)
     return np.asarray(shown.resize((camera.width, camera.height), Image.Resampling.BOX)) > 127
