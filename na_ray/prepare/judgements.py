@@ -37,7 +37,8 @@ def score(evidence: Evidence, meant: Arrangement) -> float:
     """Mean overlap of the silhouettes; without them the share of the colors' variance that the mesh explains."""
     if evidence.outlines is not None:
         return float(ious(evidence, meant).mean())
-    return color_spread(evidence, meant).explained
+    # A body that is hardly seen agrees by chance: what is out of view counts twice.
+    return color_spread(evidence, meant).explained * float(in_view(meant).mean()) ** 2
 
 
 def odd_cameras(overlap: Float64[np.ndarray, "f c"] | None) -> list[int]:

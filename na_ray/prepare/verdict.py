@@ -19,8 +19,10 @@ from na_ray.prepare.judgements import SOUND_COLORS, SOUND_IOU, Judgement, odd_ca
 
 GOOD_IOU = 0.85
 """Overlap from which nothing is sought."""
-LEAST_JUMP, LEAST_IOU, LEAST_COLORS = 0.06, 0.6, 0.35
+LEAST_JUMP, LEAST_IOU, LEAST_COLORS = 0.06, 0.6, 0.4
 """A mistake is named where undoing it brings so much more, to so much at least."""
+COLORS_JUMP = 0.25
+"""The same of colors, which are easier to please."""
 CLEAR = 0.2
 """Of overlap: what is won beyond it is no chance."""
 SEARCHED = 6
@@ -88,7 +90,9 @@ def _named(hypothesis: Hypothesis, found: _Cause, evidence: Evidence) -> Judgeme
     measure = "IoU" if evidence.outlines is not None else "share of the colors that the mesh explains"
     both = " and the other" if len(found.hypotheses) > 1 else ""
     numbers = f"{measure} {found.before:.2f}, with this{both} undone {found.after:.2f}"
-    return Judgement(hypothesis.aspect, "wrong", f"{hypothesis.found}: {numbers}: {hypothesis.todo}")
+    # Colors alone are easier to please than silhouettes: what they name is a suspicion.
+    state = "wrong" if evidence.outlines is not None else "doubtful"
+    return Judgement(hypothesis.aspect, state, f"{hypothesis.found}: {numbers}: {hypothesis.todo}")
 
 
 def find_cause(evidence: Evidence) -> _Cause | None:
@@ -102,7 +106,7 @@ def find_cause(evidence: Evidence) -> _Cause | None:
     few = coarse(evidence, sorted({0, len(evidence.images) - 1}), spread(len(said.cameras), SEARCHED))
     best: tuple[Hypothesis, ...] = (max(known, key=lambda h: score(few, h.change(few.said))),)
     found = _tried(evidence, best, before)
-    if not found and before < HOPELESS:
+    if not found and before < HOPELESS and overlap is not None:
         found = _tried(evidence, _best_pair(evidence, known), before)
     if found and found.after >= SOUND_IOU:
         return found
@@ -132,7 +136,7 @@ def _undone(said: Arrangement, causes: Sequence[Hypothesis]) -> Arrangement:
 
 def _convinces(evidence: Evidence, before: float, after: float) -> bool:
     if evidence.outlines is None:
-        return after - before >= CLEAR and after >= LEAST_COLORS
+        return after - before >= COLORS_JUMP and after >= LEAST_COLORS
     # Near to perfect, little is left to win: what is named must win two fifths of it.
     return after - before >= LEAST_JUMP and after >= LEAST_IOU and 1 - after <= 0.6 * (1 - before)
 

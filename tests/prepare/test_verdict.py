@@ -280,3 +280,20 @@ def test_a_background_of_many_colors_tells_no_silhouette():
     found = before_background(image)
     assert found is not None and found.sum() == 100 and found[5:15, 10:20].all()
     assert before_background(np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)) is None
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["masks", "colors"])
+def test_a_body_that_is_somewhere_else_is_no_other_mistake(sound, known):
+    capture = Capture.open(sound)
+    evidence = gather(capture, capture.split("training"))
+    body = evidence.said.bodies[0]
+    turn = Rotation.from_rotvec([0.1, 0.2, 0.1]).as_matrix()
+    middle = body.world.mean(axis=0)
+    moved = replace(
+        body, rotation=body.rotation @ turn, translation=(body.translation - middle) @ turn + middle + [0.08, -0.06, 0]
+    )
+    found = judge(
+        replace(evidence, said=replace(evidence.said, bodies=(moved,)), outlines=evidence.outlines if known else None)
+    )
+    assert found.defects == [], found.lines
+    assert not known or (found.causes == () and found.judgements[4].state == "doubtful"), found.lines
