@@ -13,7 +13,16 @@ from na_ray.formats import easymocap, zju_mocap
 from na_ray.formats.calibrated import CalibratedCamera
 from na_ray.formats.easymocap import Person
 
-TRACKS = ("smpl", "output/smpl", "output-smpl-3d/smpl", "output-smpl-3d", "output/smpl-3d/smpl", "smplh", "smplx")
+TRACKS = (
+    "smpl",
+    "output/smpl",
+    "output/smpl/smpl",
+    "output-smpl-3d/smpl",
+    "output-smpl-3d",
+    "output/smpl-3d/smpl",
+    "smplh",
+    "smplx",
+)
 """Folders in which EasyMocap's versions leave what they tracked."""
 MASKS = ("mask", "masks")
 ZJU_MASKS = ("mask_cihp", "mask")
