@@ -21,7 +21,7 @@ DEEPEST = 12
 _TAG = "tag:yaml.org,2002:"
 
 
-class _Loader(yaml.BaseLoader):
+class TextLoader(yaml.BaseLoader):
     """Everything as the text that stands there: numbers are read by whoever wants some."""
 
     depth = 0
@@ -38,14 +38,14 @@ class _Loader(yaml.BaseLoader):
         return node
 
 
-def _matrix(loader: _Loader, node: yaml.Node) -> dict[str, Any]:
+def _matrix(loader: TextLoader, node: yaml.Node) -> dict[str, Any]:
     if not isinstance(node, yaml.MappingNode):
         raise yaml.YAMLError("a matrix without rows, cols and data")
     return {"opencv-matrix": True} | loader.construct_mapping(node, deep=True)
 
 
 for _name in ("opencv-matrix", "opencv-nd-matrix"):
-    _Loader.add_constructor(f"{_TAG}{_name}", _matrix)
+    TextLoader.add_constructor(f"{_TAG}{_name}", _matrix)
 
 
 def read_yml(path: str) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def read_yml(path: str) -> dict[str, Any]:
     # Blanked and not removed, so that lines keep their numbers.
     text = re.sub(r"\A\s*%YAML[: ][0-9.]+[^\n]*", "", text)
     try:
-        values = yaml.load(text, _Loader)
+        values = yaml.load(text, Loader=TextLoader)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: {_told(error)}; expected OpenCV's YAML: calibrate or copy it again") from None
     if not isinstance(values, dict):

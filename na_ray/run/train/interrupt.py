@@ -30,10 +30,13 @@ class StoppedError(UserError):
 
 
 def interrupt_main_thread() -> None:
-    """As Ctrl-C does; also where the main thread waits."""
+    """As Ctrl-C does; also where the main thread waits. A process that was started with Ctrl-C ignored, as `nohup` and
+    scripts do behind `&`, gets SIGTERM.
+    """
     ident = threading.main_thread().ident
     assert ident is not None, "it runs"
-    signal.pthread_kill(ident, signal.SIGINT)
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    signal.pthread_kill(ident, signal.SIGTERM if ignored else signal.SIGINT)
 
 
 def _on_main_thread() -> bool:

@@ -189,7 +189,8 @@ def test_a_model_without_an_actor_is_one_line(model: tuple[str, Path]) -> None:
 
 def test_nothing_in_the_package_unpickles() -> None:
     """The rule behind all readers: `torch.load` and `np.load` are told so, and nobody loads a model by MLflow."""
-    allowed = {"np.load": "allow_pickle=False", "torch.load": "weights_only=True", "yaml.load": "Loader=KnobLoader"}
+    loaders = {"Loader=KnobLoader", "Loader=TextLoader"}  # which make numbers, texts, lists and dicts alone
+    allowed = {"np.load": {"allow_pickle=False"}, "torch.load": {"weights_only=True"}, "yaml.load": loaders}
     never = ("pickle.load", "pickle.loads", "mlflow.pyfunc.load_model", "torch.hub.load", "joblib.load")
     found = set()
     for path in sorted(Path(na_ray.__file__).parent.rglob("*.py")):
@@ -198,6 +199,6 @@ def test_nothing_in_the_package_unpickles() -> None:
             assert name not in never, f"{path}:{call.lineno} runs what a file says"
             if name in allowed:
                 told = [f"{keyword.arg}={ast.unparse(keyword.value)}" for keyword in call.keywords]
-                assert allowed[name] in told, f"{path}:{call.lineno}: {name} without {allowed[name]}"
+                assert allowed[name] & set(told), f"{path}:{call.lineno}: {name} without any of {allowed[name]}"
                 found.add(name)
     assert found == set(allowed), "the rule has something to say"

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -120,12 +121,34 @@ def test_a_disk_that_locks_says_at_once_that_a_container_is_gone(
 
 def test_a_lock_is_renewed_and_its_loss_ends_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "PERIOD", 0.05)
-    with pytest.raises(KeyboardInterrupt), only_driver(tmp_path):
-        os.utime(tmp_path / NAME, (0, 0))
-        until(lambda: (tmp_path / NAME).stat().st_mtime > 0)
-        elsewhere(tmp_path, age=0.0)
-        time.sleep(60)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run where it is ignored
+    try:
+        with pytest.raises(KeyboardInterrupt), only_driver(tmp_path):
+            os.utime(tmp_path / NAME, (0, 0))
+            until(lambda: (tmp_path / NAME).stat().st_mtime > 0)
+            elsewhere(tmp_path, age=0.0)
+            time.sleep(60)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert json.loads((tmp_path / NAME).read_text())["host"] == "node7", "it is not this driver's to remove"
+
+
+def test_a_driver_that_ignores_ctrl_c_ends_as_well(tmp_path: Path) -> None:
+    """As `nohup na-ray train ... &` in a script starts it."""
+    script = """
+import signal, sys, time
+from pathlib import Path
+from na_ray.run.train import lock
+lock.PERIOD = 0.05
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with lock.only_driver(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE) as driver:
+        assert driver.stdout is not None and driver.stdout.readline() == b"held\n"
+        elsewhere(tmp_path, age=0.0)
+        assert driver.wait(50) == -signal.SIGTERM
 
 
 def test_two_locks_that_are_released_and_taken_never_overlap(tmp_path: Path) -> None:
