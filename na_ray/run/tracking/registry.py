@@ -23,6 +23,8 @@ from na_ray.run.tracking.runs import Tracker
 from na_ray.run.tracking.store import SQLITE, TrackingError, asking, connect, shown, store_exists, tracking_uri
 from na_ray.run.train.fingerprint import body_digest
 
+MAPS = "texture maps"
+"""What judges an actor that has no avatar yet."""
 BEST = "best"
 """The alias of the version that did best on held-out pictures."""
 
@@ -38,7 +40,7 @@ def model_name(name: str) -> str:
 def log_actor(tracker: Tracker, actor: Path, name: str) -> str:
     """Store an actor's folder in the stage's run as a model, and register it by `name`. Returns the version.
 
-    The alias `best` goes to it where no other version did better on the same held-out pictures.
+    The alias `best` goes to it where no other version did better on the same held-out pictures (`_is_better`).
     """
     # Columns hold arrays, for which MLflow has no signature, and warns of it.
     logging.getLogger("mlflow.pyfunc").setLevel(logging.ERROR)
@@ -62,14 +64,20 @@ def _register(tracker: Tracker, actor: Path, name: str) -> str:
     tracker.client.set_model_version_tag(name, version, "judged_by", judged_by)
     if score is not None:
         tracker.client.set_model_version_tag(name, version, "validation/psnr", str(score))
+    tracker.client.set_model_version_tag(name, version, "run", tracker.parent)
     best = _alias(tracker.client, name, BEST)
-    if best is None or (
-        score is not None
-        and best.tags.get("judged_by") == judged_by
-        and float(best.tags.get("validation/psnr", "-inf")) < score
-    ):
+    if best is None or _is_better(best.tags, tracker.parent, score, judged_by):
         tracker.client.set_registered_model_alias(name, BEST, version)
     return str(version)
+
+
+def _is_better(best: dict[str, str], run: str, score: float | None, judged_by: str) -> bool:
+    """Whether an actor takes the place of the best one (its version's tags): after a later stage of the same run, which
+    holds all that the earlier did; over one that has no avatar; or by a higher score on the same pictures."""
+    judge = best.get("judged_by", "")
+    if best.get("run") == run or (judge.startswith(MAPS) and not judged_by.startswith(MAPS)):
+        return True
+    return score is not None and judge == judged_by and float(best.get("validation/psnr", "-inf")) < score
 
 
 def held_out_score(actor: Path) -> tuple[float | None, str]:
@@ -86,7 +94,7 @@ def held_out_score(actor: Path) -> tuple[float | None, str]:
     knobs = opened.knobs(stage)
     data, train = knobs.data, knobs.train
     parts = (
-        "pictures" if avatars else "texture maps",
+        "pictures" if avatars else MAPS,
         body_digest(opened.rig),
         data.train_split,
         data.validation_views,

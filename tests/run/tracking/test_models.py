@@ -24,7 +24,7 @@ from na_ray.capture.dataset import Capture
 from na_ray.config import AvatarName, Experiment, override
 from na_ray.config.values import UserError
 from na_ray.models.avatars import AVATARS
-from na_ray.run.tracking import runs
+from na_ray.run.tracking import registry, runs
 from na_ray.run.tracking.registry import log_actor, resolve
 from tests import golden
 from tests.tiny_predictor import save_predictor
@@ -202,3 +202,22 @@ def test_nothing_in_the_package_unpickles() -> None:
                 assert allowed[name] & set(told), f"{path}:{call.lineno}: {name} without any of {allowed[name]}"
                 found.add(name)
     assert found == set(allowed), "the rule has something to say"
+
+
+@pytest.mark.parametrize(
+    ("best", "score", "judged_by", "better"),
+    [
+        ({"judged_by": "pictures, a", "validation/psnr": "20"}, 21.0, "pictures, a", True),
+        ({"judged_by": "pictures, a", "validation/psnr": "20"}, 19.0, "pictures, a", False),
+        ({"judged_by": "pictures, a", "validation/psnr": "20"}, 21.0, "pictures, b", False),
+        ({"judged_by": "pictures, a", "validation/psnr": "20"}, None, "nothing", False),
+        ({"judged_by": "texture maps, a", "validation/psnr": "30"}, 21.0, "pictures, a", True),
+        ({"judged_by": "pictures, a", "validation/psnr": "20"}, 30.0, "texture maps, a", False),
+        ({"judged_by": "texture maps, a", "validation/psnr": "30", "run": "this"}, 21.0, "pictures, a", True),
+        ({"judged_by": "pictures, a", "validation/psnr": "20", "run": "other"}, 19.0, "pictures, a", False),
+    ],
+)
+def test_the_best_can_be_drawn_and_is_compared_by_the_same_pictures(
+    best: dict[str, str], score: float | None, judged_by: str, better: bool
+) -> None:
+    assert registry._is_better(best, "this", score, judged_by) is better

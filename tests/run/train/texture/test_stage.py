@@ -11,6 +11,7 @@ import torch
 from mlflow.tracking import MlflowClient
 
 from na_ray import checkpoint
+from na_ray.actor import open_actor
 from na_ray.body.atlas import Atlas
 from na_ray.capture.dataset import Capture
 from na_ray.capture.image import resized
@@ -21,6 +22,7 @@ from na_ray.models.vid2vid.generator import Generator
 from na_ray.motion.predict import predict_maps
 from na_ray.pictures.png import read_png
 from na_ray.run.data.sequences import SequenceDataset
+from na_ray.run.tracking.registry import resolve
 from na_ray.run.train.context import TrainContext, Worker
 from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
@@ -90,6 +92,7 @@ def test_training_leaves_a_predictor_scores_pictures_and_a_model(
 def test_the_nerf_stage_draws_with_the_predicted_textures(tiny_texture: Experiment, tmp_path: Path) -> None:
     both = override(tiny_texture, {"texture.steps": 2, "train.steps": 2, "report.film_frames": 2})
     train(override(both, {"stages": ("texture",)}))
+    assert MlflowClient().get_model_version_by_alias("tiny", "best").tags["judged_by"].startswith("texture maps")
     best = train(override(both, {"stages": ("texture", "nerf")}), resume=True)
     root = tmp_path / "runs" / "tiny"
     assert best.parents[1].name == "nerf"
@@ -99,6 +102,8 @@ def test_the_nerf_stage_draws_with_the_predicted_textures(tiny_texture: Experime
     own = json.loads((root / "nerf" / "report" / "poses_own.json").read_text())
     assert scores["mean"]["mesh"] != own["mean"]["mesh"]
     assert (root / "nerf" / "film" / "color.mp4").stat().st_size
+    served = MlflowClient().get_model_version_by_alias("tiny", "best")
+    assert int(served.version) == 2 and open_actor(resolve("models:/tiny@best")).choose() == "nerf", "it can be drawn"
 
 
 def test_an_interrupted_training_ends_where_an_unbroken_one_does(tiny_texture: Experiment) -> None:
