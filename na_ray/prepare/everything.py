@@ -65,5 +65,5 @@ def check_free_of_normals(split: Split, overwrite: bool) -> None:
     if has_foreign_normals(split) and not overwrite:
         raise FileExistsError(
             f"{split.files.folder} has normal maps that na_ray did not make: --overwrite puts others in their place, "
-            "-o FOLDER elsewhere"
+            "-o FOLDER elsewhere; --split takes the others alone, and na-ray prepare all keeps these"
         )

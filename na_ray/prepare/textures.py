@@ -158,7 +158,8 @@ def check_free(split: Split, overwrite: bool) -> None:
     """Raises FileExistsError where a split has maps that na_ray did not make, unless they may be overwritten."""
     if is_foreign(split) and not overwrite:
         kept = f"{split.files.folder} has texture maps that na_ray did not make"
-        raise FileExistsError(f"{kept}: --overwrite puts others in their place, -o NEW into a capture of links")
+        places = "--overwrite puts others in their place, -o NEW into a capture of links"
+        raise FileExistsError(f"{kept}: {places}; --split takes the others alone, and na-ray prepare all keeps these")
 
 
 def _merged(capture: Capture, old: object, values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
