@@ -86,15 +86,15 @@ def carried(transforms: Float[np.ndarray, "j 4 4"], old: Skeleton, new: Skeleton
     return found
 
 
-def carried_pose(pose: Pose, old: Skeleton, new: Skeleton, rise: Float[np.ndarray, "3"]) -> Pose:
-    """A pose of one skeleton for another of other lengths: the root stays where it is in the world, but for `rise`."""
+def carried_pose(pose: Pose, old: Skeleton, new: Skeleton) -> Pose:
+    """A pose of one skeleton for another of other lengths: the root stays where it is in the world."""
     A = carried(pose.joints_RT, old, new)
     root = old.parents.index(-1)
     before, after = (
         pose_A[root, :3, :3] @ skeleton.rest[root] + pose_A[root, :3, 3]
         for pose_A, skeleton in ((pose.joints_RT.astype(np.float64), old), (A, new))
     )
-    translation = pose.translation + (before - after) @ pose.rotation.astype(np.float64) + rise
+    translation = pose.translation + (before - after) @ pose.rotation.astype(np.float64)
     placed = np.einsum("jab,jb->ja", A[:, :3, :3], new.rest) + A[:, :3, 3]
     joints = placed @ pose.rotation.astype(np.float64) + translation
     f32 = np.float32

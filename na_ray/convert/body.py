@@ -84,14 +84,15 @@ def shaped_template(body: SmplBody, shapes: Float64[np.ndarray, "n s"]) -> BodyT
     tpose = np.zeros_like(joints)  # it rests in a T pose
     for side, sign in (("left", 1.0), ("right", -1.0)):
         tpose[body.names.index(f"{side}_hip"), 2] = sign * LEG_SPREAD
-    weights = _normalized(body.weights)
+    weights = normalized(body.weights)
     parts = (body.source, body.kind, vertices, body.faces, weights, skeleton, tpose)
     return BodyTemplate(*parts, tuple(lines), body, betas)
 
 
-def _normalized(weights: Float64[np.ndarray, "v j"]) -> Float64[np.ndarray, "v j"]:
+def normalized(weights: Float64[np.ndarray, "v j"]) -> Float64[np.ndarray, "v j"]:
+    """Skinning weights whose rows sum to one, none below zero."""
     kept = np.maximum(weights, 0)
-    return kept / kept.sum(axis=1, keepdims=True)
+    return kept / np.maximum(kept.sum(axis=1, keepdims=True), 1e-12)
 
 
 def bending_cost(body: SmplBody, rotvecs: Float64[np.ndarray, "n j 3"]) -> str:

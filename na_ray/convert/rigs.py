@@ -16,7 +16,7 @@ from na_ray.capture.rig import Pose, parse_json, read_rig
 from na_ray.capture.skeleton import SMPL_JOINTS, SMPL_PARENTS, Skeleton, named_joints
 from na_ray.capture.storage import join, read_text
 from na_ray.config.values import UserError
-from na_ray.convert.body import LEG_SPREAD, BodyTemplate
+from na_ray.convert.body import LEG_SPREAD, BodyTemplate, normalized
 from na_ray.convert.poses import Track, poses_of, rotvecs_of
 from na_ray.formats.clip import MotionClip
 from na_ray.formats.rigged_glb import read_glb
@@ -71,14 +71,12 @@ def _template(
 ) -> BodyTemplate:
     height = float(np.ptp(vertices, axis=0).max())
     lines = (f"body: {kind}, {len(vertices)} vertices, {len(skeleton.names)} joints, {height:.2f} m",)
-    kept = np.maximum(weights, 0)
-    weights = kept / np.maximum(kept.sum(axis=1, keepdims=True), 1e-12)
     return BodyTemplate(
         source=path,
         kind=kind,
         vertices=vertices,
         faces=faces,
-        weights=weights,
+        weights=normalized(weights),
         skeleton=skeleton,
         tpose=_tpose(skeleton, path),
         lines=lines,

@@ -1,6 +1,6 @@
 """An actor's body in another shape, and motions carried over to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -38,10 +38,11 @@ class Reshaping:
 
     def pose(self, pose: Pose) -> Pose:
         """A pose of the old body for the new one: the same rotations, and the lowest point at the same height."""
-        level = carried_pose(pose, self.old_skeleton, self.skeleton, np.zeros(3))
+        level = carried_pose(pose, self.old_skeleton, self.skeleton)
         before = lowest_points(self.old_rig, self.old_skeleton, [pose], self.up)[0]
         after = lowest_points(self.rig, self.skeleton, [level], self.up)[0]
-        return carried_pose(pose, self.old_skeleton, self.skeleton, (before - after) * self.up)
+        rise = ((before - after) * self.up).astype(np.float32)
+        return replace(level, translation=level.translation + rise, joints=level.joints + rise)
 
 
 @dataclass(frozen=True, eq=False)
