@@ -41,7 +41,7 @@ class Normals:
         """Draw them."""
         from na_ray.capture.dataset import Capture
         from na_ray.motion.normals import write_normals
-        from na_ray.prepare.everything import check_free_of_normals
+        from na_ray.prepare.foreign import check_free_of_maps
         from na_ray.prepare.textures import check_own_place
 
         capture = Capture.open(self.capture)
@@ -50,7 +50,7 @@ class Normals:
             check_own_place(capture)
         for split in splits:
             if self.out is None:
-                check_free_of_normals(split, self.overwrite)
+                check_free_of_maps(split, "normal", self.overwrite)
                 out = Path(split.files.folder)
             else:
                 out = self.out / split.name if len(splits) > 1 else self.out

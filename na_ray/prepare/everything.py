@@ -6,8 +6,8 @@ from pathlib import Path
 from na_ray.capture.dataset import Capture, Split
 from na_ray.config.values import Progress, parse_indices
 from na_ray.motion.normals import write_normals
-from na_ray.pictures import png
-from na_ray.prepare.textures import TextureOptions, check_own_place, is_foreign, write_textures
+from na_ray.prepare.foreign import is_foreign
+from na_ray.prepare.textures import TextureOptions, check_own_place, write_textures
 
 
 def write_all(
@@ -39,31 +39,15 @@ def _wants_textures(split: Split, out: Path | None, options: TextureOptions, lin
     if split.files.kind == "poses":
         lines.append(f"{split.name}: no photographs, hence no texture maps")
         return False
-    if out is None and is_foreign(split) and not options.overwrite:
+    if out is None and is_foreign(split, "tex") and not options.overwrite:
         lines.append(f"{split.name}: its texture maps, which na_ray did not make, are kept (--overwrite: new ones)")
         return False
     return True
 
 
 def _normals(split: Split, folder: Path, options: TextureOptions, progress: Progress | None) -> list[str]:
-    if has_foreign_normals(split) and not options.overwrite:
+    if is_foreign(split, "normal") and not options.overwrite:
         return [f"{split.name}: its normal maps are kept (--overwrite: new ones)"]
     frames = sorted(parse_indices(options.frames, split.num_frames, "--frames"))
     where = write_normals(split, folder, frames, options.side, overwrite=options.overwrite, progress=progress)
     return [f"wrote {where}: {len(frames)} normal maps"]
-
-
-def has_foreign_normals(split: Split) -> bool:
-    """Whether a split has normal maps that are not pictures of ours: a video, or pictures without a mark."""
-    if split.files.normal is None:
-        return split.files.normal_video is not None
-    return not all(png.is_marked(path) for path in sorted(Path(split.files.folder, "normal").iterdir())[:1])
-
-
-def check_free_of_normals(split: Split, overwrite: bool) -> None:
-    """Raises FileExistsError where a split has such maps, unless they may be overwritten."""
-    if has_foreign_normals(split) and not overwrite:
-        raise FileExistsError(
-            f"{split.files.folder} has normal maps that na_ray did not make: --overwrite puts others in their place, "
-            "-o FOLDER elsewhere; --split takes the others alone, and na-ray prepare all keeps these"
-        )

@@ -30,6 +30,7 @@ from na_ray.capture.storage import is_url, size
 from na_ray.config.selection import auto_train_views
 from na_ray.config.values import AUTO, Progress, UserError, parse_indices
 from na_ray.pictures import png
+from na_ray.prepare.foreign import check_free_of_maps
 from na_ray.prepare.gains import agree, gain_lines
 from na_ray.prepare.links import link_capture
 from na_ray.prepare.maps import Mode
@@ -93,7 +94,7 @@ def write_textures(
     if out is None:
         jobs = [_job(capture, name, options, chosen, Path(capture.folders[name])) for name in names]
         for job in jobs:
-            check_free(job.split, options.overwrite)
+            check_free_of_maps(job.split, "tex", options.overwrite)
     else:
         jobs = [_job(capture, name, options, chosen, out / name) for name in names]
         _settle(out, values, options.overwrite)
@@ -145,21 +146,6 @@ def check_other_place(capture: Capture, out: Path) -> None:
     old, new = Path(capture.path).resolve(), out.resolve()
     if old == new or old in new.parents or new in old.parents:
         raise UserError(f"{out} is the capture, or lies in it, or holds it: name a folder beside it")
-
-
-def is_foreign(split: Split) -> bool:
-    """Whether a split has texture maps that na_ray did not make. Its own bear marks."""
-    if split.files.texture is None:
-        return split.files.texture_video is not None
-    return not all(png.is_marked(path) for path in sorted(Path(split.files.folder, "tex").iterdir())[:1])
-
-
-def check_free(split: Split, overwrite: bool) -> None:
-    """Raises FileExistsError where a split has maps that na_ray did not make, unless they may be overwritten."""
-    if is_foreign(split) and not overwrite:
-        kept = f"{split.files.folder} has texture maps that na_ray did not make"
-        places = "--overwrite puts others in their place, -o NEW into a capture of links"
-        raise FileExistsError(f"{kept}: {places}; --split takes the others alone, and na-ray prepare all keeps these")
 
 
 def _merged(capture: Capture, old: object, values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import pytest
 from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
-from na_ray.prepare.everything import check_free_of_normals, write_all
+from na_ray.prepare.everything import write_all
+from na_ray.prepare.foreign import check_free_of_maps
 from na_ray.prepare.textures import TextureOptions, write_textures
 from na_ray.synthetic.write import write_capture
 
@@ -70,7 +71,7 @@ def test_maps_that_na_ray_did_not_make_are_never_overwritten_unasked(published: 
     with pytest.raises(FileExistsError, match="training has texture maps that na_ray did not make: --overwrite"):
         write_textures(Capture.open(root), None, SMALL, ["training"])
     with pytest.raises(FileExistsError, match="normal maps that na_ray did not make"):
-        check_free_of_normals(Capture.open(root).split("training"), overwrite=False)
+        check_free_of_maps(Capture.open(root).split("training"), "normal", overwrite=False)
     assert digests(root) == before
     new = TextureOptions(side=48, cameras="0,1", overwrite=True)
     write_textures(Capture.open(root), None, new, ["training"])
