@@ -6,7 +6,7 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from make_capture import picture, rewrite_zip, texture, transform, write_tiny_capture
 from PIL import Image
+from range_server import Quiet, Ranges
 
 from na_ray.capture.checks.defects import examine
 from na_ray.capture.checks.describe import describe
@@ -315,35 +316,6 @@ def test_facts(whole: dict[str, Path]) -> None:
     assert "3 cameras of 32x48 ffv1" in str(facts)
     extracted = describe(Capture.open(whole["extracted"])).splits[1]
     assert (extracted.codec, extracted.seconds) == ("png", None)
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    """A web server that sends files from their beginning only."""
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-
-class Ranges(Quiet):
-    """A web server that sends parts of files."""
-
-    def do_GET(self) -> None:
-        path = Path(self.translate_path(self.path))
-        wanted = self.headers.get("Range")
-        if wanted is None or not path.is_file():
-            return super().do_GET()
-        first, last = (int(n) for n in wanted.removeprefix("bytes=").split("-"))
-        data = path.read_bytes()
-        part = data[first : last + 1]
-        self.send_response(206)
-        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
-        self.send_header("Content-Length", str(len(part)))
-        self.end_headers()
-        self.wfile.write(part)
-
-    def end_headers(self) -> None:
-        self.send_header("Accept-Ranges", "bytes")
-        super().end_headers()
 
 
 @pytest.fixture(params=["memory", "http", "http with ranges"])
