@@ -1,11 +1,14 @@
 """Writing the files of the published layout: body, cameras, transforms; and a capture as a whole, or none."""
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import zipfile
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +24,37 @@ def check_numbers(least: int = 1, **numbers: int) -> None:
     for name, value in numbers.items():
         if value < least:
             raise UserError(f"{name} is {value}: it must be at least {least}")
+
+
+@contextlib.contextmanager
+def only_writer(out: str) -> Iterator[None]:
+    """Keep other processes from writing a folder meanwhile, by a lock beside it that ends with this one, however it
+    ends. Raises UserError, one line, where another process writes there."""
+    folder, name = os.path.split(os.path.abspath(out))
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(PermissionError, FileNotFoundError):  # no place for a lock: what writes will say so
+            stack.enter_context(_locked(os.path.join(folder, f".{name}.lock"), out))
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: str, out: str) -> Iterator[IO[str]]:
+    while True:
+        with open(path, "a") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{out}: another na-ray is writing it: wait, or name another folder") from None
+            except OSError:  # a file system without locks
+                yield file
+                return
+            if not os.path.exists(path) or os.stat(path).st_ino != os.fstat(file.fileno()).st_ino:
+                continue  # the one before has just removed it
+            try:
+                yield file
+            finally:
+                os.unlink(path)
+            return
 
 
 def check_free(out: str, overwrite: bool) -> None:

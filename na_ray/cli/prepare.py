@@ -175,4 +175,7 @@ class Prepare:
 
     def run(self) -> int:
         """Make it."""
-        return self.what.run()
+        from na_ray.capture.publish import only_writer
+
+        with only_writer(str(self.what.out or self.what.capture)):
+            return self.what.run()

@@ -17,7 +17,14 @@ import numpy as np
 
 from na_ray.capture import shapes
 from na_ray.capture.about import write_values
-from na_ray.capture.publish import check_free, move_into_place, write_cameras, write_rig, write_transforms
+from na_ray.capture.publish import (
+    check_free,
+    move_into_place,
+    only_writer,
+    write_cameras,
+    write_rig,
+    write_transforms,
+)
 from na_ray.capture.storage import basename, join, listing, read_bytes, size
 from na_ray.config.values import Progress
 from na_ray.convert.footage import write_footage
@@ -31,18 +38,26 @@ def write(
 ) -> list[str]:
     """Write the capture; lines say what was done. A call that was cut off goes on where it was.
 
-    Raises FileExistsError where `out` is there and `overwrite` is not set, UserError where a picture is unreadable.
+    Raises FileExistsError where `out` is there and `overwrite` is not set, UserError where a picture is unreadable or
+    another process writes `out`.
     """
     out = os.path.abspath(out)
-    check_free(out, overwrite)
-    aside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.partial")
-    os.makedirs(aside, exist_ok=True)
-    _sweep(made, aside)
-    positions = {name: [made.source.position(n) for n in numbers] for name, numbers in made.splits.items()}
+    with only_writer(out):
+        check_free(out, overwrite)
+        aside = os.path.join(os.path.dirname(out), f".{os.path.basename(out)}.partial")
+        os.makedirs(aside, exist_ok=True)
+        _sweep(made, aside)
+        lines = _write_footage(made, aside, workers, progress)
+        _write_numbers(made, aside)
+        move_into_place(aside, out)
+    return lines
+
+
+def _write_footage(made: Plan, aside: str, workers: int, progress: Progress | None) -> list[str]:
     report = write_footage(
         made.clips,
         made.lenses,
-        positions,
+        {name: [made.source.position(n) for n in numbers] for name, numbers in made.splits.items()},
         Path(aside),
         background=made.background,
         matte=made.matte,
@@ -52,8 +67,6 @@ def write(
         overwrite=True,  # what lies aside is ours: the same pictures are kept, others are made anew
         progress=progress,
     )
-    _write_numbers(made, aside)
-    move_into_place(aside, out)
     return list(report.lines)
 
 

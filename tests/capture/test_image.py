@@ -1,5 +1,6 @@
 """Pictures: exact area resampling and compositing."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,16 @@ from na_ray.capture.image import (
 
 
 def naive_area(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Every overlap of every pair of pixels, in float64."""
+    """Every overlap of two pixels, in float64."""
     rows, columns = image.shape[:2]
     out = np.zeros((height, width, image.shape[2]))
     for y in range(height):
         for x in range(width):
-            top, bottom, left, right = y * rows / height, (y + 1) * rows / height, x * columns / width, 0.0
-            right = (x + 1) * columns / width
+            top, bottom = y * rows / height, (y + 1) * rows / height
+            left, right = x * columns / width, (x + 1) * columns / width
             total = np.zeros(image.shape[2])
-            for r in range(rows):
-                for c in range(columns):
+            for r in range(math.floor(top), math.ceil(bottom)):  # others do not overlap
+                for c in range(math.floor(left), math.ceil(right)):
                     tall = max(0.0, min(bottom, r + 1) - max(top, r))
                     total += tall * max(0.0, min(right, c + 1) - max(left, c)) * image[r, c].astype(float)
             out[y, x] = total / ((bottom - top) * (right - left))

@@ -102,3 +102,21 @@ def tiny_texture(tiny: Experiment) -> Experiment:
             "texture.validation_frames": 4,
         },
     )
+
+
+@pytest.fixture
+def splats(tiny: Experiment) -> Experiment:
+    """Six steps of two pictures, an atlas of 32 texels."""
+    changes = {
+        "stages": ("splats",),
+        "splats.size": 40,
+        "splats.texels": 32,
+        "splats.widths": (8, 8),
+        "splats.warmup_steps": 2,
+        "train.steps": 6,
+        "train.checkpoint_every": 3,
+        "train.validate_every": 0,
+        "train.log_every": 1,
+        "report.frames": 0,
+    }
+    return override(tiny, changes)

@@ -29,24 +29,6 @@ from na_ray.run.train.splats.stage import SplatsTrainer
 from na_ray.run.train.splats.step import chance, own_share, rotation
 
 
-@pytest.fixture
-def splats(tiny: Experiment) -> Experiment:
-    """Six steps of two pictures, an atlas of 32 texels."""
-    changes = {
-        "stages": ("splats",),
-        "splats.size": 40,
-        "splats.texels": 32,
-        "splats.widths": (8, 8),
-        "splats.warmup_steps": 2,
-        "train.steps": 6,
-        "train.checkpoint_every": 3,
-        "train.validate_every": 0,
-        "train.log_every": 1,
-        "report.frames": 0,
-    }
-    return override(tiny, changes)
-
-
 def root_of(experiment: Experiment) -> Path:
     return Path(experiment.storage) / experiment.name
 
@@ -83,26 +65,6 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(splats: Experiment, 
     assert {"parameters", "adam", "norms", "step"} <= training.keys() and torch.isfinite(training["norms"]).all()
     before = checkpoint.load_weights(resumed.parent / "step_000003", "splats")
     assert not equal(before, checkpoint.load_weights(unbroken, "splats"))
-
-
-def test_two_workers_learn_what_one_does(splats: Experiment, ray_cluster: None) -> None:
-    """Two frames of two pictures: each worker has one picture of either frame."""
-    both = override(splats, {"splats.global_batch": 4, "train.steps": 12, "train.checkpoint_every": 12})
-    one = train(override(both, {"name": "one"}))
-    two = train(override(both, {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5}))
-    compare(one, two)
-
-
-def compare(one: Path, two: Path) -> None:
-    """Like weights, and like losses at every step."""
-    a, b = (checkpoint.load_weights(folder, "splats") for folder in (one, two))
-    assert a.keys() == b.keys()
-    for name in a:
-        assert float((a[name] - b[name]).abs().max()) < 2e-5, name
-    losses = [
-        [line["metrics"]["loss"] for line in record(run.parents[2]) if "loss" in line["metrics"]] for run in (one, two)
-    ]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(set(losses[0])) > 3
 
 
 def test_a_training_improves_over_its_start(splats: Experiment) -> None:
