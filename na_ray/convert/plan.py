@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,6 +10,7 @@ from jaxtyping import Float64
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
 from na_ray.capture.checks.scale import bodies_of, camera_faults, intrinsics_notes
+from na_ray.capture.keypoints import Keypoints
 from na_ray.capture.layout import VIDEOS
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.storage import basename
@@ -22,6 +22,7 @@ from na_ray.convert.body import BodyTemplate
 from na_ray.convert.cameras import for_pictures, published, scaled
 from na_ray.convert.clips import CameraClip, common_range
 from na_ray.convert.footage import WHITE
+from na_ray.convert.joints import keypoints_of
 from na_ray.convert.lens import Lens
 from na_ray.convert.matte import ChromaMatte, MaskMatte, Matte, PlateMatte, Rgb
 from na_ray.convert.poses import Track, choose, transforms
@@ -76,6 +77,8 @@ class Plan:
     """What tells the person from the background; None: nothing does."""
     lines: tuple[str, ...]
     """What the user should know."""
+    keypoints: Keypoints | None
+    """Joints that were found in the pictures."""
 
     @property
     def rig(self) -> Rig:
@@ -108,7 +111,8 @@ def plan(source: SourceSequence, options: ConvertOptions) -> Plan:
     lines += [*told, *lens_lines, *track.lines, *template.lines, *body_lines, *unwrapping.lines, told_fps, *told_matte]
     named = dict(zip(track.frames, poses, strict=True))
     up = up_of(cameras)
-    world = (named, splits, fps, up, background, matte, tuple(lines))
+    keypoints = keypoints_of(source.keypoints, track.person, splits, template.skeleton.names, options.unit)
+    world = (named, splits, fps, up, background, matte, tuple(lines), keypoints)
     made = Plan(source, options, clips, lenses, cameras, template, unwrapping, *world)
     return _checked(made)
 
@@ -127,11 +131,7 @@ def _filmed(track: Track, source: SourceSequence, filmed: range) -> Track:
     lines = [f"{lost} tracked frames are left out: not all cameras have them"] if lost else []
     untracked = len(filmed) - len(kept)
     lines += [f"{untracked} of {len(filmed)} filmed frames are left out: nobody was tracked"] if untracked else []
-    return Track(*_of(track.among(kept)), (*track.lines, *lines))
-
-
-def _of(track: Track) -> tuple[tuple[int, ...], tuple[Any, ...]]:
-    return track.frames, track.people
+    return replace(track.among(kept), lines=(*track.lines, *lines))
 
 
 def _cameras(

@@ -9,7 +9,7 @@ by R_0 (none where EasyMocap itself wrote the file), so that
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -35,6 +35,8 @@ class Track:
     """Who is there, in the same order."""
     lines: tuple[str, ...] = ()
     """What the user should know."""
+    person: str = "0"
+    """Who it is: their id."""
 
     @property
     def shapes(self) -> Float64[np.ndarray, "n s"]:
@@ -46,7 +48,7 @@ class Track:
         """Of these frames alone."""
         wanted = set(frames)
         kept = [(f, p) for f, p in zip(self.frames, self.people, strict=True) if f in wanted]
-        return Track(tuple(f for f, _ in kept), tuple(p for _, p in kept), self.lines)
+        return replace(self, frames=tuple(f for f, _ in kept), people=tuple(p for _, p in kept))
 
 
 def choose(people: Mapping[int, Mapping[str, Person]], wanted: str | None, where: str) -> Track:
@@ -79,7 +81,7 @@ def choose(people: Mapping[int, Mapping[str, Person]], wanted: str | None, where
         )
     if any(person.has_expression for person in kept.values()):
         lines.append("expressions of the face are left out: skinning transforms do not hold them")
-    return Track(tuple(kept), tuple(kept.values()), tuple(lines))
+    return Track(tuple(kept), tuple(kept.values()), tuple(lines), name)
 
 
 def rotvecs_of(track: Track, body: SmplBody | None) -> tuple[Float64[np.ndarray, "n j 3"], list[str]]:

@@ -1,7 +1,7 @@
 """What lies in a folder of another program: cameras, footage, masks, who was tracked. Names and numbers, no pixels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from na_ray.capture.layout import IMAGES, VIDEOS
 from na_ray.capture.naming import by_number
@@ -9,7 +9,9 @@ from na_ray.capture.storage import basename, join, listing
 from na_ray.config.values import UserError
 from na_ray.convert.cameras import ordered
 from na_ray.convert.clips import natural
+from na_ray.convert.joints import find_keypoints
 from na_ray.formats import easymocap, zju_mocap
+from na_ray.formats.body25 import Detected
 from na_ray.formats.calibrated import CalibratedCamera
 from na_ray.formats.easymocap import Person
 
@@ -61,6 +63,8 @@ class SourceSequence:
     """Folder that the people are from."""
     lines: tuple[str, ...]
     """What the user should know."""
+    keypoints: Mapping[int, Mapping[str, Detected]] = field(default_factory=dict)
+    """Frame number to the joints that were found of each person; the calibration's unit of length."""
 
     def position(self, number: int) -> int:
         """Where a frame is in the footage."""
@@ -91,7 +95,8 @@ def easymocap_source(root: str, chosen: Sequence[str] = (), cameras: str = "", t
     positions, told = _positions(footage, people)
     files = tuple(join(cameras or root, name) for name in (easymocap.INTRINSICS, easymocap.EXTRINSICS))
     masked = _masked(root, footage, MASKS)
-    return SourceSequence("EasyMocap", root, tuple(known), masked, people, positions, files, folder, (*lines, *told))
+    known_of = (tuple(known), masked, people, positions, files, folder, (*lines, *told), find_keypoints(root))
+    return SourceSequence("EasyMocap", root, *known_of)
 
 
 def _names(root: str) -> list[str]:

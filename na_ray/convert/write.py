@@ -97,6 +97,8 @@ def _write_numbers(made: Plan, aside: str) -> None:
     arrays = made.template.shape_arrays()
     if arrays:
         np.savez(os.path.join(aside, shapes.FILE), **arrays)  # type: ignore[arg-type]
+    if made.keypoints is not None:
+        made.keypoints.write(aside)
     write_values(aside, about(made), "na-ray convert")
 
 

@@ -12,11 +12,14 @@ import numpy as np
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image
 
+from na_ray.capture.about import read_about
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.keypoints import Keypoints
 from na_ray.capture.masks import Masks
 from na_ray.capture.pixels import posed_vertices
 from na_ray.capture.rig import Pose, Rig
+from na_ray.capture.skeleton import named_joints
 from na_ray.config.values import UserError
 
 SIDE = 192
@@ -69,6 +72,14 @@ class Arrangement:
 
 
 @dataclass(frozen=True, eq=False)
+class FoundJoints:
+    """Joints of one frame in the world, m: where they were found in the pictures, and where the track has them."""
+
+    found: SurfacePoints
+    tracked: SurfacePoints
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """What was filmed, and what the capture says of it."""
 
@@ -83,6 +94,8 @@ class Evidence:
     """Of the mesh in its canonical pose, along its longest axis, m."""
     picture: tuple[int, int]
     """(height, width) of the first camera's pictures, before they were made small."""
+    joints: tuple[FoundJoints, ...] = ()
+    """By frame; empty where the capture has no keypoints."""
 
 
 def coarse(evidence: Evidence, frames: Sequence[int], chosen: Sequence[int]) -> Evidence:
@@ -115,7 +128,23 @@ def gather(capture: Capture, split: Split) -> Evidence:
     _check_sound(split.files.folder, Arrangement(cameras, bodies))
     first = split.cameras[chosen[0]]
     height = float(np.ptp(rig.vertices, axis=0).max())
-    return Evidence(Arrangement(cameras, bodies), small, outlines, told_by, height, (first.height, first.width))
+    picture, joints = (first.height, first.width), _joints(capture, split, frames)
+    return Evidence(Arrangement(cameras, bodies), small, outlines, told_by, height, picture, joints)
+
+
+def _joints(capture: Capture, split: Split, frames: Sequence[int]) -> tuple[FoundJoints, ...]:
+    keypoints = Keypoints.find(capture.path)
+    named = named_joints(read_about(capture.path).get("joints"), capture.path)
+    points = keypoints.splits.get(split.name) if keypoints is not None else None
+    if keypoints is None or named is None or points is None or max(frames) >= len(points):
+        return ()
+    pairs = [(k, named[0].index(name)) for k, name in enumerate(keypoints.names) if name in named[0]]
+    joints = []
+    for frame in frames:
+        sure = [(k, j) for k, j in pairs if np.isfinite(points[frame, k]).all()]
+        tracked = split.pose(frame).joints.astype(np.float64)
+        joints.append(FoundJoints(points[frame, [k for k, _ in sure]], tracked[[j for _, j in sure]]))
+    return tuple(joints)
 
 
 def _check_sound(where: str, said: Arrangement) -> None:

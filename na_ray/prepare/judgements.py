@@ -1,11 +1,11 @@
 """The lines of a verdict: what is measured of an arrangement, and whether it is as it should be."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
+from na_ray.capture.camera import Camera
 from na_ray.prepare.agreement import color_spread, drifts, in_view, ious, spans
 from na_ray.prepare.evidence import Arrangement, Evidence
 from na_ray.prepare.hypotheses import PERSON, Aspect, rescaled
@@ -14,6 +14,11 @@ SOUND_IOU = 0.75
 """Overlap from which a conversion is not doubted: loose clothes and hair lie off the mesh."""
 SOUND_COLORS = 0.5
 """Share of the colors' variance that the mesh explains, where there are no silhouettes."""
+SOUND_DRIFT, SOUND_JOINTS = 0.02, 0.08
+"""Metres that the mesh's middle may be off the silhouettes', and joints off those found: bodies are tracked from joints
+that are not quite the body's own."""
+SOUND_PIXELS = 1.5
+"""So little counts for nothing: where pixels are counted from, programs do not agree."""
 ODD_CAMERA = 0.2
 """A camera whose overlap is so much less than the others' is named."""
 SMALLEST_PART = 0.08
@@ -114,30 +119,55 @@ def mask_line(evidence: Evidence, overlap: Float64[np.ndarray, "f c"] | None, in
 
 
 def tracking_line(evidence: Evidence, meant: Arrangement, overlap: Float64[np.ndarray, "f c"] | None) -> Judgement:
-    """How far the mesh is off, and how far the cameras disagree on its colors."""
-    spread = color_spread(evidence, meant)
-    parts = list(_tracking_numbers(evidence, meant))
+    """How far the mesh is off, how far the cameras disagree on its colors, and its joints from those found."""
+    spread, away, joints = color_spread(evidence, meant), _drift(evidence, meant), _reprojection(evidence)
+    parts = list[str]()
+    if away is not None:
+        parts.append(f"the mesh's middle lies {away[0]:.1f} px ({100 * away[1]:.1f} cm) from the silhouette's")
     if np.isfinite(spread.levels):
         parts.append(
             f"colors of a point differ by {spread.levels:.0f} of 255 between cameras"
             f" (the mesh explains {spread.explained:.0%} of their variance)"
         )
-    parts.append("joint reprojection left out: no keypoints")
+    if joints is None:
+        parts.append("joint reprojection left out: no keypoints")
+    else:
+        found = f"tracked joints lie {100 * joints[1]:.1f} cm from those found in the pictures"
+        parts.append(f"joint reprojection {joints[0]:.1f} px: {found}")
     sound = overlap.mean() >= SOUND_IOU if overlap is not None else spread.explained >= SOUND_COLORS
+    off = away is not None and away[0] > SOUND_PIXELS and away[1] > SOUND_DRIFT
+    near = not off and (joints is None or joints[1] <= SOUND_JOINTS)
     if not sound:
         parts.append("no mistake that is tried here explains it: look at overlay.png, and at na-ray prepare track")
-    return Judgement("tracking", "ok" if sound else "doubtful", "; ".join(parts))
+    elif not near:
+        parts.append("an avatar of it would be blurred: na-ray prepare track corrects it")
+    return Judgement("tracking", "ok" if sound and near else "doubtful", "; ".join(parts))
 
 
-def _tracking_numbers(evidence: Evidence, meant: Arrangement) -> Iterator[str]:
-    if evidence.outlines is None:
-        return
-    found = list(drifts(evidence, meant))
-    if found:
-        camera, body = meant.cameras[0], meant.bodies[0]
-        drift = float(np.median(found))
-        away = float(np.linalg.norm(camera.center - body.world.mean(axis=0)))
-        yield (
-            f"the mesh's middle lies {drift * max(evidence.picture) / max(camera.height, camera.width):.1f} px "
-            f"({100 * drift * away / camera.K[0, 0]:.1f} cm) from the silhouette's"
-        )
+def _reprojection(evidence: Evidence) -> tuple[float, float] | None:
+    """(px, m): how far tracked joints are from those found in the pictures; medians over joints, frames, cameras."""
+    cameras, distances, lengths = evidence.said.cameras, list[float](), list[float]()
+    for joints in evidence.joints:
+        lengths += np.linalg.norm(joints.found - joints.tracked, axis=1).tolist()
+        for camera in cameras:
+            (found, depth), (tracked, other) = camera.project(joints.found), camera.project(joints.tracked)
+            before = (depth > 0) & (other > 0)
+            distances += np.linalg.norm(found - tracked, axis=1)[before].tolist()
+    if not distances:
+        return None
+    return float(np.median(distances)) * _scale(evidence, cameras[0]), float(np.median(lengths))
+
+
+def _drift(evidence: Evidence, meant: Arrangement) -> tuple[float, float] | None:
+    """(px, m): how far the mesh's middle is from the silhouette's; None where nothing tells."""
+    found = list(drifts(evidence, meant)) if evidence.outlines is not None else []
+    if not found:
+        return None
+    camera, body = meant.cameras[0], meant.bodies[0]
+    drift, away = float(np.median(found)), float(np.linalg.norm(camera.center - body.world.mean(axis=0)))
+    return drift * _scale(evidence, camera), drift * away / float(camera.K[0, 0])
+
+
+def _scale(evidence: Evidence, camera: Camera) -> float:
+    """From the small pictures' pixels to those that were filmed."""
+    return max(evidence.picture) / max(camera.height, camera.width)

@@ -1,6 +1,6 @@
 """The synthetic actor as a sequence of EasyMocap: what `na-ray convert easymocap` reads, made from nothing.
 
-intri.yml  extri.yml  images/1/000000.jpg ...  mask/1/000000.png ...  smpl/000000.json ...
+intri.yml  extri.yml  images/1/000000.jpg ...  mask/1/000000.png ...  smpl/000000.json ...  keypoints3d/000000.json ...
 body_model.npz  uvmapping.obj        a model with the keys of SMPL's files, whose rest is this actor's, and its UVs
 """
 
@@ -20,7 +20,9 @@ from scipy.spatial.transform import Rotation
 
 from na_ray.capture.camera import Camera
 from na_ray.capture.publish import check_numbers, move_into_place, uv_text
+from na_ray.capture.skeleton import SMPL_JOINTS
 from na_ray.config.values import Progress, UserError
+from na_ray.formats.body25 import SMPL_NAMES
 from na_ray.synthetic.actor import ActorFrame, SyntheticActor
 from na_ray.synthetic.scene import film, ring
 from na_ray.synthetic.shading import Studio
@@ -71,7 +73,8 @@ def _write(
     actor = SyntheticActor(seed)
     clip = actor.clip("training", frames) + (actor.clip("testing", test_frames) if test_frames else [])
     cameras = ring(num_cameras, resolution, np.concatenate([actor.outline(frame) for frame in clip]), seed)
-    os.makedirs(os.path.join(root, "smpl"))
+    for folder in ("smpl", "keypoints3d"):
+        os.makedirs(os.path.join(root, folder))
     intrinsics, extrinsics = calibration_texts(cameras)
     _write_text(root, "intri.yml", intrinsics)
     _write_text(root, "extri.yml", extrinsics)
@@ -80,6 +83,7 @@ def _write(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for i, frame in enumerate(clip):
             _write_text(root, f"smpl/{i:06d}.json", json.dumps(_people(actor, frame)))
+            _write_text(root, f"keypoints3d/{i:06d}.json", json.dumps(_keypoints(actor, frame)))
             stage = studio.light(actor.dressed(frame))
             for k, image in enumerate(pool.map(partial(film, studio, stage), cameras), 1):
                 _save(image[..., :3], os.path.join(root, "images", str(k)), f"{i:06d}.jpg", quality=98, subsampling=0)
@@ -121,6 +125,14 @@ def _people(actor: SyntheticActor, frame: ActorFrame) -> list[dict]:
     turn = Rotation.from_matrix(pose.rotation.T.astype(np.float64)).as_rotvec()
     rows = {"Rh": turn, "Th": pose.translation, "poses": pose.pose, "shapes": np.zeros(10)}
     return [{"id": 0} | {key: [np.round(row.astype(np.float64), 9).tolist()] for key, row in rows.items()}]
+
+
+def _keypoints(actor: SyntheticActor, frame: ActorFrame) -> list[dict]:
+    """OpenPose's 25 joints, of which those that the actor has were found; the last column is the confidence."""
+    points = np.zeros((25, 4))
+    for name, k in SMPL_NAMES.items():
+        points[k] = [*actor.pose(frame).joints[SMPL_JOINTS.index(name)], 1]
+    return [{"id": 0, "keypoints3d": np.round(points, 9).tolist()}]
 
 
 def _write_model(root: str, actor: SyntheticActor) -> None:

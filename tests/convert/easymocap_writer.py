@@ -54,6 +54,16 @@ def write_track(root, scene, wrapped=False, numbers=None):
         (folder / name).write_text(json.dumps({"annots": people} if wrapped else people, indent=4))
 
 
+def write_keypoints(root, joints):
+    """`keypoints3d/000000.json` of `joints` (frames, 24, 3), SMPL's: OpenPose's 25, with a confidence."""
+    folder = root / "keypoints3d"
+    folder.mkdir(parents=True, exist_ok=True)
+    openpose = {2: 17, 3: 19, 4: 21, 5: 16, 6: 18, 7: 20, 9: 2, 10: 5, 11: 8, 12: 1, 13: 4, 14: 7}
+    for i, frame in enumerate(joints):
+        rows = [[*map(float, frame[openpose[k]]), 0.9] if k in openpose else [0.0] * 4 for k in range(25)]
+        (folder / f"{i:06d}.json").write_text(json.dumps([{"id": 0, "keypoints3d": rows}]))
+
+
 def write_easymocap(root, scene, kind="jpg", masks=True, wrapped=False):
     """A whole sequence: `kind` jpg (images/), or mp4 (videos/)."""
     root.mkdir(parents=True, exist_ok=True)

@@ -7,19 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from convert.easymocap_writer import calibration_texts, person, write_easymocap, write_track
+from convert.easymocap_writer import calibration_texts, person, write_easymocap, write_keypoints, write_track
 from convert.scene import make_scene, model_arrays
 
 from na_ray.capture.about import read_about
 from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
+from na_ray.capture.keypoints import Keypoints
 from na_ray.capture.pixels import posed_vertices
 from na_ray.capture.shapes import FILE as SHAPES
 from na_ray.capture.shapes import BodyShapes
 from na_ray.cli.main import run
+from na_ray.config.values import UserError
 from na_ray.convert.plan import ConvertOptions, plan
 from na_ray.convert.source import easymocap_source
 from na_ray.convert.write import summary, write
+from na_ray.formats.body25 import read_keypoints
 
 ORDER = ["01", "2", "10", "cam_a"]
 
@@ -33,6 +36,9 @@ def scene():
 def sequence(scene, tmp_path_factory):
     root = tmp_path_factory.mktemp("easymocap")
     np.savez(root / "SMPL_NEUTRAL.npz", **model_arrays(scene))
+    write_keypoints(root / "seq", [scene.skinned(i)[1] for i in range(scene.count)])
+    lost = root / "seq" / "keypoints3d" / "000002.json"
+    lost.write_text(lost.read_text().replace("0.9", "0.1"))
     return write_easymocap(root / "seq", scene), root / "SMPL_NEUTRAL.npz"
 
 
@@ -47,6 +53,50 @@ def converted(sequence, tmp_path_factory):
 
 def eyes(scene):
     return [next(eye for eye in scene.eyes if eye.name == name) for name in ORDER]
+
+
+def test_keypoints_that_are_sure_are_kept_by_name(scene, converted):
+    _, out = converted
+    kept, split = Keypoints.find(str(out)), Capture.open(out).split("training")
+    order = [
+        "pelvis",
+        "left_hip",
+        "right_hip",
+        "spine1",
+        "left_knee",
+        "right_knee",
+        "spine2",
+        "left_ankle",
+        "right_ankle",
+    ]
+    order += [
+        "spine3",
+        "left_foot",
+        "right_foot",
+        "neck",
+        "left_collar",
+        "right_collar",
+        "head",
+        "left_shoulder",
+        "right_shoulder",
+    ]
+    order += ["left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand"]
+    points = kept.splits["training"]
+    assert points.shape == (5, 12, 3) and np.isnan(points[2]).all() and np.isfinite(points[[0, 1, 3, 4]]).all()
+    for k, name in enumerate(kept.names):
+        assert np.abs(points[0, k] - split.pose(0).joints[order.index(name)]).max() < 1e-5, name
+    with pytest.raises(UserError, match="keypoints3d is \\(3, 4\\); expected 15 rows or more"):
+        read_keypoints(str(written(out.parent / "bad", [{"id": 0, "keypoints3d": [[0, 0, 0, 1]] * 3}])))
+    (out.parent / "cut").mkdir()
+    (out.parent / "cut" / "keypoints.npz").write_bytes((out / "keypoints.npz").read_bytes()[:300])
+    with pytest.raises(UserError, match="no file of keypoints"):
+        Keypoints.find(str(out.parent / "cut"))
+
+
+def written(folder, people):
+    folder.mkdir()
+    (folder / "000000.json").write_text(json.dumps(people))
+    return folder
 
 
 def test_cameras_come_back_in_natural_order(scene, converted):

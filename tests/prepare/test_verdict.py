@@ -125,6 +125,28 @@ def test_a_sound_conversion_is_ok_in_all_its_aspects(sound):
     assert "cm) from the silhouette's" in tracking and "no keypoints" in tracking
 
 
+@pytest.mark.parametrize(("off", "state"), [(0.03, "ok"), (0.2, "doubtful")])
+def test_joints_that_were_found_tell_how_far_the_track_is_off(broken, off, state):
+    split = Capture.open(broken).split("training")
+    joints, names = split.pose(0).joints.astype(np.float64), ["left_wrist", "right_knee"]
+    moved = joints[[20, 5]] + [[off, 0, 0], [0, 0, off]]
+    np.savez(broken / "keypoints.npz", names=np.array(names), training=moved[None].astype(np.float32))
+    listed = [{"name": f"j{j}", "parent": None} for j in range(24)]
+    listed[20]["name"], listed[5]["name"] = names
+    (broken / "capture.json").write_text(json.dumps({"joints": listed}))
+    (tracking,) = (j for j in verdict_on(broken).judgements if j.aspect == "tracking")
+    assert f"tracked joints lie {100 * off:.1f} cm from those found" in tracking.text and tracking.state == state
+    expected = []
+    for camera in split.cameras:
+        x_found, x_tracked = (p @ camera.T_world_camera[:3, :3] for p in (moved, joints[[20, 5]]))
+        center = camera.T_world_camera[:3, 3] @ camera.T_world_camera[:3, :3]
+        a, b = (((p - center) @ camera.K.T) for p in (x_found, x_tracked))
+        expected += np.linalg.norm(a[:, :2] / a[:, 2:] - b[:, :2] / b[:, 2:], axis=1).tolist()
+    assert float(tracking.text.split("joint reprojection ")[1].split()[0]) == pytest.approx(
+        np.median(expected), abs=0.06
+    )
+
+
 def named(found, aspect):
     """The text of the one line that says that something is wrong; the other lines are of what was mended."""
     wrong = [j for j in found.judgements if j.state == "wrong"]
