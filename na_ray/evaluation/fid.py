@@ -67,6 +67,14 @@ class Moments:
         self.mean = self.mean + shift * (len(values) / count)
         self.count = count
 
+    def merge(self, other: "Moments") -> None:
+        """The vectors of another one, too."""
+        if other.count:
+            shift, count = other.mean - self.mean, self.count + other.count
+            self.scatter += other.scatter + np.outer(shift, shift * (self.count * other.count / count))
+            self.mean = self.mean + shift * (other.count / count)
+            self.count = count
+
     def gaussian(self) -> Gaussian | None:
         """Mean and sample covariance of all vectors so far; None for fewer than two."""
         return Gaussian(self.mean, self.scatter / (self.count - 1)) if self.count > 1 else None
