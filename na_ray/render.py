@@ -94,6 +94,10 @@ class Drawer(Protocol):
         """The same on another kind of device."""
 
 
+DrawBy = Callable[[Drawer, Iterator[FrameTask]], Iterator[np.ndarray | None]]
+"""Draws frames as `Draw` does, with a drawer that is given."""
+
+
 def draw_here(drawer: Drawer, tasks: Iterator[FrameTask]) -> Iterator[np.ndarray | None]:
     """Draw frames in this process."""
     for task in tasks:
@@ -129,7 +133,7 @@ def render_sequence(
     overwrite: bool = False,
     progress: Progress | None = None,
     supersample: int = 1,
-    draw: Callable[[Drawer, Iterator[FrameTask]], Iterator[np.ndarray | None]] = draw_here,
+    draw: DrawBy = draw_here,
     replace: bool = False,
 ) -> list[Path]:
     """Film a motion, one camera a frame: `out/<view>/NNNNNN.png` and `out/<view>.mp4`; returns the mp4 files.

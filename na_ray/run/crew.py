@@ -28,7 +28,7 @@ AHEAD = 2
 DEATHS = 3
 """Workers that may die on one piece, before it is to blame."""
 
-Prepare = Callable[[Any, str], Callable[[Any], Any]]
+Preparation = Callable[[Any, str], Callable[[Any], Any]]
 """(what all pieces share, the device) to what does a piece. A function of a module: it is sent to the workers."""
 
 
@@ -38,16 +38,15 @@ class Hands(Protocol):
 
     device: str
     """`cpu` or `cuda`."""
+    home: str
+    """The device of what is shared, before it is sent to who works with it."""
 
     def each(
-        self, prepare: Prepare, shared: Any, pieces: Iterable[Any], ahead: int = AHEAD
+        self, prepare: Preparation, shared: Any, pieces: Iterable[Any], ahead: int = AHEAD
     ) -> Iterator[tuple[int, Any]]:
-        """(number of the piece, its result), as they come. `shared` is on the CPU where the work is done elsewhere.
+        """(number of the piece, its result), as they come. Raises UserError where a piece finds the user's mistake."""
 
-        Raises UserError for the user's mistake that a piece found.
-        """
-
-    def in_order(self, prepare: Prepare, shared: Any, pieces: Iterable[Any]) -> Iterator[Any]:
+    def in_order(self, prepare: Preparation, shared: Any, pieces: Iterable[Any]) -> Iterator[Any]:
         """The results in the order of the pieces; so many of these are taken in advance that no worker waits."""
 
 
@@ -55,15 +54,15 @@ class ThisProcess:
     """Does one piece after the other, here."""
 
     def __init__(self, device: str) -> None:
-        self.device = device
+        self.device = self.home = device
 
     def each(
-        self, prepare: Prepare, shared: Any, pieces: Iterable[Any], ahead: int = AHEAD
+        self, prepare: Preparation, shared: Any, pieces: Iterable[Any], ahead: int = AHEAD
     ) -> Iterator[tuple[int, Any]]:
         """(number of the piece, its result)."""
         return enumerate(self.in_order(prepare, shared, pieces))
 
-    def in_order(self, prepare: Prepare, shared: Any, pieces: Iterable[Any]) -> Iterator[Any]:
+    def in_order(self, prepare: Preparation, shared: Any, pieces: Iterable[Any]) -> Iterator[Any]:
         """The results."""
         return map(prepare(shared, self.device), pieces)
 
@@ -92,7 +91,7 @@ class Hand:
             raise UserError(f"{found}: install a build of torch with CUDA on every node, or choose the CPUs")
         return ray.get_runtime_context().get_node_id(), os.cpu_count() or 1
 
-    def do(self, prepare: Prepare, shared: list["ray.ObjectRef"], piece: Any, threads: int) -> Any:
+    def do(self, prepare: Preparation, shared: list["ray.ObjectRef"], piece: Any, threads: int) -> Any:
         """Do a piece. What is shared is fetched and made ready for the first one of them."""
         torch.set_num_threads(threads)
         key = f"{shared[0].hex()} {prepare}"
@@ -119,7 +118,7 @@ class Crew:
     def __init__(self, workers: int, device: Literal["cpu", "cuda"], cpus: float = 1.0) -> None:
         """The process has joined a cluster. Returns at once: workers start meanwhile."""
         self.device: str = device
-        self.size = workers
+        self.home, self.size = "cpu", workers
         self._hand = ray.remote(Hand).options(num_cpus=cpus, num_gpus=int(device == "cuda"))
         self._starting: dict[ray.ObjectRef, _Member] = {}
         self._members: list[_Member] = []
@@ -140,12 +139,12 @@ class Crew:
         self._members, self._starting = [], {}
 
     def each(
-        self, prepare: Prepare, shared: Any, pieces: Iterable[Any], ahead: int = AHEAD
+        self, prepare: Preparation, shared: Any, pieces: Iterable[Any], ahead: int = AHEAD
     ) -> Iterator[tuple[int, Any]]:
         """(number of the piece, its result), as they come. See `Hands`."""
         return _Round(self, prepare, shared, pieces).results(ahead, lambda: True)
 
-    def in_order(self, prepare: Prepare, shared: Any, pieces: Iterable[Any]) -> Iterator[Any]:
+    def in_order(self, prepare: Preparation, shared: Any, pieces: Iterable[Any]) -> Iterator[Any]:
         """The results in the order of the pieces. See `Hands`."""
         found, turn = dict[int, Any](), 0
         # Memory stays the same however long one piece takes that all wait for.
@@ -202,7 +201,7 @@ class Crew:
 class _Round:
     """The pieces of one call, and who has them."""
 
-    def __init__(self, crew: Crew, prepare: Prepare, shared: Any, pieces: Iterable[Any]) -> None:
+    def __init__(self, crew: Crew, prepare: Preparation, shared: Any, pieces: Iterable[Any]) -> None:
         self.crew, self.prepare, self.shared, self.source = crew, prepare, [ray.put(shared)], enumerate(pieces)
         self.waiting = deque[tuple[int, Any]]()
         self.jobs: dict[ray.ObjectRef, tuple[int, Any, _Member]] = {}

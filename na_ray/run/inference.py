@@ -95,7 +95,7 @@ def predict_by(
     hands: Hands, predictor: Predictor, tasks: Sequence[MotionTask], request: Request
 ) -> Iterator[tuple[int, Path | str]]:
     """(number of the task, its result), as they come: where the maps lie, or what is wrong with the motion. The
-    predictor is on the CPU where the hands are elsewhere."""
+    predictor is at the hands' home."""
     return hands.each(predicting, (predictor, request), tasks, ahead=1)
 
 

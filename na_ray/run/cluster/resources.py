@@ -68,6 +68,11 @@ def cpu_share(train: TrainConfig) -> int:
     return max(1, math.ceil(left / workers))
 
 
+def uses_gpu(train: TrainConfig, available: dict[str, float]) -> bool:
+    """Whether workers get a GPU each, of what is `reachable`."""
+    return train.device == "cuda" or (train.device == "auto" and available.get("GPU", 0) > 0)
+
+
 def check_room(train: TrainConfig, available: dict[str, float], use_gpu: bool) -> None:
     """Refuse what would wait for ever: workers that take all CPUs leave none to decode the videos.
 
