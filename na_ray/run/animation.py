@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from na_ray.config import Experiment, override
-from na_ray.render import Drawer, FrameTask
-from na_ray.run.crew import Crew, Hands, device_of_cluster
+from na_ray.render import Drawer, FrameTask, draw_here
+from na_ray.run.crew import Crew, Hands, ThisProcess, device_of_cluster
 
 CHUNK = 4
 """Frames that a worker is given at a time."""
@@ -35,6 +35,9 @@ def draw_on_ray(
 
 def draw_by(hands: Hands, drawer: Drawer, tasks: Iterator[FrameTask]) -> Iterator[np.ndarray | None]:
     """The same by hands that are there already."""
+    if isinstance(hands, ThisProcess):
+        yield from draw_here(drawer.on(hands.device), tasks)
+        return
     given = deque[list[FrameTask]]()
     for pictures in hands.in_order(drawing, drawer, _chunks(tasks, given)):
         found = iter(pictures)
