@@ -59,8 +59,8 @@ class Counted:
         return self.function(*arguments, **named)
 
 
-def test_an_end_that_was_interrupted_does_what_is_missing(
-    both: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_end_does_what_is_missing_and_ray_s_workers_find_the_same(
+    both: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ray_cluster: None
 ) -> None:
     places = {
         "predicted maps": (texture_report, "predicting", 2),  # a factory: once a start
@@ -100,6 +100,7 @@ def test_an_end_that_was_interrupted_does_what_is_missing(
         read_png(tmp_path / "runs" / "tiny" / "actor" / "mean_texture.png"),
         MeanTexture.of(both, Capture.open(both.capture)).map,
     )
+    check_what_ray_s_workers_find(both, tmp_path / "runs" / "tiny", tmp_path / "runs" / "there")
 
 
 def test_what_was_done_for_other_facts_does_not_count(tmp_path: Path) -> None:
@@ -135,9 +136,8 @@ def numbers(found: Any) -> list[float]:
     return [float(found)] if isinstance(found, int | float) else []
 
 
-def test_ray_s_workers_find_what_one_process_does(both: Experiment, tmp_path: Path, ray_cluster: None) -> None:
-    train(both)
-    here, there = tmp_path / "runs" / "tiny", tmp_path / "runs" / "there"
+def check_what_ray_s_workers_find(both: Experiment, here: Path, there: Path) -> None:
+    """Close the stages of the run `here` once more, in another run's folder, by two workers."""
     capture = Capture.open(both.capture)
     with Crew(2, "cpu", 0.5) as crew:
         for stage, report in (("texture", texture_report), ("nerf", avatar_report)):
