@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import ray
 import torch
 from torch import Tensor
 
@@ -27,7 +28,7 @@ from na_ray.pictures import png
 from na_ray.render import Drawer, FrameTask
 from na_ray.run.animation import draw_by
 from na_ray.run.cluster.connection import connect
-from na_ray.run.cluster.resources import reachable, uses_gpu
+from na_ray.run.cluster.resources import is_this_machine, reachable
 from na_ray.run.crew import Crew, Hands, Preparation, ThisProcess
 from na_ray.run.tracking.runs import Tracker
 
@@ -115,12 +116,17 @@ def _keep(path: Path, result: Any) -> None:
 
 @contextlib.contextmanager
 def closing_hands(experiment: Experiment) -> Iterator[Hands]:
-    """Who closes a stage: as many of Ray's workers as train, on the same kind of device; without Ray, this process."""
+    """Who closes a stage: as many of Ray's workers as train, on the same kind of device; this process where they have
+    nothing that it lacks: without Ray, and on the CPUs of this machine, where to start them takes longer than they
+    save."""
     train = experiment.train
-    if train.num_workers == 0:
+    if train.num_workers:
+        connect(experiment)
+    joined = ray.is_initialized()  # as a sweep's driver has, whatever its trials are
+    on_gpu = joined and train.device != "cpu" and reachable().get("GPU", 0) > 0
+    if on_gpu or (train.num_workers and not is_this_machine()):
+        with Crew(max(1, train.num_workers), "cuda" if on_gpu else "cpu", train.cpus_per_worker) as crew:
+            yield crew
+    else:
         cuda = train.device != "cpu" and torch.cuda.is_available()
         yield ThisProcess("cuda" if cuda else "cpu")
-        return
-    connect(experiment)
-    with Crew(train.num_workers, "cuda" if uses_gpu(train, reachable()) else "cpu", train.cpus_per_worker) as crew:
-        yield crew

@@ -11,7 +11,7 @@ from na_ray.config import Experiment
 from na_ray.models.gemm import gemm_rate
 from na_ray.run.cluster.address import named_cluster
 from na_ray.run.cluster.connection import connect
-from na_ray.run.cluster.resources import reachable, uses_gpu
+from na_ray.run.cluster.resources import is_this_machine, reachable, uses_gpu
 
 PATIENCE = 60.0
 """Seconds that a worker may take to start and measure: other trainings may hold all of the cluster."""
@@ -40,7 +40,7 @@ def training_speed(experiment: Experiment) -> TrainingSpeed:
     workers = max(1, train.num_workers)
     if train.num_workers and named_cluster() is not None:
         connect(experiment)
-        if [node["NodeID"] for node in ray.nodes() if node["Alive"]] != [ray.get_runtime_context().get_node_id()]:
+        if not is_this_machine():
             return speed_of_cluster(experiment)
     if train.device != "cpu" and torch.cuda.is_available():
         rate, name = measure("cuda")

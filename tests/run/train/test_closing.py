@@ -20,9 +20,9 @@ from na_ray.pictures.png import read_png
 from na_ray.run.crew import Crew, ThisProcess
 from na_ray.run.tracking import runs
 from na_ray.run.tracking.runs import Tracker
-from na_ray.run.train import driver
+from na_ray.run.train import closing, driver
 from na_ray.run.train.avatar import report as avatar_report
-from na_ray.run.train.closing import Closing
+from na_ray.run.train.closing import Closing, closing_hands
 from na_ray.run.train.driver import train
 from na_ray.run.train.texture import report as texture_report
 
@@ -100,12 +100,12 @@ def test_an_interrupted_end_does_what_is_missing_and_ray_s_workers_find_the_same
         read_png(tmp_path / "runs" / "tiny" / "actor" / "mean_texture.png"),
         MeanTexture.of(both, Capture.open(both.capture)).map,
     )
-    check_what_ray_s_workers_find(both, tmp_path / "runs" / "tiny", tmp_path / "runs" / "there")
+    check_what_ray_s_workers_find(both, tmp_path / "runs" / "tiny", tmp_path / "runs" / "there", monkeypatch)
 
 
 def test_what_was_done_for_other_facts_does_not_count(tmp_path: Path) -> None:
     nobody = Tracker(MlflowClient("http://127.0.0.1:1"), "", "", "")
-    closing = Closing(tmp_path / "step_000002", tmp_path, nobody, ThisProcess("cpu"))
+    end = Closing(tmp_path / "step_000002", tmp_path, nobody, ThisProcess("cpu"))
     done = Counter[int]()
 
     def prepare(shared: int, device: str) -> Callable[[int], dict[str, Any]]:
@@ -117,8 +117,8 @@ def test_what_was_done_for_other_facts_does_not_count(tmp_path: Path) -> None:
 
     (tmp_path / "old").mkdir()
     for facts, shared in (("a", 2), ("a", 5), ("b", 3)):
-        closing.begin(facts, stale=(tmp_path / "old",))
-        found = closing.pieces("some", prepare, shared, [1, 2])
+        end.begin(facts, stale=(tmp_path / "old",))
+        found = end.pieces("some", prepare, shared, [1, 2])
     assert [part["value"] for part in found] == [3, 6] and done == {1: 2, 2: 2}
     assert not (tmp_path / "old").exists()
 
@@ -136,10 +136,15 @@ def numbers(found: Any) -> list[float]:
     return [float(found)] if isinstance(found, int | float) else []
 
 
-def check_what_ray_s_workers_find(both: Experiment, here: Path, there: Path) -> None:
+def check_what_ray_s_workers_find(both: Experiment, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Close the stages of the run `here` once more, in another run's folder, by two workers."""
     capture = Capture.open(both.capture)
-    with Crew(2, "cpu", 0.5) as crew:
+    on_workers = override(both, {"train.num_workers": 2, "train.cpus_per_worker": 0.5})
+    with closing_hands(on_workers) as hands:
+        assert isinstance(hands, ThisProcess) or hands.device == "cuda", "they are this machine's CPUs"
+    monkeypatch.setattr(closing, "is_this_machine", lambda: False)
+    with closing_hands(on_workers) as crew:
+        assert isinstance(crew, Crew)
         for stage, report in (("texture", texture_report), ("nerf", avatar_report)):
             (there / stage).mkdir(parents=True)
             best = Checkpoints(here / stage / "checkpoints", 9).best()
