@@ -94,7 +94,7 @@ class Hand:
     def do(self, prepare: Preparation, shared: list["ray.ObjectRef"], piece: Any, threads: int) -> Any:
         """Do a piece. What is shared is fetched and made ready for the first one of them."""
         torch.set_num_threads(threads)
-        key = f"{shared[0].hex()} {prepare}"
+        key = shared[0].hex()  # one for all pieces of a round
         if self.ready is None or self.ready[0] != key:
             self.ready = None  # its memory, before more is taken
             self.ready = key, prepare(ray.get(shared[0]), self.device)
