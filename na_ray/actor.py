@@ -212,11 +212,11 @@ def open_actor(path: Path, wanted: Sequence[StageName] = ()) -> Actor:
     return Actor(path, folders)
 
 
-def write_actor(folder: Path, checkpoints: Mapping[StageName, Path], capture: Capture) -> Path:
+def write_actor(folder: Path, checkpoints: Mapping[StageName, Path], capture: Capture, mean: Map | None = None) -> Path:
     """Write an actor's folder of some checkpoints, in place of the one that is there. Returns `folder`.
 
     All of it or nothing: it is written beside, and renamed. What it says of the world (up, a camera, the joints'
-    names), the mean map and the poses are those of the capture of the training.
+    names), the mean map and the poses are those of the capture of the training. `mean`: that map, if it is known.
     """
     first = next(iter(checkpoints.values()))
     config = checkpoint.load_experiment(first)
@@ -233,7 +233,7 @@ def write_actor(folder: Path, checkpoints: Mapping[StageName, Path], capture: Ca
             (aside / shapes.FILE).write_bytes(read_bytes(join(capture.path, shapes.FILE)))
         _save_poses(aside / "poses.npz", training, select_frames(config.data, training.num_frames))
         if training.has_textures:
-            write_png(aside / "mean_texture.png", MeanTexture.of(config, capture).map)
+            write_png(aside / "mean_texture.png", MeanTexture.of(config, capture).map if mean is None else mean)
         camera = training.cameras[0]
         values = {
             "version": VERSION,

@@ -64,6 +64,10 @@ class TrainedAvatar:
         """Which kind it is."""
         return self.model.name
 
+    def on(self, device: str) -> "TrainedAvatar":
+        """The same on another kind of device; its model moves there."""
+        return dataclasses.replace(self, model=self.model.to(device), body=self.body.to(device=device))
+
 
 @dataclass(frozen=True)
 class Predictor:

@@ -4,13 +4,14 @@ A film is a folder a view with one PNG a frame, and an mp4 beside each folder. E
 pose, texture and camera that it shows, so that a render that was interrupted goes on without mixing two films.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from na_ray.body.body import PosedBody
@@ -19,7 +20,7 @@ from na_ray.body.surface import Surface
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Split
-from na_ray.capture.image import shrink_map
+from na_ray.capture.image import Map, shrink_map
 from na_ray.capture.rig import Pose
 from na_ray.capture.textures import TextureSource
 from na_ray.capture.video import VideoWriter
@@ -68,6 +69,59 @@ class Motion(Sequence[tuple[Pose, np.ndarray]]):
         return self.split.pose(self.frames[index]), self._maps.texture(self.frames[index])
 
 
+@dataclass(frozen=True, eq=False)
+class FrameTask:
+    """A frame that is to be drawn; one that is kept has no texture map."""
+
+    index: int
+    pose: Pose
+    camera: Camera
+    texture: Map | None
+
+
+Draw = Callable[[Iterator[FrameTask]], Iterator[np.ndarray | None]]
+"""Draws frames and gives their pictures in order, None for a frame without a texture map: it is kept."""
+
+
+@runtime_checkable
+class Drawer(Protocol):
+    """Draws any frame, in any process."""
+
+    def draw(self, pose: Pose, texture: np.ndarray, camera: Camera) -> UInt8[np.ndarray, "h w c"]:
+        """The picture of a pose with a texture map (h, w, 3) uint8."""
+
+    def on(self, device: str) -> "Drawer":
+        """The same on another kind of device."""
+
+
+DrawBy = Callable[[Drawer, Iterator[FrameTask]], Iterator[np.ndarray | None]]
+"""Draws frames as `Draw` does, with a drawer that is given."""
+
+
+def draw_here(drawer: Drawer, tasks: Iterator[FrameTask]) -> Iterator[np.ndarray | None]:
+    """Draw frames in this process."""
+    for task in tasks:
+        yield None if task.texture is None else drawer.draw(task.pose, task.texture, task.camera)
+
+
+@dataclass(frozen=True, eq=False)
+class ViewsDrawer:
+    """Draws the views of `render_frame` in a row."""
+
+    actor: TrainedAvatar
+    views: Sequence[View]
+    supersample: int = 1
+
+    def draw(self, pose: Pose, texture: np.ndarray, camera: Camera) -> UInt8[np.ndarray, "h w c"]:
+        """The views from left to right, all of one size."""
+        shown = render_frame(self.actor, pose, texture, camera, self.views, self.supersample)
+        return picture.sheet(shown, len(shown))
+
+    def on(self, device: str) -> "ViewsDrawer":
+        """The same with its avatar on another kind of device."""
+        return ViewsDrawer(self.actor.on(device), self.views, self.supersample)
+
+
 def render_sequence(
     actor: TrainedAvatar,
     motion: Split | Sequence[tuple[Pose, np.ndarray]],
@@ -79,33 +133,41 @@ def render_sequence(
     overwrite: bool = False,
     progress: Progress | None = None,
     supersample: int = 1,
+    draw: DrawBy = draw_here,
+    replace: bool = False,
 ) -> list[Path]:
     """Film a motion, one camera a frame: `out/<view>/NNNNNN.png` and `out/<view>.mp4`; returns the mp4 files.
 
     `motion` is a split, or poses and (h, w, 3) uint8 texture maps. A pixel is the mean of supersample x supersample
-    rays, of the avatar and of the mesh alike. `side_by_side` adds a film of all views in a row.
-    Frames that are there are kept unless `overwrite`. Raises UserError when the counts differ or a view does not
-    exist, and FileExistsError when a frame in `out` shows something else.
+    rays, of the avatar and of the mesh alike. `side_by_side` adds a film of all views in a row. `draw`: who draws.
+    Frames that are there are kept unless `overwrite`; with `replace`, unless they show something else. Raises UserError
+    when the counts differ or a view does not exist, and FileExistsError when a frame in `out` shows something else.
     """
     frames = Motion(motion) if isinstance(motion, Split) else motion
     _check(frames, cameras, views)
     names = [*views, "side_by_side"] if side_by_side else [*views]
     weights = png.digest(*actor.model.state_dict().values())
-    marks = []
-    for i, camera in enumerate(cameras):
-        files = [out / name / f"{i:06d}.png" for name in names]
-        pose, texture = frames[i]
-        mark = png.digest(weights, *_facts(pose, camera), texture, np.array(supersample))
-        marks.append(mark)
-        if overwrite or not _are_kept(files, mark):
-            pictures = render_frame(actor, pose, texture, camera, views, supersample)
-            rows = [*pictures, picture.sheet(pictures, len(pictures))] if side_by_side else pictures
-            for file, shown in zip(files, rows, strict=True):
-                png.write_png(file, shown, mark)
+    marks = list[str]()
+
+    def files(index: int) -> list[Path]:
+        return [out / name / f"{index:06d}.png" for name in names]
+
+    def tasks() -> Iterator[FrameTask]:
+        for i, camera in enumerate(cameras):
+            pose, texture = frames[i]
+            marks.append(png.digest(weights, *frame_facts(pose, camera), texture, np.array(supersample)))
+            kept = not overwrite and _are_kept(files(i), marks[i], replace)
+            yield FrameTask(i, pose, camera, None if kept else texture)
+
+    for i, row in enumerate(draw(ViewsDrawer(actor, views, supersample), tasks())):
+        if row is not None:
+            pictures = np.split(row, len(views), axis=1)
+            for file, shown in zip(files(i), [*pictures, row] if side_by_side else pictures, strict=True):
+                png.write_png(file, np.ascontiguousarray(shown), marks[i])
         if progress:
             progress(i + 1, len(cameras))
     films = [(out / f"{name}.mp4", out / name) for name in names]
-    return [_film(film, folder, len(cameras), fps, png.digest(*marks, str(fps))) for film, folder in films]
+    return [write_film(film, folder, len(cameras), fps, png.digest(*marks, str(fps))) for film, folder in films]
 
 
 def render_frame(
@@ -171,22 +233,25 @@ def _check(frames: Sequence[object], cameras: Sequence[Camera], views: Sequence[
         raise UserError("the cameras of a film differ in resolution: resize them to one (Camera.resized)")
 
 
-def _facts(pose: Pose, camera: Camera) -> list[np.ndarray]:
+def frame_facts(pose: Pose, camera: Camera) -> list[np.ndarray]:
     """What decides a frame beside the weights and the texture map."""
     size = np.array([camera.height, camera.width])
     return [pose.joints_RT, pose.rotation, pose.translation, camera.K, camera.T_world_camera, size]
 
 
-def _are_kept(files: Sequence[Path], mark: str) -> bool:
-    """Whether all of a frame's files are there. Raises FileExistsError when one of them shows something else."""
+def _are_kept(files: Sequence[Path], mark: str, replace: bool) -> bool:
+    """Whether all of a frame's files are there. Raises FileExistsError when one of them shows something else, unless it
+    may be replaced."""
     present = [file for file in files if file.is_file()]
     for file in present:
         if png.png_mark(file) != mark:
+            if replace:
+                return False
             raise FileExistsError(f"{file} shows another actor, pose or camera: name another folder, or overwrite")
     return len(present) == len(files)
 
 
-def _film(film: Path, folder: Path, count: int, fps: float, mark: str) -> Path:
+def write_film(film: Path, folder: Path, count: int, fps: float, mark: str) -> Path:
     """Make the mp4 of a folder's first frames, unless it is there: its mark says of which frames, at which rate."""
     if not film.is_file() or video.mark_of(str(film)) != mark:
         with VideoWriter(str(film), fps, "h264", mark=mark) as writer:

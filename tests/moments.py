@@ -88,7 +88,7 @@ def kill_decoder(monkeypatch: pytest.MonkeyPatch, marker: str, shard: int) -> No
 def kill_predicting_worker(monkeypatch: pytest.MonkeyPatch, marker: str, frames: int) -> None:
     """The worker that predicts a motion is killed after so many of its frames, once: the file `marker` tells."""
 
-    def work_and_die(*arguments: Any) -> Any:
+    def predicting_and_die(*arguments: Any) -> Any:
         import os
         import signal
         from pathlib import Path
@@ -103,9 +103,6 @@ def kill_predicting_worker(monkeypatch: pytest.MonkeyPatch, marker: str, frames:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         inference._attempt = lambda predictor, task, request, _: attempt(predictor, task, request, count)
-        try:
-            return inference._work(*arguments)
-        finally:
-            inference._attempt = attempt  # the process serves other tasks after this one
+        return inference.predicting(*arguments)
 
-    monkeypatch.setattr(inference, "_work", work_and_die)
+    monkeypatch.setattr(inference, "predicting", predicting_and_die)

@@ -6,7 +6,8 @@ around the body, and over the pixels of its mask where the capture has masks. Th
 say which.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from na_ray.capture.masks import Masks
 from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.checkpoint import TrainedAvatar
-from na_ray.config.values import UserError
+from na_ray.config.values import Progress, UserError
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Lpips
 from na_ray.evaluation.protocol import Maps, Protocol
@@ -50,6 +51,38 @@ def target_image(
     return torch.from_numpy((colors.reshape(*image.shape[:2], 3) + 1) / 2)
 
 
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """What an actor is scored on, and how: frames of a split through cameras, each with every other."""
+
+    capture: Capture
+    split: str
+    frames: Sequence[int]
+    """Positions in the split."""
+    cameras: Sequence[int]
+    """Positions."""
+    resolution: tuple[int, int] | None = None
+    """(height, width) that the images are area-averaged to, if it is smaller than theirs."""
+    baseline: bool = True
+    """Whether the textured mesh is scored, too."""
+    textures: Textures | MeanTexture | None = None
+    """The texture maps to wear; None: the frames' own."""
+    supersample: int = 2
+    """A pixel is the mean of supersample x supersample rays."""
+
+    def views(self, parity: bool) -> list[Camera]:
+        """The cameras at the resolution of the scores. Raises UserError, one line, when there is nothing to compare."""
+        if not len(self.frames) or not len(self.cameras):
+            counts = f"{len(self.frames)} frames and {len(self.cameras)} cameras given"
+            raise UserError(f"{self.split}: {counts}: nothing to score")
+        source = self.capture.split(self.split)
+        views = [_fit(source.cameras[c], self.resolution, parity) for c in self.cameras]
+        if len({(v.height, v.width) for v in views}) > 1:
+            folder = source.files.folder
+            raise UserError(f"{folder}: the cameras' images differ in size: give a resolution to score at")
+        return views
+
+
 def evaluate(
     actor: TrainedAvatar,
     capture: Capture,
@@ -59,45 +92,76 @@ def evaluate(
     resolution: tuple[int, int] | None = None,
     baseline: bool = True,
     textures: Textures | MeanTexture | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     supersample: int = 2,
 ) -> Scores:
-    """Render and score the frames (positions in the split) through the cameras (positions), each with every other.
+    """Render and score the frames through the cameras (see `Exam`). `progress` is called with (pictures done, in all).
 
-    Texture maps are the frame's own unless `textures` are given. `resolution` (height, width), if it is smaller than
-    the images', is what they are area-averaged to. `baseline` scores the textured mesh, too; a pixel of either is the
-    mean of supersample x supersample rays. `progress` is called with (pictures done, in all). Raises UserError or
-    FileNotFoundError, one line, when there is nothing to compare with.
+    Raises UserError or FileNotFoundError, one line, when there is nothing to compare with.
     """
-    if not len(frames) or not len(cameras):
-        raise UserError(f"{split}: {len(frames)} frames and {len(cameras)} cameras given: nothing to score")
-    source = capture.split(split)
-    judge = _Judge(actor, capture, source)
-    views = [_fit(source.cameras[c], resolution, actor.model.parity) for c in cameras]
-    if len({(v.height, v.width) for v in views}) > 1:
-        raise UserError(f"{source.files.folder}: the cameras' images differ in size: give a resolution to score at")
+    exam = Exam(capture, split, frames, cameras, resolution, baseline, textures, supersample)
+    lpips, missing = find_lpips()
+    images, diverged = score_frames(actor, exam, frames, lpips, progress)
+    return gathered(actor, exam, images, diverged, missing)
+
+
+def find_lpips() -> tuple[Lpips | None, list[str]]:
+    """LPIPS, on the CPU; where there is none, the reason why."""
+    try:
+        return image_metrics.load_lpips(), []
+    except FileNotFoundError as missing:
+        return None, [str(missing)]
+
+
+def score_frames(
+    actor: TrainedAvatar, exam: Exam, frames: Sequence[int], lpips: Lpips | None, progress: Progress | None = None
+) -> tuple[list[ImageScore], int]:
+    """The scores of some of an exam's frames, and how many crops are left out since they hold no finite numbers."""
+    source, views = exam.capture.split(exam.split), exam.views(actor.model.parity)
+    judge = _Judge(actor, exam.capture, source, lpips)
     images: list[ImageScore] = []
     for i, frame in enumerate(frames):
-        scene = _PosedActor(actor, source.pose(frame), (textures or source).texture(frame), baseline, supersample)
-        for j, (number, view) in enumerate(zip(cameras, views, strict=True)):
+        texture = (exam.textures or source).texture(frame)
+        scene = _PosedActor(actor, source.pose(frame), texture, exam.baseline, exam.supersample)
+        for j, (number, view) in enumerate(zip(exam.cameras, views, strict=True)):
             images += judge.scores(frame, number, view, scene.seen(view), scene.posed)
             if progress:
-                progress(i * len(cameras) + j + 1, len(frames) * len(cameras))
+                progress(i * len(views) + j + 1, len(frames) * len(views))
+    return images, judge.diverged
+
+
+def gathered(
+    actor: TrainedAvatar, exam: Exam, images: list[ImageScore], diverged: int, missing: Sequence[str]
+) -> Scores:
+    """The scores of all of an exam's frames, in their order; `missing`: scores that are not there, and why."""
+    capture, textures = exam.capture, exam.textures
+    source, views = capture.split(exam.split), exam.views(actor.model.parity)
     maps: Maps = "own" if textures is None else "mean" if isinstance(textures, MeanTexture) else "predicted"
+    left_out = [f"{diverged} crops hold numbers that are not finite and are left out of the means"] if diverged else []
     return Scores(
-        protocol=Protocol.of(actor, capture, source, frames, cameras, maps),
+        protocol=Protocol.of(actor, capture, source, exam.frames, exam.cameras, maps),
         capture=str(capture.path),
-        split=split,
-        frames=[source.frames[f] for f in frames],
+        split=exam.split,
+        frames=[source.frames[f] for f in exam.frames],
         cameras=[view.name for view in views],
         resolution=(views[0].height, views[0].width),
         background=background_of(actor),
-        rays_per_pixel=supersample**2,
+        rays_per_pixel=exam.supersample**2,
         textures=textures.source if textures else "the split's own",
-        crops={str(crop): what for crop, what in judge.crops.items()},
-        notes=judge.notes,
+        crops={str(crop): what for crop, what in _crops(capture, source).items()},
+        notes=[*missing, *left_out],
         images=images,
     )
+
+
+def _crops(capture: Capture, split: Split) -> dict[Crop, str]:
+    """What each crop is."""
+    masked = Masks.of(capture, split)
+    what = f"the posed body's vertices with spheres of {BOX_RADIUS} m around them"
+    if masked:
+        what = f"the mask (masks/{split.name})"
+    crops: dict[Crop, str] = {"whole": "the whole image", "box": f"bounding box of {what}"}
+    return crops | ({"mask": f"the pixels of {what}; no LPIPS"} if masked else {})
 
 
 def _fit(camera: Camera, resolution: tuple[int, int] | None, parity: bool) -> Camera:
@@ -128,33 +192,12 @@ class _PosedActor:
 class _Judge:
     """Compares pictures with the photographs of a split."""
 
-    def __init__(self, actor: TrainedAvatar, capture: Capture, split: Split) -> None:
+    def __init__(self, actor: TrainedAvatar, capture: Capture, split: Split, lpips: Lpips | None) -> None:
         self.split = split
         self.background = background_of(actor)
         self.diverged = 0
-        self.missing: list[str] = []
-        self.lpips: Lpips | None = None
-        try:
-            self.lpips = image_metrics.load_lpips().to(actor.model.device)
-        except FileNotFoundError as missing:
-            self.missing.append(str(missing))
+        self.lpips = lpips and lpips.to(actor.model.device)
         self.masks = Masks.of(capture, split)
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader of the scores must know."""
-        if not self.diverged:
-            return self.missing
-        return [*self.missing, f"{self.diverged} crops hold numbers that are not finite and are left out of the means"]
-
-    @property
-    def crops(self) -> dict[Crop, str]:
-        """What each crop is."""
-        what = f"the posed body's vertices with spheres of {BOX_RADIUS} m around them"
-        if self.masks:
-            what = f"the mask (masks/{self.split.name})"
-        crops: dict[Crop, str] = {"whole": "the whole image", "box": f"bounding box of {what}"}
-        return crops | ({"mask": f"the pixels of {what}; no LPIPS"} if self.masks else {})
 
     def scores(
         self, frame: int, number: int, camera: Camera, seen: dict[Method, Tensor], posed: PosedBody

@@ -82,15 +82,23 @@ class PictureMoments:
         self.waiting: list[Float[np.ndarray, " c"]] = []
         self.last: tuple[Tensor, Float[np.ndarray, " c"]] | None = None
 
-    @torch.no_grad()
     def add(self, picture: Float[Tensor, "h w 3"]) -> None:
         """The next picture, RGB in [0, 1]."""
+        self.add_features(self.features(picture))
+
+    @torch.no_grad()
+    def features(self, picture: Float[Tensor, "h w 3"]) -> Float[np.ndarray, " c"]:
+        """Those of a picture, RGB in [0, 1]."""
         # A still picture, as the mean texture is, goes through the network once.
         if self.last is None or not torch.equal(self.last[0], picture):
             like = self.network.Conv2d_1a_3x3.conv.weight
             features = self.network(picture.permute(2, 0, 1)[None].to(like))[0]
             self.last = picture, features.double().cpu().numpy()
-        self.waiting.append(self.last[1])
+        return self.last[1]
+
+    def add_features(self, features: Float[np.ndarray, " c"]) -> None:
+        """The next picture's, as `features` gave them, perhaps elsewhere."""
+        self.waiting.append(features)
         if len(self.waiting) == BATCH:
             self._flush()
 

@@ -7,8 +7,8 @@ the training frame whose pose is the nearest.
 """
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from na_ray.body.body import Body
 from na_ray.capture.dataset import Split
 from na_ray.capture.image import Map, resized
 from na_ray.capture.rig import Pose
+from na_ray.capture.textures import TextureSource
 from na_ray.checkpoint import write_json
 from na_ray.config.values import UserError
 from na_ray.evaluation.fid import Gaussian, PictureMoments, frechet_distance
@@ -44,6 +45,10 @@ class MapScores:
     """Frechet inception distance of the sequence to the target, black outside the charts; None where it is missing."""
 
 
+Measured = tuple[tuple[float, float, float], list[float], Float[np.ndarray, " c"] | None]
+"""Of a frame: PSNR, SSIM and L1; the changes of prediction and target since the frame before; features for the FID."""
+
+
 class Tally:
     """Scores of a sequence, one frame after the other, in constant memory."""
 
@@ -59,17 +64,30 @@ class Tally:
 
     def add(self, prediction: Map, target: Map) -> None:
         """The next frame."""
+        self.keep(self.measure(prediction, target))
+
+    def measure(self, prediction: Map, target: Map) -> "Measured":
+        """The numbers of the next frame, which `keep` counts, here or in another process."""
         pair = colors_within(self.inside, prediction), colors_within(self.inside, target)
         a, b = (picture[self.inside] for picture in pair)
         error = a - b
         psnr = float(-10 * torch.log10(error.square().mean().clamp_min(1e-10)))
         similarity = float(ssim_map(*pair)[self.windows].mean())
-        self.frames.append((psnr, similarity, float(error.abs().mean())))
+        changes: list[float] = []
         if self.last is not None:
-            self.changes += [float((now - then).abs().mean()) for now, then in zip((a, b), self.last, strict=True)]
+            changes = [float((now - then).abs().mean()) for now, then in zip((a, b), self.last, strict=True)]
         self.last = a, b
-        if self.features:
-            self.features.add(pair[0])
+        features = self.features.features(pair[0]) if self.features else None
+        return (psnr, similarity, float(error.abs().mean())), changes, features
+
+    def keep(self, measured: "Measured") -> None:
+        """Count a frame."""
+        scores, changes, features = measured
+        self.frames.append(scores)
+        if changes:
+            self.changes += changes
+        if self.features and features is not None:
+            self.features.add_features(features)
 
     def scores(self, target: Gaussian | None = None) -> MapScores:
         """Of all frames so far (one at least). `target`: the features of its frames, for the FID."""
@@ -85,18 +103,40 @@ def colors_within(inside: Bool[Tensor, "h w"], picture: Map) -> Float[Tensor, "h
     return torch.from_numpy(picture.astype(np.float32) / 255) * inside[..., None]
 
 
+class MapMean:
+    """The mean of texture maps of one size, one in memory at a time."""
+
+    def __init__(self) -> None:
+        self.count, self.total = 0, np.zeros(())
+
+    def add(self, image: Map) -> None:
+        """The next one."""
+        self.count, self.total = self.count + 1, self.total + image.astype(np.float64)
+
+    @property
+    def map(self) -> Map:
+        """The mean of those so far."""
+        return (self.total / self.count).round().astype(np.uint8)
+
+
 def mean_map(maps: Iterable[Map]) -> Map:
     """The mean of texture maps of one size."""
-    count, total = 0, np.zeros(())
+    mean = MapMean()
     for image in maps:
-        count, total = count + 1, total + image.astype(np.float64)
-    return (total / count).round().astype(np.uint8)
+        mean.add(image)
+    return mean.map
 
 
 def nearest_frames(queries: Iterable[Pose], training: list[Pose]) -> list[int]:
     """For each pose the position of the training pose whose joints lie nearest in the body's own axes (mean square)."""
     known = np.stack([_joints(pose) for pose in training])
     return [int(((known - _joints(pose)) ** 2).sum((1, 2)).argmin()) for pose in queries]
+
+
+def nearest_of(split: Split, training: Split, frames: range) -> list[int]:
+    """For each frame of `split` the position in `training`, among `frames`, of the nearest pose."""
+    queries = (split.pose(position) for position in range(split.num_frames))
+    return [frames[i] for i in nearest_frames(queries, [training.pose(i) for i in frames])]
 
 
 def _joints(pose: Pose) -> Float[np.ndarray, "j 3"]:
@@ -141,38 +181,101 @@ def score_textures(
 
     All are compared at the predictions' size. FID is missing without its weights: a note says so.
     """
-    jury: _Jury | None = None
-    network, notes = _inception(body)
+    exam: TextureExam | None = None
+    measured = list[FrameMeasures]()
+    network, notes = find_inception(body)
     for prediction, target in zip(predictions, split.textures(), strict=False):
         side = len(prediction)
-        if jury is None:
-            jury, baselines = _Jury(Atlas(body, side).inside, network), _baselines(split, training, frames, side)
-        jury.add((prediction, *next(baselines)), resized(target, (side, side)))
-    if jury is None:
+        if exam is None:
+            known = training.textures(frames.start, frames.stop)
+            mean = mean_map(resized(image, (side, side)) for image in known)
+            exam = TextureExam(split, training, body, mean, nearest_of(split, training, frames), network)
+            jury, baselines = exam.jury(), exam.baselines(range(split.num_frames))
+        measured.append(jury.measure((prediction, *next(baselines)), resized(target, (side, side))))
+    if exam is None:
         raise UserError(f"{split.files.folder}: no frame was predicted: there is nothing to score")
-    if network:
-        notes = [_caveat(jury.count)]
-    return TextureScores(split.name, jury.count, (side, side), jury.scores(), notes)
+    return judged(exam, measured, notes)
+
+
+FrameMeasures = tuple[Float[np.ndarray, " c"] | None, list[Measured]]
+"""Of a frame: the target's features for the FID, and what each method's `Tally` measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextureExam:
+    """What predictions of a split's frames are compared with."""
+
+    split: Split
+    training: Split
+    body: Body
+    mean: Map
+    """Mean of the training's maps, square, at the predictions' size."""
+    nearest: Sequence[int]
+    """For each frame of `split` the position in `training` of the nearest pose."""
+    network: Inception | None
+    """For the FID."""
+
+    def on(self, device: str) -> "TextureExam":
+        """The same on another kind of device."""
+        return replace(self, body=self.body.to(device=device), network=self.network and self.network.to(device))
+
+    def jury(self) -> "_Jury":
+        """What compares one frame after the other."""
+        return _Jury(Atlas(self.body, len(self.mean)).inside, self.network)
+
+    def baselines(self, positions: range) -> Iterator[tuple[Map, Map]]:
+        """(mean texture, texture of the nearest training pose) of frames of the split."""
+        for position in positions:
+            yield self.mean, resized(self.training.texture(self.nearest[position]), self.mean.shape[:2])
+
+    def measure(self, predictions: TextureSource, positions: range) -> list[FrameMeasures]:
+        """Compare frames in a row, in any process; the flicker looks at the frame before them, too."""
+        jury, first = self.jury(), max(0, positions.start - 1)
+        read = range(first, positions.stop)
+        found = []
+        targets = self.split.textures(first, positions.stop)
+        for position, target, baselines in zip(read, targets, self.baselines(read), strict=True):
+            pictures = predictions.texture(position), *baselines
+            found.append(jury.measure(pictures, resized(target, self.mean.shape[:2])))
+        return found[positions.start - first :]
+
+
+def judged(exam: TextureExam, measured: Sequence[FrameMeasures], notes: list[str]) -> TextureScores:
+    """The scores of all frames, given in their order. `notes`: why the FID is missing."""
+    jury = exam.jury()
+    for frame in measured:
+        jury.keep(frame)
+    if exam.network:
+        notes = [_caveat(len(measured))]
+    side = len(exam.mean)
+    return TextureScores(exam.split.name, len(measured), (side, side), jury.scores(), notes)
 
 
 class _Jury:
     """Compares every method with the target, whose features are computed once."""
 
     def __init__(self, inside: Bool[Tensor, "h w"], network: Inception | None) -> None:
-        self.inside, self.count = inside.cpu(), 0
         self.target = PictureMoments(network) if network else None
         self.tallies = {
             name: Tally(inside, PictureMoments(network) if network else None)
             for name in ("predicted", "mean texture", "nearest pose")
         }
 
-    def add(self, pictures: tuple[Map, ...], target: Map) -> None:
+        self.inside = inside.cpu()
+
+    def measure(self, pictures: tuple[Map, ...], target: Map) -> FrameMeasures:
         """The next frame by each method."""
-        self.count += 1
-        if self.target:
-            self.target.add(colors_within(self.inside, target))
-        for tally, picture in zip(self.tallies.values(), pictures, strict=True):
-            tally.add(picture, target)
+        features = self.target.features(colors_within(self.inside, target)) if self.target else None
+        tallies = zip(self.tallies.values(), pictures, strict=True)
+        return features, [tally.measure(picture, target) for tally, picture in tallies]
+
+    def keep(self, measured: FrameMeasures) -> None:
+        """Count a frame."""
+        features, methods = measured
+        if self.target and features is not None:
+            self.target.add_features(features)
+        for tally, found in zip(self.tallies.values(), methods, strict=True):
+            tally.keep(found)
 
     def scores(self) -> dict[str, MapScores]:
         """Of every method."""
@@ -180,7 +283,7 @@ class _Jury:
         return {name: tally.scores(target) for name, tally in self.tallies.items()}
 
 
-def _inception(body: Body) -> tuple[Inception | None, list[str]]:
+def find_inception(body: Body) -> tuple[Inception | None, list[str]]:
     """The network of FID; where there is none, the reason why it is missing."""
     try:
         return load_inception().to(body.vertices.device), []
@@ -195,12 +298,3 @@ def _caveat(count: int) -> str:
         return "FID is left out: a covariance needs two frames or more"
     bias = f", fewer than its {FEATURES} features: biased upwards" if count <= FEATURES else ""
     return f"FID over {count} frames{bias}; compare it with that of as many frames only"
-
-
-def _baselines(split: Split, training: Split, frames: range, side: int) -> Iterator[tuple[Map, Map]]:
-    """(mean texture, texture of the nearest training pose) of every frame of `split`."""
-    known = training.textures(frames.start, frames.stop)
-    mean = mean_map(resized(image, (side, side)) for image in known)
-    queries = (split.pose(position) for position in range(split.num_frames))
-    for nearest in nearest_frames(queries, [training.pose(i) for i in frames]):
-        yield mean, resized(training.texture(frames[nearest]), (side, side))

@@ -6,7 +6,7 @@ same film to the bit. What is in memory does not grow with the motion, but for t
 
 import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from PIL import Image, ImageDraw
 
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
-from na_ray.capture.image import Map
 from na_ray.capture.rig import Pose
 from na_ray.capture.video import VideoWriter
 from na_ray.config.values import Progress, UserError
@@ -25,26 +24,13 @@ from na_ray.motion.frame_store import FrameStore
 from na_ray.motion.posed import PoseSource, make_pose
 from na_ray.motion.trained_poses import TrainedPoses
 from na_ray.pictures import png
+from na_ray.render import Draw, FrameTask, draw_here
 
 FAR = 45.0
 """Degrees at which the bar under the film is full."""
 
 STRIP = 20
 """Height of the strip with the distance, pixels."""
-
-
-@dataclass(frozen=True, eq=False)
-class FrameTask:
-    """A frame that is to be drawn; one that is kept has no texture map."""
-
-    index: int
-    pose: Pose
-    camera: Camera
-    texture: Map | None
-
-
-Draw = Callable[[Iterator[FrameTask]], Iterator[np.ndarray | None]]
-"""Draws frames and gives their pictures in order, None for a frame without a texture map: it is kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +140,6 @@ def check_out(film: Film, out: Path) -> None:
         raise UserError(f"{found}: give one, or one a frame (na-ray cameras --num-frames {len(film.frames)})")
     if len({(c.height, c.width) for c in film.cameras}) > 1:
         raise UserError("the cameras differ in resolution: give --size")
-
-
-def draw_here(drawer: FrameDrawer, tasks: Iterator[FrameTask]) -> Iterator[np.ndarray | None]:
-    """Draw frames in this process."""
-    for task in tasks:
-        yield None if task.texture is None else drawer.draw(task.pose, task.texture, task.camera)
 
 
 def _pictures(film: Film, store: FrameStore, draw: Draw, mark: str) -> Iterator[tuple[np.ndarray, float, bool]]:

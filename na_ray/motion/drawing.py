@@ -46,6 +46,10 @@ class FrameDrawer:
     _surface: Surface | None = field(default=None, repr=False)
     _texture: tuple[np.ndarray, Tensor] | None = field(default=None, repr=False)
 
+    def on(self, device: str) -> "FrameDrawer":
+        """The same with its avatar on another kind of device."""
+        return FrameDrawer(self.actor.on(device), self.views, self.background, self.transparent, self.supersample)
+
     @torch.no_grad()
     def draw(self, pose: Pose, texture: np.ndarray, camera: Camera) -> UInt8[np.ndarray, "h w c"]:
         """The picture of a pose with a texture map (h, w, 3) uint8, views from left to right."""

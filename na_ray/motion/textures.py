@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from na_ray.capture.dataset import Capture, Split
-from na_ray.capture.image import Map
+from na_ray.capture.image import Map, resized
 from na_ray.capture.textures import Textures
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import Experiment
 from na_ray.config.selection import select_frames
 from na_ray.config.values import UserError
-from na_ray.evaluation.texture_metrics import mean_map
+from na_ray.evaluation.texture_metrics import MapMean, mean_map
 from na_ray.pictures.png import read_png
 
 MOST_MAPS = 512
@@ -31,15 +31,28 @@ class MeanTexture:
     @classmethod
     def of(cls, config: Experiment, capture: Capture) -> "MeanTexture":
         """The mean over the frames that an experiment trains on, one map in memory at a time."""
-        data = config.data
-        split = capture.split(data.train_split)
-        frames = select_frames(data, split.num_frames)
-        if len(frames) <= MOST_MAPS:
-            mean = mean_map(split.textures(frames.start, frames.stop))
-            return cls(f"the mean of all {len(frames)} training maps ({split.name})", mean)
-        chosen = np.linspace(frames[0], frames[-1], SOME_MAPS).round().astype(int).tolist()
-        mean = mean_map(split.texture(frame) for frame in chosen)
-        return cls(f"the mean of {SOME_MAPS} of {len(frames)} training maps ({split.name}), evenly spaced", mean)
+        split = capture.split(config.data.train_split)
+        frames, source = _averaged(config, split)
+        if isinstance(frames, range):
+            return cls(source, mean_map(split.textures(frames.start, frames.stop)))
+        return cls(source, mean_map(split.texture(frame) for frame in frames))
+
+    @classmethod
+    def beside(
+        cls, config: Experiment, capture: Capture, frames: range, size: tuple[int, int]
+    ) -> tuple["MeanTexture", Map]:
+        """The same, and the mean of the training split's maps of `frames`, each resized to `size` (height, width): all
+        maps are read once."""
+        split = capture.split(config.data.train_split)
+        chosen, source = _averaged(config, split)
+        counted, means = set(chosen), (MapMean(), MapMean())
+        start, stop = min(chosen[0], frames.start), max(chosen[-1] + 1, frames.stop)
+        for position, image in zip(range(start, stop), split.textures(start, stop), strict=True):
+            if position in counted:
+                means[0].add(image)
+            if position in frames:
+                means[1].add(resized(image, size))
+        return cls(source, means[0].map), means[1].map
 
     @classmethod
     def find(cls, actor: TrainedAvatar, capture: Capture | None = None) -> "MeanTexture":
@@ -60,6 +73,15 @@ class MeanTexture:
     def texture(self, position: int) -> Map:
         """The same one for every frame."""
         return self.map
+
+
+def _averaged(config: Experiment, split: Split) -> tuple[range | list[int], str]:
+    """The frames whose maps make the mean, and that in words."""
+    frames = select_frames(config.data, split.num_frames)
+    if len(frames) <= MOST_MAPS:
+        return frames, f"the mean of all {len(frames)} training maps ({split.name})"
+    chosen = np.linspace(frames[0], frames[-1], SOME_MAPS).round().astype(int).tolist()
+    return chosen, f"the mean of {SOME_MAPS} of {len(frames)} training maps ({split.name}), evenly spaced"
 
 
 def choose_textures(

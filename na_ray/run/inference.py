@@ -1,14 +1,10 @@
 """Several motions predicted side by side on Ray's workers: each is a task, since its frames depend on each other."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Literal
-
-import ray
-import torch
 
 from na_ray.capture.dataset import Capture
 from na_ray.capture.storage import basename, is_url
@@ -17,6 +13,7 @@ from na_ray.config import Experiment, override
 from na_ray.config.secrets import public
 from na_ray.config.values import MISTAKES, Progress, UserError
 from na_ray.motion.predict import Request, predict_sequence
+from na_ray.run.crew import Crew, Hands, device_of_cluster
 
 
 @dataclass(frozen=True)
@@ -66,11 +63,15 @@ def predict_motions(
     if workers == 0:
         results = (_attempt(predictor, task, request, progress) for task in tasks)
         return _checked(list(results))
+    from na_ray.run.cluster.connection import connect
+
+    connect(override(Experiment(), {"train.num_workers": workers}))
     found: dict[int, Path | str] = {}
-    for index, result in _on_ray(predictor, tasks, request, workers, device):
-        found[index] = result
-        if progress:
-            progress(len(found), len(tasks))
+    with Crew(min(workers, len(tasks)), device_of_cluster(device, "predict on")) as crew:
+        for index, result in predict_by(crew, _moved(predictor, "cpu"), tasks, request):
+            found[index] = result
+            if progress:
+                progress(len(found), len(tasks))
     return _checked([found[i] for i in range(len(tasks))])
 
 
@@ -90,36 +91,18 @@ def _checked(results: Sequence[Path | str]) -> list[Path]:
     return [Path(result) for result in results]
 
 
-def _on_ray(
-    predictor: Predictor,
-    tasks: Sequence[MotionTask],
-    request: Request,
-    workers: int,
-    device: Literal["auto", "cpu", "cuda"],
+def predict_by(
+    hands: Hands, predictor: Predictor, tasks: Sequence[MotionTask], request: Request
 ) -> Iterator[tuple[int, Path | str]]:
-    """(number of the task, its result), as they come."""
-    from na_ray.run.cluster.connection import connect
-
-    connect(override(Experiment(), {"train.num_workers": workers}))
-    has_gpu = ray.cluster_resources().get("GPU", 0) > 0
-    if device == "cuda" and not has_gpu:
-        raise UserError("the cluster has no GPU to predict on: choose --device cpu, or auto")
-    where = "cuda" if has_gpu and device != "cpu" else "cpu"
-    shared = ray.put(_moved(predictor, "cpu"))
-    worker = ray.remote(_work).options(num_cpus=1, num_gpus=int(where == "cuda"), max_retries=3)
-    waiting, running = list(enumerate(tasks)), dict[ray.ObjectRef, int]()
-    while waiting or running:
-        while waiting and len(running) < workers:
-            index, task = waiting.pop(0)
-            running[worker.remote(shared, task, request, where, workers)] = index
-        done, _ = ray.wait(list(running), num_returns=1)
-        yield running.pop(done[0]), ray.get(done[0])
+    """(number of the task, its result), as they come: where the maps lie, or what is wrong with the motion. The
+    predictor is at the hands' home."""
+    return hands.each(predicting, (predictor, request), tasks, ahead=1)
 
 
-def _work(predictor: Predictor, task: MotionTask, request: Request, device: str, workers: int) -> Path | str:
-    """One motion, on a worker."""
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    return _attempt(_moved(predictor, device), task, request, None)
+def predicting(shared: tuple[Predictor, Request], device: str) -> Callable[[MotionTask], Path | str]:
+    """What predicts a motion on a worker."""
+    predictor, request = _moved(shared[0], device), shared[1]
+    return lambda task: _attempt(predictor, task, request, None)
 
 
 def _moved(predictor: Predictor, device: str) -> Predictor:

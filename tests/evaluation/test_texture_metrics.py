@@ -16,7 +16,18 @@ from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
 from na_ray.capture.rig import Pose
 from na_ray.evaluation.fid import Gaussian, frechet_distance
-from na_ray.evaluation.texture_metrics import MapScores, Tally, TextureScores, mean_map, nearest_frames, score_textures
+from na_ray.evaluation.texture_metrics import (
+    MapScores,
+    Tally,
+    TextureExam,
+    TextureScores,
+    find_inception,
+    judged,
+    mean_map,
+    nearest_frames,
+    nearest_of,
+    score_textures,
+)
 from na_ray.models.pretrained.inception import load_inception
 
 FRAMES = 4
@@ -151,6 +162,26 @@ def scored(capture: Capture, predictions: list[np.ndarray], frames: range = rang
     return score_textures(iter(predictions), capture.split("testing"), capture.split("training"), frames, body)
 
 
+class Given:
+    """Texture maps in memory, by position."""
+
+    def __init__(self, maps: list[np.ndarray]) -> None:
+        self.maps = maps
+
+    def texture(self, position: int) -> np.ndarray:
+        return self.maps[position]
+
+
+def scored_apart(capture: Capture, predictions: list[np.ndarray]) -> TextureScores:
+    """Every frame by itself, as if each were another worker's."""
+    split, training, body = capture.split("testing"), capture.split("training"), Body.from_rig(capture.rig)
+    network, notes = find_inception(body)
+    nearest = nearest_of(split, training, range(FRAMES))
+    exam = TextureExam(split, training, body, mean_map(small("training", capture)), nearest, network)
+    parts = [exam.measure(Given(predictions), range(i, i + 1)) for i in range(FRAMES)]
+    return judged(exam, [frame for part in parts for frame in part], notes)
+
+
 def sequence_scores(capture: Capture, predictions: list[np.ndarray], targets: list[np.ndarray]) -> MapScores:
     tally = Tally(Atlas(Body.from_rig(capture.rig), 16).inside)
     for prediction, target in zip(predictions, targets, strict=True):
@@ -170,6 +201,7 @@ def test_a_prediction_is_scored_beside_its_baselines(capture: Capture, monkeypat
         "nearest pose": sequence_scores(capture, [training[i] for i in NEAREST], testing),
     }
     assert found.scores["mean texture"].flicker == 0
+    assert scored_apart(capture, predictions) == found
 
 
 def test_baselines_see_the_training_frames_alone(capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +260,7 @@ def test_fid_compares_the_features_of_masked_maps(
         assert expected > 1e-3 * scale and found.scores[name].fid == pytest.approx(expected, rel=1e-3), name
     assert found.scores["predicted"].fid == pytest.approx(0, abs=1e-9 * scale)
     assert found.table().splitlines()[2].split()[-1] == "0.00"
+    assert scored_apart(capture, predictions) == found
     (note,) = found.notes
     assert note.startswith("FID over 4 frames, fewer than its 2048 features: biased upwards")
     alone = scored(capture, predictions[:1])

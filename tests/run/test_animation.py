@@ -48,28 +48,29 @@ def test_a_worker_that_dies_costs_no_frame(
 ) -> None:
     marker = str(tmp_path / "killed")
 
-    class Dying:
+    def dying(drawer: object, device: str) -> object:
         """Kills its process when it is given frames for the second time, once: a file tells."""
+        import os
+        import signal
+        from pathlib import Path
 
-        def __init__(self, drawer: object, device: str, threads: int) -> None:
-            from na_ray.run.animation import RemoteDrawer
+        from na_ray.run.animation import drawing
 
-            self.inner, self.count = RemoteDrawer(drawer, device, threads), 0
+        draw, count = drawing(drawer, device), 0  # type: ignore[arg-type]
 
-        def draw(self, tasks: list) -> list:
-            import os
-            import signal
-            from pathlib import Path
-
-            self.count += 1
-            if self.count == 2 and not Path(marker).exists():
+        def draw_or_die(tasks: list) -> list:
+            nonlocal count
+            count += 1
+            if count == 2 and not Path(marker).exists():
                 Path(marker).touch()
                 os.kill(os.getpid(), signal.SIGKILL)
-            return self.inner.draw(tasks)
+            return draw(tasks)
+
+        return draw_or_die
 
     film = tiny_film(capture)
     animate(film, tmp_path / "here")
-    monkeypatch.setattr(animation, "RemoteDrawer", Dying)
+    monkeypatch.setattr(animation, "drawing", dying)
     result = animate(film, tmp_path / "there", draw=on_ray(film, 2))
     assert Path(marker).exists() and result.drawn == COUNT
     assert np.abs(shown(tmp_path / "here") - shown(tmp_path / "there")).max() <= 1

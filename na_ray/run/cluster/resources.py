@@ -68,6 +68,18 @@ def cpu_share(train: TrainConfig) -> int:
     return max(1, math.ceil(left / workers))
 
 
+def is_this_machine() -> bool:
+    """Whether the cluster that this process is connected to is this machine alone, and stays so."""
+    present = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    grows = reachable().get("CPU", 0) > ray.cluster_resources().get("CPU", 0)
+    return present == [ray.get_runtime_context().get_node_id()] and not grows
+
+
+def uses_gpu(train: TrainConfig, available: dict[str, float]) -> bool:
+    """Whether workers get a GPU each, of what is `reachable`."""
+    return train.device == "cuda" or (train.device == "auto" and available.get("GPU", 0) > 0)
+
+
 def check_room(train: TrainConfig, available: dict[str, float], use_gpu: bool) -> None:
     """Refuse what would wait for ever: workers that take all CPUs leave none to decode the videos.
 

@@ -17,6 +17,7 @@ from na_ray.run.sweep.state import SCORE, SweepState, Trial
 from na_ray.run.tracking.records import write_page
 from na_ray.run.tracking.registry import log_actor, model_name
 from na_ray.run.tracking.runs import Tracker
+from na_ray.run.train.closing import Closing, closing_hands, forget
 from na_ray.run.train.stages import STAGES
 
 TableRow = dict[str, Any]
@@ -167,14 +168,17 @@ def _close_best(sweep_state: SweepState, best: Trial, parent: Tracker) -> str:
         return str(closed["told"])
     parts = STAGES[sweep_state.stage]
     capture, run = Capture.open(sweep_state.experiment.capture), sweep_state.run(best)
-    summary = parts.close(checkpoint, capture, run.folder, parent)
-    actor = write_actor(run.root / "actor", {sweep_state.stage: checkpoint}, capture)
-    version = log_actor(parent, actor, sweep_state.experiment.name)
+    with closing_hands(sweep_state.experiment) as hands:
+        closing = Closing(checkpoint, run.folder, parent, hands)
+        summary = parts.close(closing, capture)
+    actor = write_actor(run.root / "actor", {sweep_state.stage: checkpoint}, capture, closing.mean)
+    version = closing.once("version", lambda: log_actor(parent, actor, sweep_state.experiment.name))
     summary += f"\nactor: {actor}, and models:/{model_name(sweep_state.experiment.name)}/{version} in MLflow"
     write_page(sweep_state.root / "report.html", [sweep_state.root])
     parent.page(sweep_state.root / "report.html")
     summary += f"\nreport: {sweep_state.root / 'report.html'}"
     write_json(path, {"checkpoint": place, "told": summary})
+    forget(run.folder)
     return summary
 
 

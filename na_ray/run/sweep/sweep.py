@@ -18,7 +18,7 @@ from na_ray.config import Experiment, StageName, override
 from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
-from na_ray.run.cluster.resources import reachable
+from na_ray.run.cluster.resources import reachable, uses_gpu
 from na_ray.run.sweep import report
 from na_ray.run.sweep.config import Budget, SweepConfig
 from na_ray.run.sweep.forwarder import following, say
@@ -170,7 +170,7 @@ def _share(experiment: Experiment, config: SweepConfig) -> Share:
     os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
     connect(experiment, max(1, config.concurrent))
     available = reachable()
-    use_gpu = train.device == "cuda" or (train.device == "auto" and available.get("GPU", 0) > 0)
+    use_gpu = uses_gpu(train, available)
     workers = train.num_workers
     cpus = DRIVER_CPUS + workers * train.cpus_per_worker + 1 if workers else train.cpus_per_worker
     gpus = max(1, workers) if use_gpu else 0

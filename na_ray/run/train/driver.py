@@ -13,6 +13,7 @@ from na_ray.run.tracking.records import write_page
 from na_ray.run.tracking.registry import log_actor, model_name
 from na_ray.run.tracking.store import needed
 from na_ray.run.tracking.system_metrics import system_metrics
+from na_ray.run.train.closing import Closing, closing_hands, forget
 from na_ray.run.train.fingerprint import check_capture, fingerprint, keep_fingerprint
 from na_ray.run.train.interrupt import stop_on_termination
 from na_ray.run.train.lock import only_driver
@@ -53,6 +54,7 @@ def _train(root: Path, experiment: Experiment) -> Path:
         if summary is None:
             summary = _train_stage(experiment, datasets[stage], run, steps)
             run.close(steps, summary)
+            forget(run.folder)
         print(summary, flush=True)
         found = run.checkpoints.best()
         assert found is not None, "training ends with a checkpoint"
@@ -67,7 +69,9 @@ def _train_stage(experiment: Experiment, dataset: AnyDataset, run: RunFolder, st
     status = "FAILED"
     try:
         with system_metrics(tracker), following(run, tracker, steps):
-            if experiment.train.num_workers == 0:
+            if run.is_trained(steps):
+                print(f"{run.stage} is trained: what its end lacks is done", flush=True)
+            elif experiment.train.num_workers == 0:
                 with stop_on_termination(run.folder):
                     train_here(experiment, dataset, run)
             else:
@@ -77,9 +81,11 @@ def _train_stage(experiment: Experiment, dataset: AnyDataset, run: RunFolder, st
         with needed("training is done, and --resume auto scores, films and registers what it left"):
             tracker.restore()
             capture = Capture.open(experiment.capture)
-            summary = parts.close(best, capture, run.folder, tracker)
-            actor = write_actor(run.root / "actor", open_actor(run.root).networks, capture)
-            version = log_actor(tracker, actor, experiment.name)
+            with closing_hands(experiment) as hands:
+                closing = Closing(best, run.folder, tracker, hands)
+                summary = parts.close(closing, capture)
+            actor = write_actor(run.root / "actor", open_actor(run.root).networks, capture, closing.mean)
+            version = closing.once("version", lambda: log_actor(tracker, actor, experiment.name))
             report = run.root / "report.html"
             write_page(report, [run.root])
             tracker.page(report)

@@ -11,7 +11,7 @@ from na_ray.capture.storage import sends_parts
 from na_ray.config import Experiment, StageName
 from na_ray.config.selection import select
 from na_ray.config.values import MISTAKES, UserError
-from na_ray.models.gemm import gemm_rate
+from na_ray.run.train.speed import training_speed
 from na_ray.run.train.stages import STAGES, AnyDataset
 
 
@@ -35,7 +35,7 @@ def preflight(experiment: Experiment, root: Path) -> dict[StageName, AnyDataset]
     _check_server(split)
     try:
         datasets = {stage: STAGES[stage].make_dataset(capture, experiment) for stage in experiment.stages}
-        lines, need = _needs(experiment, datasets)
+        lines, operations, need = _needs(experiment, datasets)
     except Exception:  # planning with what is broken may stumble over anything
         _tell_defects(experiment)
         raise
@@ -43,6 +43,7 @@ def preflight(experiment: Experiment, root: Path) -> dict[StageName, AnyDataset]
     report = examine(experiment.capture)
     if report.defects:
         raise UserError("\n".join(report.defects))
+    lines.append(training_speed(experiment).line(operations))
     print("\n".join([*lines, *(f"note      {note}" for note in report.notes)]), flush=True)
     return datasets
 
@@ -61,22 +62,25 @@ def _check_server(split: Split) -> None:
             raise UserError(f"{path}: {found}; expected one that answers range requests: {todo}")
 
 
-def _needs(experiment: Experiment, datasets: dict[StageName, AnyDataset]) -> tuple[list[str], int]:
-    """(what to tell of the run, the bytes of its checkpoints)."""
+def _needs(experiment: Experiment, datasets: dict[StageName, AnyDataset]) -> tuple[list[str], float, int]:
+    """(what to tell of the run, the multiply-adds of its training, the bytes of its checkpoints)."""
     lines, operations, need = [f"capture   {experiment.capture}"], 0.0, 0
     for stage, dataset in datasets.items():
         about, multiply_adds, checkpoint = STAGES[stage].estimate(dataset)
         lines += about
         operations += multiply_adds
         need += (experiment.train.keep_last + 2) * checkpoint
-    return [
-        *lines,
-        f"time      {operations / gemm_rate() / 3600:.2f} h at most on this CPU, at its measured GEMM rate",
-        f"memory    {experiment.data.memory_mb} MB of decoded frames a worker at most, "
-        f"{psutil.virtual_memory().available / 1e9:.1f} GB are free here",
-        f"disk      {need / 1e9:.2f} GB for {experiment.train.keep_last} checkpoints, the best one and one being "
-        "written",
-    ], need
+    return (
+        [
+            *lines,
+            f"memory    {experiment.data.memory_mb} MB of decoded frames a worker at most, "
+            f"{psutil.virtual_memory().available / 1e9:.1f} GB are free here",
+            f"disk      {need / 1e9:.2f} GB for {experiment.train.keep_last} checkpoints, the best one and one being "
+            "written",
+        ],
+        operations,
+        need,
+    )
 
 
 def _check_disk(root: Path, need: int) -> None:

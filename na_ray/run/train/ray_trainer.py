@@ -19,7 +19,7 @@ from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
 from na_ray.run.cluster.notice import time_left
-from na_ray.run.cluster.resources import check_room, free_resources, reachable
+from na_ray.run.cluster.resources import check_room, free_resources, reachable, uses_gpu
 from na_ray.run.train.context import Worker
 from na_ray.run.train.interrupt import stop_on_termination
 from na_ray.run.train.restart_policy import RestartPolicy, mistake_in
@@ -40,7 +40,7 @@ def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[Use
     connect(experiment)
     train_config = experiment.train
     available = reachable()
-    use_gpu = train_config.device == "cuda" or (train_config.device == "auto" and available.get("GPU", 0) > 0)
+    use_gpu = uses_gpu(train_config, available)
     check_room(train_config, available, use_gpu)
     if not use_gpu and train_config.device == "auto":
         print(f"device    CPUs: this Ray has no GPU ({free_resources()})", flush=True)

@@ -5,6 +5,7 @@
                  <stage>/metrics.jsonl     one line per report: step, time, metrics, pictures
                          checkpoints/step_NNNNNN/
                          validation/step_NNNNNN/*.png
+                         closing/          what its end has done, until all of it is
                          closed.json       when the stage is finished: its steps, and the summary that was printed
                  texture/predicted/<split>/tex/*.png     texture maps of the held-out motion
 """
@@ -95,6 +96,11 @@ class RunFolder:
         path = self.folder / "closed.json"
         found = read_json(path, "steps", "told") if path.exists() else {}
         return found["told"] if found.get("steps") == steps else None
+
+    def is_trained(self, steps: int) -> bool:
+        """Whether there is a whole checkpoint of so many steps: the last one is written when it is validated."""
+        latest = self.checkpoints.latest()
+        return latest is not None and int(latest.name.removeprefix("step_")) >= steps
 
     def close(self, steps: int, summary: str) -> None:
         """The stage is trained, scored and filmed: a resumed run leaves it alone."""

@@ -36,7 +36,7 @@ class Stage:
     slots: Callable[[Experiment], int]
     """Batch slots: rows of one step over all workers."""
     close: Callable[..., str]
-    """(best checkpoint, capture, stage's folder, its `Tracker`): score and film; returns a summary for the user."""
+    """(its `Closing`, capture): score and film; returns a summary for the user."""
     lighter: str
     """Knobs to lower where a step does not fit a device's memory."""
 

@@ -1,55 +1,83 @@
 """When an avatar's training is over: score the best checkpoint on what it never saw, film it, and tell MLflow."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import torch
 
-from na_ray.capture.dataset import Capture, Split
+from na_ray.capture.dataset import Capture
 from na_ray.capture.textures import Textures
 from na_ray.capture.trajectory import body_center, orbit, up_of
 from na_ray.checkpoint import TrainedAvatar, load_avatar
 from na_ray.config import AvatarName, Experiment
 from na_ray.config.selection import select
-from na_ray.evaluation.evaluate import evaluate
-from na_ray.evaluation.scores import Scores
+from na_ray.evaluation.evaluate import Exam, find_lpips, gathered, score_frames
+from na_ray.evaluation.image_metrics import Lpips
+from na_ray.evaluation.scores import ImageScore, Scores
 from na_ray.motion.textures import MeanTexture
+from na_ray.pictures import png
 from na_ray.render import Motion, View, render_sequence
-from na_ray.run.tracking.runs import Tracker
 from na_ray.run.train.avatar.comparison import compare, trained_before
 from na_ray.run.train.avatar.validation import spaced
+from na_ray.run.train.closing import Closing
 from na_ray.run.train.run_folder import predicted_folder
 
 
-def close(checkpoint: Path, capture: Capture, folder: Path, tracker: Tracker) -> str:
-    """Write scores and a film below `folder`, store all of it in the stage's MLflow run, and return the tables.
+def close(closing: Closing, capture: Capture) -> str:
+    """Write scores and a film below the stage's folder, store all of it in its MLflow run, and return the tables.
 
     Where the run's texture stage has predicted texture maps for the held-out motion, the films are dressed in them. Of
     several avatars the last one's stage makes the films: an orbit of its own, and a row of all of them.
     """
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    actor = load_avatar(checkpoint, device)
+    folder, device = closing.folder, closing.hands.home
+    actor = load_avatar(closing.checkpoint, device)
     config = actor.config
     predicted = predicted_textures(folder.parent, capture, config)
+    closing.begin(*actor.model.state_dict().values(), str(config), capture.path, _mark_of(predicted))
+    worn = _mean_texture(closing, actor, capture)
     sections = []
     if config.report.frames:
-        for name, scores in score(actor, capture, predicted).items():
+        for name, scores in score(closing, actor, capture, worn, predicted).items():
             scores.save(folder / "report" / f"{name}.json")
             sections.append(scores.table())
-            tracker.scores(_flat(name, scores), int(checkpoint.name.removeprefix("step_")))
+            closing.log_scores(name, _flat(name, scores))
     if config.report.film_frames and actor.name == _last_avatar(config):
-        sections.append(f"film: {film(actor, capture, folder / 'film', predicted)}")
+        sections.append(f"film: {film(closing, actor, capture, predicted)}")
         others = trained_before(folder.parent, actor, device)
         # A radiance field would take a minute a second at more rays.
         rays = 1 if others or actor.name == "nerf" else config.report.supersample
-        beside = compare([actor, *others], capture, predicted, folder / "film", rays)
+        beside = compare([actor, *others], capture, predicted, folder / "film", rays, closing.draw)
         methods = ", ".join(a.name for a in (actor, *others))
         sections.append(f"photograph, {methods}, textured mesh: {beside}" if beside else "")
-    for name in ("report", "film"):
-        if (folder / name).exists():
-            tracker.files(folder / name, name)
+    closing.log_files(("report", "film"))
     return "\n" + "\n\n".join(section for section in sections if section)
+
+
+def _mark_of(predicted: Textures | None) -> str:
+    """What predicted maps are: the last one's mark, which all before it decide."""
+    return png.png_mark(Path(predicted.files[max(predicted.files)])) if predicted and predicted.files else ""
+
+
+def _mean_texture(closing: Closing, actor: TrainedAvatar, capture: Capture) -> MeanTexture | None:
+    """The mean of the training's maps, read once for the scores and the actor's folder."""
+    if not capture.split(actor.config.data.train_split).has_textures:
+        return None
+    (found,) = closing.pieces("mean", averaging, (actor.config, capture), [None])
+    closing.mean = found["map"].numpy()
+    return MeanTexture(found["source"], closing.mean)
+
+
+def averaging(shared: tuple[Experiment, Capture], device: str) -> Callable[[None], dict[str, Any]]:
+    """What makes the mean texture map, on a worker."""
+
+    def average(_: None) -> dict[str, Any]:
+        mean = MeanTexture.of(*shared)
+        return {"source": mean.source, "map": torch.from_numpy(mean.map)}
+
+    return average
 
 
 def _last_avatar(config: Experiment) -> str:
@@ -66,8 +94,43 @@ def predicted_textures(root: Path, capture: Capture, config: Experiment) -> Text
     return Textures.open(folder, split, range(split.num_frames))
 
 
-def score(actor: TrainedAvatar, capture: Capture, predicted: Textures | None = None) -> dict[str, Scores]:
-    """Scores by the name of their file.
+def score(
+    closing: Closing,
+    actor: TrainedAvatar,
+    capture: Capture,
+    mean: MeanTexture | None,
+    predicted: Textures | None = None,
+) -> dict[str, Scores]:
+    """Scores by the name of their file (`exams`), a frame of each a piece of work."""
+    asked = exams(actor, capture, mean, predicted)
+    lpips, missing = find_lpips()
+    places = [(name, frame) for name, exam in asked.items() for frame in exam.frames]
+    results = closing.pieces("scores", scoring, (actor, asked, lpips), places)
+    found = {}
+    for name, exam in asked.items():
+        parts = [part for (of, _), part in zip(places, results, strict=True) if of == name]
+        images = [ImageScore(**values) for part in parts for values in part["images"]]
+        found[name] = gathered(actor, exam, images, sum(part["diverged"] for part in parts), missing)
+    return found
+
+
+def scoring(
+    shared: tuple[TrainedAvatar, dict[str, Exam], Lpips | None], device: str
+) -> Callable[[tuple[str, int]], dict[str, Any]]:
+    """What scores a frame of an exam, on a worker."""
+    actor, asked, lpips = shared[0].on(device), shared[1], shared[2]
+
+    def score_one(place: tuple[str, int]) -> dict[str, Any]:
+        images, diverged = score_frames(actor, asked[place[0]], [place[1]], lpips)
+        return {"images": [asdict(image) for image in images], "diverged": diverged}
+
+    return score_one
+
+
+def exams(
+    actor: TrainedAvatar, capture: Capture, mean: MeanTexture | None, predicted: Textures | None
+) -> dict[str, Exam]:
+    """What is scored, by the name of its file.
 
     `cameras`: the cameras that are not trained on, of training frames (`frames`: held-out frames, where all cameras are
     trained on). `poses_own`, `poses_predicted`, `poses_mean`: the held-out motion through all cameras, wearing each
@@ -78,32 +141,23 @@ def score(actor: TrainedAvatar, capture: Capture, predicted: Textures | None = N
     chosen = select(data, len(training.cameras), training.num_frames)
     held_out = [v for v in range(len(training.cameras)) if v not in chosen.train_views]
     small = training.cameras[0].fitted(report.size)
-    size, rays = (small.height, small.width), report.supersample
+    how: dict[str, Any] = {"resolution": (small.height, small.width), "supersample": report.supersample}
     found = {}
     if held_out:
         frames = spaced(chosen.train_frames, report.frames)
-        found["cameras"] = evaluate(actor, capture, data.train_split, frames, held_out, size, supersample=rays)
+        found["cameras"] = Exam(capture, data.train_split, frames, held_out, **how)
     elif chosen.trained_validation_views == ():
-        frames, views = spaced(chosen.validation_frames, report.frames), chosen.validation_views
-        found["frames"] = evaluate(actor, capture, data.train_split, frames, views, size, supersample=rays)
+        frames = spaced(chosen.validation_frames, report.frames)
+        found["frames"] = Exam(capture, data.train_split, frames, chosen.validation_views, **how)
     if data.test_split in capture.splits:
         testing = capture.split(data.test_split)
         frames, cameras = spaced(range(testing.num_frames), report.frames), range(len(testing.cameras))
-        for name, textures in _worn(actor, capture, testing, predicted).items():
-            found[name] = evaluate(
-                actor, capture, data.test_split, frames, cameras, size, textures=textures, supersample=rays
-            )
+        worn: dict[str, Textures | MeanTexture | None] = {"poses_own": None} if testing.has_textures else {}
+        worn |= {"poses_predicted": predicted} if predicted is not None else {}
+        worn |= {"poses_mean": mean} if mean is not None else {}
+        for name, textures in worn.items():
+            found[name] = Exam(capture, data.test_split, frames, cameras, textures=textures, **how)
     return found
-
-
-def _worn(
-    actor: TrainedAvatar, capture: Capture, testing: Split, predicted: Textures | None
-) -> dict[str, Textures | MeanTexture | None]:
-    """The texture maps to wear on novel poses, by the name of the scores' file; None: the split's own."""
-    worn: dict[str, Textures | MeanTexture | None] = {"poses_own": None} if testing.has_textures else {}
-    if predicted is not None:
-        worn["poses_predicted"] = predicted
-    return worn | {"poses_mean": MeanTexture.of(actor.config, capture)}
 
 
 def _flat(name: str, scores: Scores) -> dict[str, float]:
@@ -117,7 +171,7 @@ def _flat(name: str, scores: Scores) -> dict[str, float]:
     }
 
 
-def film(actor: TrainedAvatar, capture: Capture, out: Path, predicted: Textures | None = None) -> Path:
+def film(closing: Closing, actor: TrainedAvatar, capture: Capture, predicted: Textures | None = None) -> Path:
     """An orbit around the held-out motion (else the training motion), rendering and textured mesh side by side."""
     data, report = actor.config.data, actor.config.report
     dressed = predicted is not None or (
@@ -132,6 +186,7 @@ def film(actor: TrainedAvatar, capture: Capture, out: Path, predicted: Textures 
     path = orbit(split.cameras[0].fitted(report.film_size or report.size), center, count, up=up_of(split.cameras))
     motion = Motion(split, frames, predicted)
     views: tuple[View, ...] = ("color", "mesh", "depth", "normals")
+    out, rays = closing.folder / "film", report.supersample
     return render_sequence(
-        actor, motion, path, out, views, side_by_side=True, overwrite=True, supersample=report.supersample
+        actor, motion, path, out, views, side_by_side=True, supersample=rays, draw=closing.draw, replace=True
     )[-1]
