@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
     from na_ray.capture.image import Map
     from na_ray.capture.rig import Pose
     from na_ray.models.gaussians import Gaussians
-    from na_ray.viewer.clips import ViewerMotion
+    from na_ray.motion.playable import PlayableMotion
 
 HTML_POSES = 24
 """Poses of a page, where none are chosen."""
@@ -106,8 +106,8 @@ class Export:
         print(f"poses: {source}\ntexture maps: {worn}")
         return picked, maps, self.fps or clip.fps
 
-    def _clip(self, actor: "Actor", split: "Split | None") -> "ViewerMotion":
-        from na_ray.viewer.clips import motion_clip, split_clip, training_clip
+    def _clip(self, actor: "Actor", split: "Split | None") -> "PlayableMotion":
+        from na_ray.motion.playable import motion_clip, split_clip, training_clip
 
         if self.motion is not None:
             if split is not None:

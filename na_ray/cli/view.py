@@ -15,7 +15,7 @@ from na_ray.config.values import UserError
 if TYPE_CHECKING:  # torch takes seconds to import: --help need not wait
     from na_ray.actor import Actor
     from na_ray.capture.textures import Textures
-    from na_ray.viewer.clips import ViewerMotion
+    from na_ray.motion.playable import PlayableMotion
     from na_ray.viewer.figure import Figure, TextureWord
     from na_ray.viewer.scene import Scene
 
@@ -95,11 +95,11 @@ class ViewCommand:
         figure.given = self._given(figure)
         return figure
 
-    def _clips(self, actor: "Actor") -> "list[ViewerMotion]":
+    def _clips(self, actor: "Actor") -> "list[PlayableMotion]":
         """The motions that can be chosen, the first one first."""
         from na_ray.capture.about import read_about
         from na_ray.capture.dataset import Capture
-        from na_ray.viewer.clips import motion_clip, split_clip, training_clip
+        from na_ray.motion.playable import motion_clip, split_clip, training_clip
 
         if self.motion is not None:
             return [motion_clip(self.motion, actor), training_clip(actor)]

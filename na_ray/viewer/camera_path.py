@@ -13,7 +13,7 @@ import viser
 from na_ray.capture.camera import Camera
 from na_ray.capture.trajectory import interpolate, to_file
 from na_ray.config.values import UserError
-from na_ray.viewer.clips import ViewerMotion
+from na_ray.motion.playable import PlayableMotion
 from na_ray.viewer.stills import camera_of
 
 SIDE = 512
@@ -44,7 +44,7 @@ def save_path(cameras: Sequence[Camera], folder: Path, name: str) -> Path:
     return path
 
 
-def animate_command(actor: str, clip: ViewerMotion, cameras: Path) -> str:
+def animate_command(actor: str, clip: PlayableMotion, cameras: Path) -> str:
     """What films the path."""
     motion, film = clip.argument, f"{cameras.stem}.mp4"
     return f"na-ray animate {actor} --motion {motion} --camera {cameras.name} -o {film}"
@@ -53,7 +53,9 @@ def animate_command(actor: str, clip: ViewerMotion, cameras: Path) -> str:
 class PathEditor:
     """The controls of a camera path in one browser."""
 
-    def __init__(self, client: viser.ClientHandle, actor: str, clip: Callable[[], ViewerMotion], folder: Path) -> None:
+    def __init__(
+        self, client: viser.ClientHandle, actor: str, clip: Callable[[], PlayableMotion], folder: Path
+    ) -> None:
         """`clip`: the motion that is shown. Files are written to `folder`."""
         self._client, self._actor, self._clip, self._folder = client, actor, clip, folder
         self.keys: list[Camera] = []

@@ -22,9 +22,9 @@ from na_ray.config.values import UserError
 from na_ray.models.avatar import Frame
 from na_ray.models.gaussians import Gaussians
 from na_ray.motion.normals import SIZE
+from na_ray.motion.playable import PlayableMotion
 from na_ray.motion.predict import Recursion
 from na_ray.render import texture_map
-from na_ray.viewer.clips import ViewerMotion
 from na_ray.viewer.joints import skeleton_of_actor
 
 Kind = Literal["splats", "nerf", "mesh"]
@@ -60,7 +60,7 @@ class Figure:
     actor: Actor
     name: str
     """As the user gave it."""
-    clips: list[ViewerMotion]
+    clips: list[PlayableMotion]
     """Motions that it can be shown in; those of all figures of a scene have the same names."""
     device: str = "cpu"
     offset: np.ndarray = field(default_factory=lambda: np.zeros(3))

@@ -13,8 +13,8 @@ import viser
 from na_ray.capture.camera import Camera
 from na_ray.capture.image import shrink_map
 from na_ray.config.values import UserError
+from na_ray.motion.playable import PlayableMotion
 from na_ray.viewer.camera_path import PathEditor, look_through
-from na_ray.viewer.clips import ViewerMotion
 from na_ray.viewer.clock import PlayClock
 from na_ray.viewer.drawing import BrowserFigure
 from na_ray.viewer.figure import COMPUTE, DrawnPose, Figure, Kind, TextureChooser
@@ -166,7 +166,7 @@ class Session:
         here = self._client.camera
         return camera_of(here.wxyz, here.position, here.fov, here.image_height, here.image_width)
 
-    def _clip(self) -> ViewerMotion:
+    def _clip(self) -> PlayableMotion:
         return self._scene.figures[0].clips[self._panel.wishes.clip]
 
     def _show_photograph(self, frame: int, wishes: Wishes) -> None:

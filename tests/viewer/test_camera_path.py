@@ -8,8 +8,8 @@ import pytest
 from na_ray.actor import Actor
 from na_ray.capture.trajectory import from_file
 from na_ray.config.values import UserError
+from na_ray.motion.playable import training_clip
 from na_ray.viewer.camera_path import animate_command, path_through, save_path
-from na_ray.viewer.clips import training_clip
 from na_ray.viewer.stills import camera_of
 
 KEYS = [camera_of(np.array([1.0, 0, 0, 0]), np.array([x, 0.0, -3.0]), 0.8, 700, 1000) for x in (0.0, 0.5, 1.0)]

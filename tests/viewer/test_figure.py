@@ -9,9 +9,9 @@ import torch
 from na_ray.actor import Actor, open_actor
 from na_ray.capture.dataset import Capture
 from na_ray.config.values import UserError
+from na_ray.motion.playable import PlayableMotion, motion_clip, split_clip, training_clip
 from na_ray.motion.predict import predict_maps
 from na_ray.render import encode
-from na_ray.viewer.clips import ViewerMotion, motion_clip, split_clip, training_clip
 from na_ray.viewer.figure import Figure, TextureChooser
 
 
@@ -77,7 +77,7 @@ def test_a_motion_of_another_body_is_refused(actor: Actor, capture: Capture) -> 
     count = actor.rig.num_joints
     with pytest.raises(UserError, match=f"testing: its poses have {count} joints, but the actor's body has 99: give a"):
         split_clip(capture.split("testing"), 25.0, 99)
-    found: ViewerMotion = motion_clip(f"{capture.path}/testing", actor)
+    found: PlayableMotion = motion_clip(f"{capture.path}/testing", actor)
     assert found.num_frames == 6 and len(found.cameras) == 2 and found.argument.endswith("capture/testing")
     with pytest.raises(UserError, match="capture"):
         motion_clip(capture.path, actor)

@@ -9,7 +9,7 @@ from na_ray.actor import Actor
 from na_ray.capture.camera import Camera
 from na_ray.capture.trajectory import look_at
 from na_ray.config.values import UserError
-from na_ray.viewer.clips import training_clip
+from na_ray.motion.playable import training_clip
 from na_ray.viewer.figure import DrawnPose, Figure, Kind
 from na_ray.viewer.scene import make_scene
 from na_ray.viewer.stills import camera_of, moved, sharpen

@@ -1,4 +1,4 @@
-"""Motions as the viewer plays them: poses by number, and what a filmed one has beside them."""
+"""Motions to play by frame number, and what a filmed one has beside its poses: for the viewer and for exports."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from na_ray.motion.sources import Reading, open_motion
 
 
 @dataclass(frozen=True, eq=False)
-class ViewerMotion:
+class PlayableMotion:
     """A motion. What it holds is read frame by frame."""
 
     name: str
@@ -37,15 +37,15 @@ class ViewerMotion:
     """What the user should know of how it was read."""
 
 
-def training_clip(actor: Actor) -> ViewerMotion:
+def training_clip(actor: Actor) -> PlayableMotion:
     """The poses that the actor was trained on."""
     poses = actor.poses()
     knobs = actor.knobs(next(iter(actor.networks)))
     argument = f"{knobs.capture.rstrip('/')}/{knobs.data.train_split}"
-    return ViewerMotion("training poses", _fps(actor), len(poses), poses.__getitem__, argument)
+    return PlayableMotion("training poses", _fps(actor), len(poses), poses.__getitem__, argument)
 
 
-def split_clip(split: Split, fps: float, num_joints: int, reshaping: Reshaping | None = None) -> ViewerMotion:
+def split_clip(split: Split, fps: float, num_joints: int, reshaping: Reshaping | None = None) -> PlayableMotion:
     """A capture's split. Raises UserError, one line, for that of another body.
 
     `reshaping`: the other shape that the body was given.
@@ -56,7 +56,7 @@ def split_clip(split: Split, fps: float, num_joints: int, reshaping: Reshaping |
         raise UserError(f"{split.files.folder}: {found}: give a motion of the same body")
     whole = SplitMotion(split, range(split.num_frames), fps)
     filmed = split.files.kind != "poses"
-    return ViewerMotion(
+    return PlayableMotion(
         split.name,
         fps,
         split.num_frames,
@@ -72,7 +72,7 @@ def _fps(actor: Actor) -> float:
     return float(actor.values.get("fps", 25.0))
 
 
-def motion_clip(path: str, actor: Actor) -> ViewerMotion:
+def motion_clip(path: str, actor: Actor) -> PlayableMotion:
     """A motion's files, as `na-ray animate` takes them, brought to the actor's body.
 
     Raises UserError or FileNotFoundError, one line, for what is none.
@@ -81,4 +81,6 @@ def motion_clip(path: str, actor: Actor) -> ViewerMotion:
     found = open_motion(path, trained_poses(actor, config, None), actor.rig, Reading(_fps(actor)))
     if found.split is not None and len(found.split.pose(0).joints_RT) == actor.rig.num_joints:
         return split_clip(found.split, _fps(actor), actor.rig.num_joints, actor.reshaping)
-    return ViewerMotion(found.name, found.poses.fps, found.poses.num_frames, found.poses.pose, path, lines=found.lines)
+    return PlayableMotion(
+        found.name, found.poses.fps, found.poses.num_frames, found.poses.pose, path, lines=found.lines
+    )
