@@ -17,6 +17,7 @@ from na_ray.config import Experiment, NerfConfig, override
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.run.train.driver import train
+from na_ray.run.train.run_folder import RunFolder
 from tests.make_capture import write_tiny_capture
 
 FILES = ("experiment.json", "body.npz", "nerf.pt", "training.pt", "metrics.json")
@@ -115,6 +116,18 @@ def test_resuming_goes_on_from_the_last_whole_checkpoint_and_says_so(
     notes = [json.loads(line).get("note") for line in (root / "nerf" / "metrics.jsonl").read_text().splitlines()]
     told = [note for note in notes if note]
     assert "step_000010/training.pt is damaged" in told[-2] and told[-1] == "going on from step 5, with 1 worker"
+
+
+def test_half_a_line_of_the_record_is_removed_with_the_next(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "nerf", 2)
+    run.folder.mkdir()
+    for half in (b'{"step": 2, "metr', bytes(40)):  # as some file systems leave it
+        run.append(1, {"loss": 1.0})
+        with open(run.folder / "metrics.jsonl", "ab") as file:
+            file.write(half)
+    run.append(1, {"loss": 1.0})
+    lines, offset = run.record(0)
+    assert [line["step"] for line in lines] == [1, 1, 1] and offset == (run.folder / "metrics.jsonl").stat().st_size
 
 
 def test_other_files_of_a_run_are_told_of_in_one_line(tiny: Experiment) -> None:
