@@ -18,7 +18,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,9 @@ import ray
 import tyro
 from faults_alone import LoneScene, Verdict, prepare_lone
 from faults_cluster import CLUSTER_FAULTS
+from faults_forge import Forge
 from faults_list import LONE_FAULTS
 from faults_scene import Outcome, Scene, prepare
-
-MARKS = "<!-- benchmarks/faults.py -->", "<!-- end -->"
-"""Between them stands what `--write` puts into a page."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Settings:
     curves: str | None = None
     """A file to add the losses of each training on a cluster to, a line of JSON each."""
     write: Path | None = None
-    """A page to put the tables into, between its marks."""
+    """A page to put the tables into, between their marks."""
 
 
 def of_cluster(name: str, outcomes: list[Outcome]) -> str:
@@ -73,7 +71,7 @@ def of_lone(about: str, found: Verdict) -> str:
 
 def cluster_rows(settings: Settings, scratch: Path, names: list[str]) -> Iterator[str]:
     """Break clusters."""
-    capture = prepare(scratch) if names else scratch
+    capture = prepare(scratch)
     for name in names:
         inject, knobs = CLUSTER_FAULTS[name]
         outcomes = []
@@ -90,24 +88,26 @@ def cluster_rows(settings: Settings, scratch: Path, names: list[str]) -> Iterato
         yield of_cluster(name, outcomes)
 
 
-def lone_rows(scratch: Path, names: list[str]) -> Iterator[str]:
+def lone_rows(settings: Settings, scratch: Path, names: list[str]) -> Iterator[str]:
     """Break drivers."""
-    capture, store = prepare_lone(scratch / "lone") if names else (scratch, scratch)
+    capture, store = prepare_lone(scratch / "lone")
+    forge = Forge()
     for name in names:
         inject = LONE_FAULTS[name]
-        with LoneScene(scratch / name, capture, store, fresh_store=name == "fresh_store") as scene:
+        with LoneScene(scratch / name, capture, store, forge, fresh_store=name == "fresh_store") as scene:
             inject(scene)
             found = scene.verdict()
         yield of_lone(str(inject.__doc__), found)
         if found.wrong:
             for driver in scene.drivers:
                 print(f"--- {driver.log.name}\n{driver.text()[-3000:]}", file=sys.stderr, flush=True)
+    forge.stop()
 
 
 def table(head: str, rows: Iterator[str], names: list[str]) -> list[str]:
     """Print a table as it grows."""
     columns = head.split(" | ")
-    lines = [f"| {head} |", "|" + "---|" * len(columns)] if names else []
+    lines = [f"| {head} |", "|" + "---|" * len(columns)]
     print("\n".join(lines), flush=True)
     began = time.perf_counter()
     for name, row in zip(names, rows, strict=True):
@@ -126,29 +126,37 @@ def main() -> int:
     if unknown:
         known = ", ".join([*LONE_FAULTS, *CLUSTER_FAULTS])
         sys.exit(f"error: no fault is named {', '.join(sorted(unknown))}: choose from {known}")
-    began = time.perf_counter()
+    harm = False
     with tempfile.TemporaryDirectory() as scratch:
-        lone, clustered = ([n for n in kinds[kind] if n in wanted] for kind in ("lone", "cluster"))
-        head = "fault | exit codes | outcome | steps done twice | losses lost or doubled | said"
-        tables = [table(head, lone_rows(Path(scratch), lone), lone)]
-        head = "fault | times | outcome | standstill, s | steps done twice | losses lost or doubled"
-        tables.append(table(head, cluster_rows(settings, Path(scratch), clustered), clustered))
-    minutes = (time.perf_counter() - began) / 60
-    about = (
-        f"{time.strftime('%Y-%m-%d')}: {len(lone) + len(clustered)} faults in {minutes:.0f} minutes, {os.cpu_count()} "
-    )
-    about += f"CPUs, Python {platform.python_version()}, Ray {ray.__version__}."
-    print(about)
-    if settings.write:
-        put(settings.write, "\n\n".join(["\n".join(lines) for lines in reversed(tables) if lines] + [about]))
-    return 1 if any("**" in line for lines in tables for line in lines) else 0
+        for kind, (head, rows) in KINDS.items():
+            names, began = [name for name in kinds[kind] if name in wanted], time.perf_counter()
+            if not names:
+                continue
+            lines = table(head, rows(settings, Path(scratch), names), names)
+            harm |= any("**" in line for line in lines)
+            minutes = (time.perf_counter() - began) / 60
+            about = (
+                f"{time.strftime('%Y-%m-%d')}: {len(names)} faults in {minutes:.0f} minutes, {os.cpu_count()} CPUs, "
+            )
+            about += f"Python {platform.python_version()}, Ray {ray.__version__}."
+            print(about, flush=True)
+            if settings.write:
+                put(settings.write, kind, "\n".join([*lines, "", about]))
+    return int(harm)
 
 
-def put(page: Path, text: str) -> None:
-    """Put the tables between the marks of a page."""
-    before, _, rest = page.read_text().partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    page.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}")
+KINDS: dict[str, tuple[str, Callable[[Settings, Path, list[str]], Iterator[str]]]] = {
+    "lone": ("fault | exit codes | outcome | steps done twice | losses lost or doubled | said", lone_rows),
+    "cluster": ("fault | times | outcome | standstill, s | steps done twice | losses lost or doubled", cluster_rows),
+}
+"""The head of each table, and what makes its rows."""
+
+
+def put(page: Path, kind: str, text: str) -> None:
+    """Put a table between its marks in a page."""
+    first, last = f"<!-- faults.py: {kind} -->\n", f"<!-- end: {kind} -->"
+    before, _, rest = page.read_text().partition(first)
+    page.write_text(f"{before}{first}\n{text}\n\n{last}{rest.partition(last)[2]}")
 
 
 if __name__ == "__main__":

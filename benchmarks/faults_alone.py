@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faults_forge import Forge, Forked
 from mlflow.tracking import MlflowClient
 
 from na_ray.checkpoint import damage
@@ -56,7 +57,7 @@ KNOBS: dict[str, object] = {
 class LoneDriver:
     """A `na-ray` process and what it says."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Forked
     log: Path
 
     def text(self) -> str:
@@ -110,6 +111,7 @@ class LoneScene:
     folder: Path
     capture: Path
     store: Path
+    forge: Forge
     fresh_store: bool = False
     drivers: list[LoneDriver] = field(default_factory=list)
     codes: list[int | str] = field(default_factory=list)
@@ -138,20 +140,19 @@ class LoneScene:
         """A run's folder."""
         return self.folder / "runs" / name
 
-    def na_ray(self, *words: str, environment: dict[str, str] | None = None, output: Any = None) -> LoneDriver:
-        """Start a command. `output`: a file to write to, instead of the one that is read here."""
+    def na_ray(self, *words: str, environment: dict[str, str] | None = None, output: Path | None = None) -> LoneDriver:
+        """Start a command. `output`: a file or a named pipe to write to, instead of the one that is read here."""
         log = self.folder / f"driver{len(self.drivers)}.log"
         own = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLFLOW_"))}
         own |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        with open(log, "wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-c", NA_RAY, *words],
-                env=own | (environment or {}),
-                stdin=subprocess.DEVNULL,
-                stdout=output or file,
-                stderr=output or file,
-                cwd=self.folder,
-            )
+        own |= environment or {}
+        log.touch()
+        if "--train.num-workers" in words:  # Ray needs a process that was not forked
+            with open(log, "wb") as file:
+                command = [sys.executable, "-c", NA_RAY, *words]
+                process: Any = subprocess.Popen(command, env=own, stdout=file, stderr=file, cwd=self.folder)
+        else:
+            process = self.forge.start(list(words), own, self.folder, output or log)
         self.drivers.append(LoneDriver(process, log))
         return self.drivers[-1]
 
@@ -163,7 +164,7 @@ class LoneScene:
         capture: str = "capture",
         storage: str = "runs",
         environment: dict[str, str] | None = None,
-        output: Any = None,
+        output: Path | None = None,
     ) -> LoneDriver:
         """Start a driver of a run: a new one, or one that goes on."""
         named = ("--name", name, "--capture", capture, "--storage", storage, "--train.steps", str(steps))

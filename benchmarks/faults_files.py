@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -137,8 +136,8 @@ def fill(folder: Path) -> Path:
 def log_full(scene: LoneScene) -> None:
     """the disk of the driver's own output is full"""
     disk = scene.folder / "logs"
-    with small_disk(disk, "64k"), open(disk / "out.log", "wb") as output:
-        driver = scene.train(steps=2 * STEPS, output=output)
+    with small_disk(disk, "64k"):
+        driver = scene.train(steps=2 * STEPS, output=disk / "out.log")
         scene.until_step(driver, 1)
         fill(disk)
         scene.expect(driver, 0)
@@ -146,12 +145,11 @@ def log_full(scene: LoneScene) -> None:
 
 def pipe_closed(scene: LoneScene) -> None:
     """who reads the driver's output is gone (`na-ray train ... | head`)"""
-    reader = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    driver = scene.train(output=reader.stdin)
-    reader.wait()
-    assert reader.stdin is not None
-    with contextlib.suppress(BrokenPipeError):
-        reader.stdin.close()
+    pipe = scene.folder / "pipe"
+    os.mkfifo(pipe)
+    driver = scene.train(output=pipe)
+    with open(pipe) as reader:
+        reader.readline()
     scene.expect(driver, 0)
 
 
