@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,8 @@ class Settings:
     """How often each fault of a cluster strikes."""
     strike_at: int = 47
     """The step after which a fault of a cluster strikes; checkpoints are 20 steps apart."""
+    jobs: int = 1
+    """How many drivers are broken side by side."""
     curves: str | None = None
     """A file to add the losses of each training on a cluster to, a line of JSON each."""
     write: Path | None = None
@@ -92,15 +95,17 @@ def lone_rows(settings: Settings, scratch: Path, names: list[str]) -> Iterator[s
     """Break drivers."""
     capture, store = prepare_lone(scratch / "lone")
     forge = Forge()
-    for name in names:
-        inject = LONE_FAULTS[name]
+
+    def row(name: str) -> str:
         with LoneScene(scratch / name, capture, store, forge, fresh_store=name == "fresh_store") as scene:
-            inject(scene)
+            LONE_FAULTS[name](scene)
             found = scene.verdict()
-        yield of_lone(str(inject.__doc__), found)
-        if found.wrong:
-            for driver in scene.drivers:
-                print(f"--- {driver.log.name}\n{driver.text()[-3000:]}", file=sys.stderr, flush=True)
+        for driver in scene.drivers if found.wrong else []:
+            print(f"--- {name}, {driver.log.name}\n{driver.text()[-3000:]}", file=sys.stderr, flush=True)
+        return of_lone(str(LONE_FAULTS[name].__doc__), found)
+
+    with ThreadPoolExecutor(settings.jobs) as threads:
+        yield from threads.map(row, names)
     forge.stop()
 
 
@@ -135,13 +140,11 @@ def main() -> int:
             lines = table(head, rows(settings, Path(scratch), names), names)
             harm |= any("**" in line for line in lines)
             minutes = (time.perf_counter() - began) / 60
-            about = (
-                f"{time.strftime('%Y-%m-%d')}: {len(names)} faults in {minutes:.0f} minutes, {os.cpu_count()} CPUs, "
-            )
-            about += f"Python {platform.python_version()}, Ray {ray.__version__}."
+            with_what = f"{os.cpu_count()} CPUs, Python {platform.python_version()}, Ray {ray.__version__}"
+            about = f"{time.strftime('%Y-%m-%d')}: {len(names)} faults in {minutes:.0f} minutes, {with_what}."
             print(about, flush=True)
             if settings.write:
-                put(settings.write, kind, "\n".join([*lines, "", about]))
+                put(settings.write, kind, lines[:2], lines[2:], about)
     return int(harm)
 
 
@@ -152,11 +155,14 @@ KINDS: dict[str, tuple[str, Callable[[Settings, Path, list[str]], Iterator[str]]
 """The head of each table, and what makes its rows."""
 
 
-def put(page: Path, kind: str, text: str) -> None:
-    """Put a table between its marks in a page."""
+def put(page: Path, kind: str, head: list[str], rows: list[str], about: str) -> None:
+    """Put a table between its marks in a page: rows of faults that did not strike this time stay as they are."""
     first, last = f"<!-- faults.py: {kind} -->\n", f"<!-- end: {kind} -->"
     before, _, rest = page.read_text().partition(first)
-    page.write_text(f"{before}{first}\n{text}\n\n{last}{rest.partition(last)[2]}")
+    inside, _, after = rest.partition(last)
+    held = {row.split(" | ")[0]: row for row in inside.splitlines()[3:] if row.startswith("| ")}
+    held |= {row.split(" | ")[0]: row for row in rows}
+    page.write_text("\n".join([f"{before}{first}", *head, *held.values(), "", about, "", f"{last}{after}"]))
 
 
 if __name__ == "__main__":

@@ -9,27 +9,38 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from faults_alone import ENDLESS, LoneScene
 from faults_drivers import resumed, struck
 from faults_stores import closed_port
 
 
-class Moody(SimpleHTTPRequestHandler):
-    """A web server that sends parts of files, unless it is told to be another one."""
+class Web(ThreadingHTTPServer):
+    """A web server that sends parts of a folder's files, unless it is told to be another one."""
 
-    mood = "ranges"
-    """`ranges`, `whole` (it knows no ranges), `refuses` (503) or `cuts` (half of each answer)."""
+    def __init__(self, folder: Path, port: int, mood: str) -> None:
+        super().__init__(("127.0.0.1", port), partial(Answer, self, directory=str(folder)))
+        self.mood = mood
+        """`ranges`, `whole` (it knows no ranges), `refuses` (503) or `cuts` (half of each answer)."""
+
+
+class Answer(SimpleHTTPRequestHandler):
+    """One of its answers."""
+
+    def __init__(self, web: Web, *rest: Any, **named: Any) -> None:
+        self.web = web
+        super().__init__(*rest, **named)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
     def do_GET(self) -> None:
         """A file, a part of it, or a folder's names."""
-        path, wanted = Path(self.translate_path(self.path)), self.headers.get("Range")
-        if self.mood == "refuses":
+        path, wanted, mood = Path(self.translate_path(self.path)), self.headers.get("Range"), self.web.mood
+        if mood == "refuses":
             return self.send_error(503)
-        if not path.is_file() or (wanted is None and self.mood != "cuts") or self.mood == "whole":
+        if not path.is_file() or (wanted is None and mood != "cuts") or mood == "whole":
             return super().do_GET()
         data, first, last = path.read_bytes(), 0, ""
         if wanted is not None:
@@ -40,14 +51,13 @@ class Moody(SimpleHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(data)}")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
-        self.wfile.write(part[: len(part) // 2] if self.mood == "cuts" else part)
+        self.wfile.write(part[: len(part) // 2] if mood == "cuts" else part)
 
 
 @contextmanager
-def served(scene: LoneScene, port: int = 0, mood: str = "ranges") -> Iterator[ThreadingHTTPServer]:
+def served(scene: LoneScene, port: int = 0, mood: str = "ranges") -> Iterator[Web]:
     """The scene's folder behind http://127.0.0.1:PORT."""
-    Moody.mood = mood
-    server = ThreadingHTTPServer(("127.0.0.1", port), partial(Moody, directory=str(scene.folder)))
+    server = Web(scene.folder, port, mood)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -58,7 +68,7 @@ def served(scene: LoneScene, port: int = 0, mood: str = "ranges") -> Iterator[Th
         thread.join()
 
 
-def address(server: ThreadingHTTPServer) -> str:
+def address(server: Web) -> str:
     """The capture's."""
     return f"http://127.0.0.1:{server.server_address[1]}/capture"
 
@@ -145,9 +155,9 @@ def server_hiccups(scene: LoneScene) -> None:
         driver = scene.train(capture=address(server), steps=ENDLESS)
         scene.until_step(driver, 27)
         for mood in ("refuses", "cuts"):
-            Moody.mood = mood
+            server.mood = mood
             time.sleep(1)
-            Moody.mood = "ranges"
+            server.mood = "ranges"
             time.sleep(1)
         driver.process.terminate()
         scene.expect(driver, 143)

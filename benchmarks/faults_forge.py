@@ -60,6 +60,7 @@ class Forge:
     """The process that is forked."""
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
         own = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         command = [sys.executable, str(Path(__file__).resolve())]
         pipe = subprocess.PIPE
@@ -68,8 +69,9 @@ class Forge:
     def ask(self, **question: Any) -> Any:
         """One question, one answer."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        print(json.dumps(question), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
+        with self.lock:
+            print(json.dumps(question), file=self.process.stdin, flush=True)
+            return json.loads(self.process.stdout.readline())
 
     def start(self, words: list[str], environment: dict[str, str], folder: Path, output: Path) -> Forked:
         """`na-ray WORDS` in a folder; its output is written to a file, or a pipe that has a name."""
@@ -120,7 +122,8 @@ def serve() -> None:
             sys.stdout.flush()
             answer: int | None = os.fork()
             if answer == 0:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.signal(signal.SIGINT, signal.default_int_handler)  # as a terminal starts it
+                signal.signal(signal.SIGHUP, signal.SIG_DFL)
                 become(**question)
         else:
             pid, status = os.waitpid(question["pid"], os.WNOHANG)

@@ -22,7 +22,7 @@ class _Output(io.FileIO):
             return memoryview(data).nbytes  # type: ignore[arg-type]
 
 
-def unheard(stream: TextIO) -> TextIO:
+def unheard(stream: TextIO) -> io.TextIOWrapper:
     """A stream to the same place as another one, for lines, that goes on where nobody takes them."""
     raw = _Output(stream.fileno(), "w", closefd=False)
     buffered = io.BufferedWriter(raw)

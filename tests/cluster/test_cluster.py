@@ -23,7 +23,7 @@ from tests.cluster.machines import PATH, Machine, missing
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 QUICK = "--train.steps 20 --train.validate-every 20 --train.validation-frames 1 --report.frames 1 --report.film-frames"
-SMALL = f"{QUICK} 0 --texture.steps 2 --texture.checkpoint-every 2 --train.cpus-per-worker 1"
+SMALL = f"{QUICK} 0 --splats.steps 20 --texture.steps 2 --texture.checkpoint-every 2 --train.cpus-per-worker 1"
 
 pytestmark = pytest.mark.cluster
 
@@ -209,7 +209,8 @@ def finished(cluster: Cluster, name: str) -> dict[str, Run]:
 
 def test_submit_trains_on_both_machines_and_mlflow_has_it(cluster: Cluster) -> None:
     # Three workers of a CPU each and one that decodes: no machine of two CPUs holds them all.
-    options = f"{SMALL} --train.num-workers 3 --train.global-batch 3 --texture.global-batch 3".split()
+    batches = "--train.global-batch 3 --texture.global-batch 3 --splats.global-batch 3"
+    options = f"{SMALL} --train.num-workers 3 {batches}".split()
     done = cluster.ray("submit", str(cluster.file), "experiments/demo.py", "--", *options)
     cluster.say(done.stdout)
     assert done.returncode == 0 and "best checkpoint: " in done.stdout
