@@ -25,7 +25,7 @@ STEPS, EVERY = 60, 20
 """Of a training, and between two checkpoints."""
 ENDLESS = 10**6
 """Steps of a training that something else ends."""
-LONGEST = 150.0
+LONGEST = 400.0
 """Seconds after which a driver hangs."""
 
 KNOBS: dict[str, object] = {

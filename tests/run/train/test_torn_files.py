@@ -14,13 +14,14 @@ from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import damage, load_avatar, load_training, save, validation
 from na_ray.checkpoints import Checkpoints
 from na_ray.config import Experiment, NerfConfig, override
+from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
 from tests.make_capture import write_tiny_capture
 
-FILES = ("experiment.json", "body.npz", "nerf.pt", "training.pt", "metrics.json")
+FILES = ("experiment.json", "body.npz", "nerf.pt", "training.pt", "metrics.json", "fingerprint.json")
 SHARES = (0.0, 0.01, 0.3, 0.9, 0.999)
 """Of a file, that are left."""
 
@@ -34,9 +35,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nerf = Nerf(config.nerf, Body.from_rig(rig))
     for step, psnr in ((5, 20.0), (10, 30.0)):
         folder = root / "checkpoints" / f"step_{step:06d}"
-        save(
-            folder, "nerf", nerf.state_dict(), rig, config, step, {"moments": torch.ones(99)}, {"validation/psnr": psnr}
-        )
+        training, scores, about = {"moments": torch.ones(99)}, {"validation/psnr": psnr}, {"body": "a body's digest"}
+        save(folder, "nerf", nerf.state_dict(), rig, config, step, training, scores, about)
     return root / "checkpoints"
 
 
@@ -51,6 +51,7 @@ def open_all(folder: Path) -> None:
     load_avatar(folder)
     load_training(folder)
     validation(folder)
+    read_json(folder / "fingerprint.json")
 
 
 @pytest.mark.parametrize("name", FILES)
