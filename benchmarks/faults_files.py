@@ -85,7 +85,7 @@ def ids_torn(scene: LoneScene) -> None:
 
 def pruned(scene: LoneScene) -> None:
     """checkpoints come and go at every step, under those who look at them"""
-    driver = scene.train("--train.checkpoint-every", "1", "--train.keep-last", "1", steps=3 * STEPS)
+    driver = scene.train("--train.checkpoint-every", "1", "--train.keep-last", "1", steps=STEPS)
     scene.expect(driver, 0)
     if "could not" in driver.text():
         scene.wrong.append("a thread of the driver stumbled")
@@ -105,7 +105,7 @@ def folder_moved(scene: LoneScene) -> None:
     """the run's folder is moved away while it trains; moved back, `--resume auto`"""
     driver, away = struck(scene, ENDLESS), scene.folder / "away"
     os.replace(scene.run(), away)
-    scene.expect(driver, 2, "runs/run")
+    scene.expect(driver, 2, "put it back")
     shutil.rmtree(scene.run(), ignore_errors=True)
     os.replace(away, scene.run())
     resumed(scene)
@@ -144,7 +144,7 @@ def log_full(scene: LoneScene) -> None:
 
 
 def pipe_closed(scene: LoneScene) -> None:
-    """who reads the driver's output is gone (`na-ray train ... | head`)"""
+    """who reads the driver's output is gone (a pipe into `head`)"""
     pipe = scene.folder / "pipe"
     os.mkfifo(pipe)
     driver = scene.train(output=pipe)

@@ -209,7 +209,7 @@ def finished(cluster: Cluster, name: str) -> dict[str, Run]:
 
 def test_submit_trains_on_both_machines_and_mlflow_has_it(cluster: Cluster) -> None:
     # Three workers of a CPU each and one that decodes: no machine of two CPUs holds them all.
-    batches = "--train.global-batch 3 --texture.global-batch 3 --splats.global-batch 3"
+    batches = "--train.global-batch 3 --texture.global-batch 3 --splats.global-batch 6"
     options = f"{SMALL} --train.num-workers 3 {batches}".split()
     done = cluster.ray("submit", str(cluster.file), "experiments/demo.py", "--", *options)
     cluster.say(done.stdout)

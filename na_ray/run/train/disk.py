@@ -37,6 +37,10 @@ def patiently(write: Callable[[], None], folder: Path, need: int = 0) -> None:
             write()
             return
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not folder.exists():
+                raise UserError(
+                    f"{folder} is gone, in which training writes: put it back, then go on with --resume auto"
+                ) from error
             if error.errno not in FULL:
                 raise
         if time.monotonic() > until:

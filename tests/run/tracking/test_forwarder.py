@@ -259,7 +259,9 @@ def test_what_ends_early_does_not_wait_for_mlflow(
     with pytest.raises(KeyboardInterrupt), forwarder.following(run, watch.tracker, 10):
         report(run, 1)
         raise KeyboardInterrupt
-    assert looks.count(threading.main_thread()) == 1 and "--resume auto delivers them" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert looks.count(threading.main_thread()) == 1 and "--resume auto delivers them" in told
+    assert told.count("training goes on, the metrics wait") == 1 and "Traceback" not in told
     with forwarder.following(run, watch.tracker, 10):
         pass
     assert looks.count(threading.main_thread()) > 2
