@@ -67,7 +67,7 @@ def of_cluster(name: str, outcomes: list[Outcome]) -> str:
 def of_lone(about: str, found: Verdict) -> str:
     """A row of the other table."""
     ended = "ended well" if not found.wrong else f"**{'; '.join(found.wrong)}**"
-    said = f"`{found.said[-1]}`" if found.said else "-"
+    said = f"`` {found.said[-1]} ``" if found.said else "-"  # a line may have backticks of its own
     codes = ", ".join(map(str, found.codes))
     return f"| {about} | {codes} | {ended} | {found.redone} | {found.lost} | {said} |"
 

@@ -219,7 +219,7 @@ class LoneScene:
 
     def shown(self, text: str) -> str:
         """A line without the place of the scene, and not too long for a table."""
-        text = text.replace(f"{self.folder}/", "").replace(str(self.folder), ".").replace("|", "/")
+        text = text.replace(f"{self.folder}/", "").replace(f"{self.folder.parent}/", ".../").replace("|", "/")
         return text if len(text) <= 230 else f"{text[:227]}..."
 
     @contextlib.contextmanager

@@ -178,7 +178,7 @@ def cluster_gone(scene: LoneScene) -> None:
     """`RAY_ADDRESS` names a cluster that is gone"""
     began, gone = time.monotonic(), f"127.0.0.1:{closed_port()}"
     refused(scene, "no Ray cluster answers", "--train.num-workers", "1", environment={"RAY_ADDRESS": gone})
-    if time.monotonic() - began > 40:
+    if time.monotonic() - began > 120:  # most of it is Python that starts on a busy machine
         scene.wrong.append("told late")
     resumed(scene)
 

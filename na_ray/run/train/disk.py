@@ -85,7 +85,10 @@ class DiskMonitor:
 
     def look(self) -> str | None:
         """A line to show, when something has changed."""
-        need, free = checkpoint_bytes(self.checkpoints), shutil.disk_usage(self.folder).free
+        try:
+            need, free = checkpoint_bytes(self.checkpoints), shutil.disk_usage(self.folder).free
+        except FileNotFoundError:  # the folder was moved away: who writes there says so
+            return None
         was, self.low = self.low, free < need
         if self.low and not was:
             return (

@@ -223,6 +223,7 @@ def test_a_folder_that_is_moved_away_while_it_trains_is_one_line(tmp_path: Path)
     run.root.rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match=r"run/nerf is gone.* put it back, then go on with --resume auto"):
         run.append(2, {"loss": 1.0})
+    assert disk.DiskMonitor(run.folder, run.checkpoints.root).look() is None, "who follows has nothing to add"
 
 
 def test_a_checkpoint_on_a_full_disk_says_so_and_leaves_nothing(tiny: Experiment, small_disk: Path) -> None:
