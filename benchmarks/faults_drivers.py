@@ -125,7 +125,7 @@ def three_on_a_fresh_store(scene: LoneScene) -> None:
 
 def neighbors(scene: LoneScene) -> None:
     """of two trainings with a Ray of their own each, one is killed; then `--resume auto`"""
-    alone = {"RAY_ADDRESS": "local"}
+    alone = {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}  # else they hardly run on a busy machine
     first, second = (
         scene.train("--train.num-workers", "1", "--train.cpus-per-worker", "0.5", name=name, environment=alone)
         for name in ("run", "other")

@@ -15,7 +15,7 @@ class _Output(io.FileIO):
     def write(self, data: object) -> int:
         """Write, or forget it."""
         try:
-            return super().write(data)  # type: ignore[arg-type,call-overload,no-any-return]
+            return super().write(data)  # type: ignore[arg-type]
         except OSError as error:
             if error.errno not in NOBODY:
                 raise
@@ -31,5 +31,6 @@ def unheard(stream: TextIO) -> io.TextIOWrapper:
 
 def speak_on() -> None:
     """Let this process go on where its output fails: hours of training do not depend on who reads of them."""
-    if sys.stdout is sys.__stdout__ and sys.stderr is sys.__stderr__:  # else somebody else's: a test's, a notebook's
-        sys.stdout, sys.stderr = unheard(sys.stdout), unheard(sys.stderr)
+    streams = sys.stdout, sys.stderr
+    if streams == (sys.__stdout__, sys.__stderr__):  # else somebody else's: a test's, a notebook's
+        sys.stdout, sys.stderr = map(unheard, streams)
