@@ -102,7 +102,7 @@ def become(words: list[str], environment: dict[str, str], folder: str, output: s
         code = end.code or 0
     except BaseException:  # as Python itself would print it
         traceback.print_exc()
-    threading._shutdown()
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -31,6 +31,7 @@ def unheard(stream: TextIO) -> io.TextIOWrapper:
 
 def speak_on() -> None:
     """Let this process go on where its output fails: hours of training do not depend on who reads of them."""
-    streams = sys.stdout, sys.stderr
-    if streams == (sys.__stdout__, sys.__stderr__):  # else somebody else's: a test's, a notebook's
-        sys.stdout, sys.stderr = map(unheard, streams)
+    out: TextIO = sys.stdout
+    errors: TextIO = sys.stderr
+    if (out, errors) == (sys.__stdout__, sys.__stderr__):  # else somebody else's: a test's, a notebook's
+        sys.stdout, sys.stderr = unheard(out), unheard(errors)
