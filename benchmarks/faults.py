@@ -1,159 +1,169 @@
-"""Break a training in every way that a cluster knows, and count what is lost.
+"""Break a training in every way that computers, disks, people and clusters know, and count what is lost.
 
-    python benchmarks/faults.py [--faults worker node ...] [--times 3]
+    python benchmarks/faults.py [--faults worker torn ...] [--times 3] [--write docs/faults.md]
 
-Several Ray nodes on this machine, each with its own processes; a synthetic capture; two workers on two nodes; real
-signals to real processes, a real MLflow server, a real disk that is full (as root). Each fault strikes once, some steps
+Faults of a cluster: several Ray nodes on this machine, each with its own processes; two workers on two nodes; real
+signals to real processes, a real MLflow server, a real disk that is full (as root). Each strikes once, some steps
 behind a checkpoint. A line for each: the outcome, the longest time without a new step, steps done twice, and how many
 of the steps' losses MLflow misses or has twice in the end.
+
+The other faults need no cluster: drivers that train in their own process, as they are typed. A line for each: the exit
+codes of the drivers, in turn, what the last one of them said about it, and the same counts.
 """
 
 import json
 import os
+import platform
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+import ray
 import tyro
-from faults_scene import Outcome, Scene, Settings, prepare
-
-NOTICE = 40.0
-
-
-def worker(scene: Scene) -> None:
-    """A training process is killed."""
-    scene.kill(scene.training_processes()[:1])
+from faults_alone import LoneScene, Verdict, prepare_lone
+from faults_cluster import CLUSTER_FAULTS
+from faults_forge import Forge
+from faults_list import LONE_FAULTS
+from faults_scene import Outcome, Scene, prepare
 
 
-def node(scene: Scene) -> None:
-    """A machine is lost, with all that runs on it; another one is there."""
-    scene.cluster.add()
-    scene.strike(lambda: scene.cluster.lose(scene.cluster.training()))
+@dataclass(frozen=True)
+class Settings:
+    """What to break."""
+
+    faults: tuple[str, ...] = ()
+    """Names of faults; none: all. `cluster`, `lone`: all of a kind."""
+    times: int = 1
+    """How often each fault of a cluster strikes."""
+    strike_at: int = 47
+    """The step after which a fault of a cluster strikes; checkpoints are 20 steps apart."""
+    jobs: int = 1
+    """How many drivers are broken side by side."""
+    curves: str | None = None
+    """A file to add the losses of each training on a cluster to, a line of JSON each."""
+    write: Path | None = None
+    """A page to put the tables into, between their marks."""
 
 
-def elastic(scene: Scene) -> None:
-    """A machine is lost and there is no other: training goes on with the workers that are left."""
-    scene.strike(lambda: scene.cluster.lose(scene.cluster.training()))
-
-
-def growth(scene: Scene) -> None:
-    """A machine is lost; training goes on with the workers that are left, and with more when a machine comes."""
-    scene.strike(lambda: scene.cluster.lose(scene.cluster.training()))
-    scene.wait_for_steps(scene.struck + 20)
-    scene.cluster.add()
-
-
-def notice(scene: Scene) -> None:
-    """A machine is taken, after a notice."""
-    scene.cluster.add()
-    victim = scene.cluster.training()
-    scene.cluster.announce(victim, NOTICE)
-    time.sleep(NOTICE)
-    scene.strike(lambda: scene.cluster.lose(victim))
-
-
-def decoder(scene: Scene) -> None:
-    """The processes that decode videos are killed."""
-    scene.kill(scene.decoding_processes())
-
-
-def driver(scene: Scene) -> None:
-    """The driver is killed, and started again with --resume auto."""
-    scene.kill_driver()
-    scene.start(resume=True)
-
-
-def head(scene: Scene) -> None:
-    """The head of the cluster is lost, and with it all of Ray; the run is started on another cluster."""
-    scene.strike(scene.cluster.lose_head)
-    scene.driver.wait()
-    scene.cluster.start()
-    scene.start(resume=True)
-
-
-def disk(scene: Scene) -> None:
-    """The disk of the runs is full for 20 seconds."""
-    scene.strike(lambda: scene.fill_disk(20.0))
-
-
-def server(scene: Scene) -> None:
-    """The MLflow server is away for a minute."""
-    scene.strike(lambda: scene.server_away(60.0))
-
-
-def video(scene: Scene) -> None:
-    """A video turns unreadable; it is mended, and the run started again with --resume auto."""
-    mend = scene.damage_video()
-    scene.driver.wait()
-    mend()
-    scene.start(resume=True)
-
-
-def skipped(scene: Scene) -> None:
-    """A video turns unreadable, and its shards are passed over and counted (data.on_bad_shard skip)."""
-    scene.damage_video()
-
-
-ELASTIC: dict[str, object] = {"train.min_workers": 1, "train.global_batch": 2}
-# So long, and with so little memory, that videos are read on after the fault.
-LONG: dict[str, object] = {"train.steps": 600, "data.memory_mb": 4}
-
-FAULTS: dict[str, tuple[Callable[[Scene], None], dict[str, object]]] = {
-    "worker": (worker, {}),
-    "node": (node, {}),
-    "elastic": (elastic, ELASTIC),
-    "growth": (growth, ELASTIC | {"train.steps": 2500}),
-    "notice": (notice, {"train.steps": 1500}),
-    "decoder": (decoder, LONG),
-    "driver": (driver, {}),
-    "head": (head, {}),
-    "disk": (disk, {}),
-    "server": (server, {}),
-    "video": (video, LONG),
-    "skipped": (skipped, LONG | {"data.on_bad_shard": "skip"}),
-}
-
-
-def line(name: str, outcomes: list[Outcome]) -> str:
+def of_cluster(name: str, outcomes: list[Outcome]) -> str:
     """A row of the table."""
+    about = str(CLUSTER_FAULTS[name][0].__doc__)
     good = sum(o.finished for o in outcomes)
+    ended = "ended well" if good == len(outcomes) else f"**{good} of {len(outcomes)} ended well**"
     still = [o.standstill for o in outcomes if o.standstill is not None]
-    seconds = f"{statistics.median(still):.0f} ({min(still):.0f}-{max(still):.0f})" if still else "-"
+    seconds = f"{statistics.median(still):.0f}" if still else "-"
+    if len(still) > 1:
+        seconds += f" ({min(still):.0f}-{max(still):.0f})"
     redone = "-".join(str(n) for n in sorted({min(o.redone for o in outcomes), max(o.redone for o in outcomes)}))
     lost = sum(o.missing + o.doubled for o in outcomes)
-    messages = next((o.messages for o in outcomes if o.messages), "")
-    return f"| {name} | {len(outcomes)} | {good} ended well | {seconds} | {redone} | {lost} | {messages} |"
+    return f"| {about} | {len(outcomes)} | {ended} | {seconds} | {redone} | {lost} |"
 
 
-def main() -> None:
-    """Print a table."""
+def of_lone(about: str, found: Verdict) -> str:
+    """A row of the other table."""
+    ended = "ended well" if not found.wrong else f"**{'; '.join(found.wrong)}**"
+    said = f"`` {found.said[-1]} ``" if found.said else "-"  # a line may have backticks of its own
+    codes = ", ".join(map(str, found.codes))
+    return f"| {about} | {codes} | {ended} | {found.redone} | {found.lost} | {said} |"
+
+
+def cluster_rows(settings: Settings, scratch: Path, names: list[str]) -> Iterator[str]:
+    """Break clusters."""
+    capture = prepare(scratch)
+    for name in names:
+        inject, knobs = CLUSTER_FAULTS[name]
+        outcomes = []
+        for turn in range(settings.times):
+            with Scene(scratch / f"{name}{turn}", capture, knobs) as scene:
+                scene.start()
+                scene.wait_for_steps(settings.strike_at)
+                inject(scene)
+                outcomes.append(scene.finish())
+            if settings.curves:
+                curve = json.dumps({"fault": name, "struck": outcomes[-1].struck, "losses": outcomes[-1].losses})
+                with open(settings.curves, "a") as file:
+                    file.write(curve + os.linesep)
+        yield of_cluster(name, outcomes)
+
+
+def lone_rows(settings: Settings, scratch: Path, names: list[str]) -> Iterator[str]:
+    """Break drivers."""
+    capture, store = prepare_lone(scratch / "lone")
+    forge = Forge()
+
+    def row(name: str) -> str:
+        with LoneScene(scratch / name, capture, store, forge, fresh_store=name == "fresh_store") as scene:
+            LONE_FAULTS[name](scene)
+            found = scene.verdict()
+        for driver in scene.drivers if found.wrong else []:
+            print(f"--- {name}, {driver.log.name}\n{driver.text()[-3000:]}", file=sys.stderr, flush=True)
+        return of_lone(str(LONE_FAULTS[name].__doc__), found)
+
+    with ThreadPoolExecutor(settings.jobs) as threads:
+        yield from threads.map(row, names)
+    forge.stop()
+
+
+def table(head: str, rows: Iterator[str], names: list[str]) -> list[str]:
+    """Print a table as it grows."""
+    columns = head.split(" | ")
+    lines = [f"| {head} |", "|" + "---|" * len(columns)]
+    print("\n".join(lines), flush=True)
+    began = time.perf_counter()
+    for name, row in zip(names, rows, strict=True):
+        lines.append(row)
+        print(f"{row}  [{name}, {time.perf_counter() - began:.0f} s]", flush=True)
+        began = time.perf_counter()
+    return lines
+
+
+def main() -> int:
+    """Print the tables. Exit code 1 where a fault did harm."""
     settings = tyro.cli(Settings, description=__doc__)
-    unknown = set(settings.faults) - set(FAULTS)
+    kinds = {"cluster": list(CLUSTER_FAULTS), "lone": list(LONE_FAULTS)}
+    wanted = [n for word in settings.faults or tuple(kinds) for n in kinds.get(word, [word])]
+    unknown = set(wanted) - set(CLUSTER_FAULTS) - set(LONE_FAULTS)
     if unknown:
-        sys.exit(f"error: no fault is named {', '.join(sorted(unknown))}: choose from {', '.join(FAULTS)}")
+        known = ", ".join([*LONE_FAULTS, *CLUSTER_FAULTS])
+        sys.exit(f"error: no fault is named {', '.join(sorted(unknown))}: choose from {known}")
+    harm = False
     with tempfile.TemporaryDirectory() as scratch:
-        capture = prepare(Path(scratch))
-        print("| fault | times | outcome | standstill, s | steps done twice | metrics lost or doubled | said |")
-        print("|---|---|---|---|---|---|---|", flush=True)
-        for name in settings.faults or tuple(FAULTS):
-            inject, knobs = FAULTS[name]
-            outcomes = []
-            for turn in range(settings.times):
-                folder = Path(scratch) / f"{name}{turn}"
-                with Scene(folder, capture, knobs) as scene:
-                    scene.start()
-                    scene.wait_for_steps(settings.strike_at)
-                    inject(scene)
-                    outcomes.append(scene.finish())
-                if settings.curves:
-                    curve = json.dumps({"fault": name, "struck": outcomes[-1].struck, "losses": outcomes[-1].losses})
-                    with open(settings.curves, "a") as file:
-                        file.write(curve + os.linesep)
-            print(line(name, outcomes), flush=True)
+        for kind, (head, rows) in KINDS.items():
+            names, began = [name for name in kinds[kind] if name in wanted], time.perf_counter()
+            if not names:
+                continue
+            lines = table(head, rows(settings, Path(scratch), names), names)
+            harm |= any("**" in line for line in lines)
+            minutes = (time.perf_counter() - began) / 60
+            with_what = f"{os.cpu_count()} CPUs, Python {platform.python_version()}, Ray {ray.__version__}"
+            about = f"{time.strftime('%Y-%m-%d')}: {len(names)} faults in {minutes:.0f} minutes, {with_what}."
+            print(about, flush=True)
+            if settings.write:
+                put(settings.write, kind, lines[:2], lines[2:], about)
+    return int(harm)
+
+
+KINDS: dict[str, tuple[str, Callable[[Settings, Path, list[str]], Iterator[str]]]] = {
+    "lone": ("fault | exit codes | outcome | steps done twice | losses lost or doubled | said", lone_rows),
+    "cluster": ("fault | times | outcome | standstill, s | steps done twice | losses lost or doubled", cluster_rows),
+}
+"""The head of each table, and what makes its rows."""
+
+
+def put(page: Path, kind: str, head: list[str], rows: list[str], about: str) -> None:
+    """Put a table between its marks in a page: rows of faults that did not strike this time stay as they are."""
+    first, last = f"<!-- faults.py: {kind} -->\n", f"<!-- end: {kind} -->"
+    before, _, rest = page.read_text().partition(first)
+    inside, _, after = rest.partition(last)
+    held = {row.split(" | ")[0]: row for row in inside.splitlines()[3:] if row.startswith("| ")}
+    held |= {row.split(" | ")[0]: row for row in rows}
+    page.write_text("\n".join([f"{before}{first}", *head, *held.values(), "", about, "", f"{last}{after}"]))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -31,19 +31,6 @@ sys.exit(guarded(lambda: 0 if train(experiment, resume=sys.argv[2] == "resume") 
 """
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What to break."""
-
-    faults: tuple[str, ...] = ()
-    """Names of faults; none: all."""
-    times: int = 3
-    strike_at: int = 47
-    """The step after which a fault strikes; checkpoints are 20 steps apart."""
-    curves: str | None = None
-    """A file to add each training's losses to, a line of JSON each."""
-
-
 @dataclass
 class Outcome:
     """What became of a training."""
@@ -110,6 +97,7 @@ class Scene:
         self.run = folder / "storage" / self.experiment.name
         self.struck_at, self.struck = 0.0, 0
         self.lent: list[threading.Thread] = []
+        self.codes: list[int] = []
 
     def __enter__(self) -> "Scene":
         small = "size=24m"
@@ -142,6 +130,11 @@ class Scene:
             self.driver = subprocess.Popen(
                 [sys.executable, "-c", DRIVER, *arguments], env=environment, stdout=log, stderr=log, cwd=self.folder
             )
+
+    def end(self, code: int) -> None:
+        """Wait for the driver's end."""
+        self.codes.append(self.driver.wait())
+        assert self.codes[-1] == code, (self.codes, (self.folder / "driver.log").read_text())
 
     def record(self) -> list[dict[str, Any]]:
         """The lines of the run's record that hold losses."""

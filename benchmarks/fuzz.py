@@ -31,6 +31,8 @@ from na_ray.config.values import MISTAKES
 SECONDS = 30.0
 """Longer, and an input hangs."""
 MOST_CHANGES = 4
+TOLD = 1000
+"""After so many inputs a line says how far it is."""
 
 TOKENS = (
     *(b"nan", b"inf", b"-1", b"0", b"1e999", b"-1e-320", b"99999999999999999999", b"0x1F", b"1_0", b"1.5", b"1,5"),
@@ -167,10 +169,17 @@ def run(names: list[str], seed: int, numbers: range, found: Counter[str], first:
             done += 1
             found[f"{name}: {outcome}"] += 1
             first.setdefault(f"{name}: {outcome}", number)
+            if done % TOLD == 0:
+                print(f"{done} inputs, {len(findings(found))} kinds of findings", file=sys.stderr, flush=True)
             if outcome in ("hangs", "the process died"):
                 break
         process.kill()
         process.join()
+
+
+def findings(found: Counter[str]) -> dict[str, int]:
+    """What should not happen, and how often it did."""
+    return {key: n for key, n in found.items() if key.split(": ", 1)[1] not in ("read", "refused")}
 
 
 def replay(names: list[str], seed: int, number: int, keep: Path | None) -> None:
@@ -204,13 +213,13 @@ def main() -> int:
     began = time.perf_counter()
     run(args.readers, args.seed, range(args.first, args.first + args.count), found, first)
     seconds = time.perf_counter() - began
-    findings = {key: n for key, n in found.items() if key.split(": ", 1)[1] not in ("read", "refused")}
+    odd = findings(found)
     for name in sorted(args.readers):
         print(f"{name:12} {found[f'{name}: read']:7} read {found[f'{name}: refused']:7} refused")
-    print(f"{found.total()} inputs in {seconds:.0f} s, {len(findings)} kinds of findings")
-    for key in sorted(findings):
-        print(json.dumps({"finding": key, "times": findings[key], "first": first[key]}))
-    return 1 if findings else 0
+    print(f"{found.total()} inputs in {seconds:.0f} s, {len(odd)} kinds of findings")
+    for key in sorted(odd):
+        print(json.dumps({"finding": key, "times": odd[key], "first": first[key]}))
+    return 1 if odd else 0
 
 
 if __name__ == "__main__":

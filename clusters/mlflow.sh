@@ -12,9 +12,11 @@ answers && exit 0
 MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false setsid nohup mlflow server --host 127.0.0.1 --port 5000 --workers 1 \
     --backend-store-uri "sqlite:///$store/mlflow.db" --artifacts-destination "$store/artifacts" \
     >>"$store/server.log" 2>&1 </dev/null &
-for _ in $(seq 60); do
+server=$!
+for _ in $(seq 300); do  # a busy head takes minutes
     answers && exit 0
+    kill -0 "$server" 2>/dev/null || break
     sleep 1
 done
-echo "error: MLflow does not answer on 127.0.0.1:5000 after a minute: see $store/server.log" >&2
+echo "error: MLflow does not answer on 127.0.0.1:5000: see $store/server.log" >&2
 exit 1

@@ -1,6 +1,8 @@
 # The environment of a cluster's node, for its login shell: . profile.sh SHARED
 # `ray start` hands it on to every process on the node.
 export PATH="$HOME/na_ray_venv/bin:$PATH"
+# A script in the home folder, as `ray submit` puts it, would take the folder ~/na_ray for the package.
+export PYTHONPATH="$HOME/na_ray${PYTHONPATH:+:$PYTHONPATH}"
 # Programs on a node show Ray the token of ~/.ray/auth_token; without this, they are refused.
 export RAY_AUTH_MODE=token
 # Only the driver, on the head, writes to MLflow; the server listens on the head's loopback.

@@ -1,4 +1,5 @@
 """Animatable people from multi-view video (Neural Actor), on Ray and MLflow."""
 
-__version__ = "0.2.0"
-"""The one place that says it: packaging reads it from here."""
+from na_ray.version import __version__
+
+__all__ = ["__version__"]

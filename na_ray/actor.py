@@ -29,7 +29,6 @@ from jaxtyping import Float32
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-import na_ray
 from na_ray import checkpoint
 from na_ray.capture import shapes
 from na_ray.capture.about import read_about
@@ -49,6 +48,7 @@ from na_ray.config.values import UserError
 from na_ray.motion.reshaped import Reshaping
 from na_ray.motion.textures import MeanTexture
 from na_ray.pictures.png import read_png, write_png
+from na_ray.version import __version__
 
 FILE = "actor.json"
 VERSION = 1
@@ -237,7 +237,7 @@ def write_actor(folder: Path, checkpoints: Mapping[StageName, Path], capture: Ca
         camera = training.cameras[0]
         values = {
             "version": VERSION,
-            "tool": {"name": "na_ray", "version": na_ray.__version__},
+            "tool": {"name": "na_ray", "version": __version__},
             "name": config.name,
             "stages": {stage: _stage_values(stage, source) for stage, source in checkpoints.items()},
             "up": about.get("up", up_of(training.cameras).tolist()),

@@ -278,6 +278,8 @@ def damage(folder: Path) -> str | None:
     try:
         read_json(folder / "experiment.json", "train")
         read_json(folder / "metrics.json", "step")
+        if (folder / FINGERPRINT).exists():
+            read_json(folder / FINGERPRINT)
         if not any(weights_file(folder, stage).is_file() for stage in WEIGHTS):
             return f"{folder} holds no weights: take another checkpoint, or copy it again"
         for path in sorted({*folder.glob("*.pt"), folder / "body.npz"}):

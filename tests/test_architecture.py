@@ -24,7 +24,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 SOURCES = MODULES + sorted(itertools.chain(*(ROOT.glob(f"{d}/**/*.py") for d in ("experiments", "benchmarks", "docs"))))
 
 LAYERS = (
-    {"config"},
+    {"config", "version"},
     {"recipes", "capture"},
     {"body"},
     {"models", "synthetic", "formats", "pictures"},

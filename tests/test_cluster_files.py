@@ -2,10 +2,12 @@
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
@@ -23,6 +25,7 @@ from ray.autoscaler.node_launch_exception import NodeLaunchException
 
 from na_ray.run.cluster import kuberay, resources
 from na_ray.run.cluster.autoscaler_scorer import score
+from na_ray.version import __version__
 
 ROOT = Path(__file__).parents[1]
 CLOUD, ONPREM = ROOT / "cluster.yaml", ROOT / "clusters" / "onprem.yaml"
@@ -104,6 +107,36 @@ def test_commands_are_shell_and_name_what_exists(path: Path) -> None:
 @pytest.mark.parametrize("script", ["mlflow.sh", "profile.sh"])
 def test_scripts_are_shell(script: str) -> None:
     subprocess.run(["bash", "-n", str(ROOT / "clusters" / script)], check=True)
+
+
+SHADOWED = """
+import importlib.util, sys
+from importlib.machinery import PathFinder
+from pathlib import Path
+class Editable:  # as `pip install -e` of setuptools finds a package: asked behind the path
+    def find_spec(name, path=None, target=None):
+        place = Path({root!r}, *name.split("."))
+        if name.split(".")[0] == "na_ray":
+            file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            return importlib.util.spec_from_file_location(name, file)
+sys.meta_path.insert(sys.meta_path.index(PathFinder) + 1, Editable)
+import na_ray
+from na_ray.export.glb import __version__
+from na_ray.run.tracking.packaging import CODE
+print(na_ray.__file__, __version__, CODE)
+"""
+
+
+def test_a_script_beside_the_project_s_folder_finds_the_package(tmp_path: Path) -> None:
+    """`ray submit` copies it into the home folder, where ~/na_ray lies."""
+    (tmp_path / "na_ray").mkdir()
+    (tmp_path / "script.py").write_text(SHADOWED.format(root=str(ROOT)))
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, env=own, capture_output=True, text=True)
+    assert done.stdout.split() == ["None", __version__, str(ROOT / "na_ray")], done.stderr
+    login = f"HOME={tmp_path}; unset PYTHONPATH; . {ROOT}/clusters/profile.sh / && printenv PYTHONPATH"
+    told = subprocess.run(["bash", "-c", login], capture_output=True, text=True)
+    assert told.stdout.strip() == f"{tmp_path}/na_ray"
 
 
 @CLUSTERS

@@ -4,8 +4,8 @@ import importlib
 import sys
 from dataclasses import dataclass
 
-from na_ray import __version__
 from na_ray.cli.arguments import hide_secrets
+from na_ray.version import __version__
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tyro.conf import FlagCreatePairsOff
 
 from na_ray.cli.arguments import hide_secrets
+from na_ray.cli.output import speak_on
 from na_ray.config import AvatarName, Experiment
 from na_ray.config.secrets import hidden
 from na_ray.config.values import MISTAKES, UserError
@@ -197,6 +198,7 @@ def _run(
 
         print(to_yaml(found.experiment), end="")
         return 0
+    speak_on()
     join(found.ray_address)
     if before is not None:
         before(found.experiment)

@@ -16,10 +16,10 @@ from jaxtyping import Float, Float64, Int
 from PIL import Image
 from scipy.spatial.transform import Rotation
 
-import na_ray
 from na_ray.capture.image import Map
 from na_ray.capture.rig import Pose, Rig
 from na_ray.config.values import UserError
+from na_ray.version import __version__
 
 FLOAT, USHORT, UINT = 5126, 5123, 5125
 """glTF's numbers of its types."""
@@ -104,7 +104,7 @@ def write_glb(
     Image.fromarray(texture).save(png, format="PNG")
     indices = document.array(faces.reshape(-1), UINT, "SCALAR")
     contents = {
-        "asset": {"version": "2.0", "generator": f"na_ray {na_ray.__version__}"},
+        "asset": {"version": "2.0", "generator": f"na_ray {__version__}"},
         "extensionsUsed": ["KHR_materials_unlit"],
         "scene": 0,
         **scene,

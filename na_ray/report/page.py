@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import na_ray
 from na_ray.pictures.png import read_png
 from na_ray.report.chart import chart, color_of
 from na_ray.report.record import RunRecord
+from na_ray.version import __version__
 
 CURVES = (
     "loss",
@@ -47,7 +47,7 @@ def write_report(path: Path, runs: Sequence[RunRecord], title: str, turnable: Ca
         parts.append(f"<h2>{html.escape(name)}</h2>")
         parts += [_scores(runs, name), _curves(runs, name), _films(runs, name), _pictures(runs, name)]
     parts.append(_actors(runs, turnable))
-    parts.append(f'<p class="seen">Written by na_ray {na_ray.__version__}.</p>')
+    parts.append(f'<p class="seen">Written by na_ray {__version__}.</p>')
     page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     values = {"$TITLE": html.escape(title), "$BODY": "\n".join(part for part in parts if part)}
     page = re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], page)

@@ -23,7 +23,7 @@ from tests.cluster.machines import PATH, Machine, missing
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 QUICK = "--train.steps 20 --train.validate-every 20 --train.validation-frames 1 --report.frames 1 --report.film-frames"
-SMALL = f"{QUICK} 0 --texture.steps 2 --texture.checkpoint-every 2 --train.cpus-per-worker 1"
+SMALL = f"{QUICK} 0 --splats.steps 20 --texture.steps 2 --texture.checkpoint-every 2 --train.cpus-per-worker 1"
 
 pytestmark = pytest.mark.cluster
 
@@ -76,7 +76,8 @@ class Cluster:
     def ray(self, command: str, *arguments: str) -> subprocess.CompletedProcess:
         """`ray COMMAND ARGUMENTS...` on the laptop, in the repository's folder."""
         started = time.monotonic()
-        done = self.laptop.run(str(BIN / "ray"), *command.split(), *arguments, cwd=ROOT, path=f"{BIN}:{PATH}")
+        words = ["env", "RAY_AUTH_MODE=token", str(BIN / "ray"), *command.split(), *arguments]
+        done = self.laptop.run(*words, cwd=ROOT, path=f"{BIN}:{PATH}")
         self.say(f"ray {command}: {time.monotonic() - started:.0f} s, exit code {done.returncode}")
         return done
 
@@ -121,6 +122,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         file = folder / "cluster.yaml"
         file.write_text(yaml.safe_dump(configuration(machines[0], machines[1:], shared, key), width=10_000))
         made = Cluster(laptop, machines[0], machines[1:], file, key, shared, say)
+        token = laptop.run("sh", "-c", f"{BIN}/ray get-auth-token --generate >/dev/null && chmod 600 ~/.ray/auth_token")
+        assert token.returncode == 0, token.stdout
         up = made.ray("up", "-y", str(file))
         assert up.returncode == 0, up.stdout
         yield made
@@ -143,6 +146,53 @@ def test_up_brings_every_machine_into_the_cluster(cluster: Cluster) -> None:
         assert where.stdout.split() == [f"{machine.home}/na_ray/na_ray/__init__.py", str(cluster.shared)]
 
 
+KNOCK = """
+import ray
+ray.init("10.77.0.2:6379", logging_level="critical", log_to_driver=False)
+print("let in", len(ray.nodes()))
+"""
+
+
+def knocking(cluster: Cluster, **environment: str) -> str:
+    """What a process on the second machine gets that joins the cluster by the variables alone: its last line."""
+    (worker,) = cluster.workers
+    (worker.folder / "empty").mkdir(exist_ok=True)
+    (worker.folder / "knock.py").write_text(KNOCK)
+    given = {"HOME": str(worker.folder / "empty")} | environment
+    command = [f"{name}={value}" for name, value in given.items()]
+    done = worker.run("env", *command, "timeout", "90", sys.executable, str(worker.folder / "knock.py"))
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_a_process_without_the_token_is_refused(cluster: Cluster) -> None:
+    token = (cluster.laptop.home / ".ray" / "auth_token").read_text().strip()
+    for machine in (cluster.head, *cluster.workers):
+        kept = machine.home / ".ray" / "auth_token"
+        assert kept.read_text().strip() == token and kept.stat().st_mode & 0o077 == 0
+    assert knocking(cluster, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token) == "let in 2"
+    none = knocking(cluster, RAY_AUTH_MODE="disabled")
+    wrong = knocking(cluster, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * len(token))
+    cluster.say(f"without a token: {none}\nwith a wrong one: {wrong}")
+    assert "let in" not in none and "let in" not in wrong
+    # The dashboard's server, which starts jobs, is asked as a browser or `curl` would.
+    for given, code in ((token, "200"), ("0" * len(token), "403"), ("", "401")):
+        asked = cluster.head.run(
+            *(sys.executable, "-c", STATUS, "http://127.0.0.1:8265/api/jobs/", given)
+        ).stdout.split()
+        cluster.say(f"jobs over HTTP, with {'a' if given else 'no'} token: {asked}")
+        assert asked == [code]
+
+
+STATUS = """
+import sys, urllib.error, urllib.request
+headers = {"Authorization": f"Bearer {sys.argv[2]}"} if sys.argv[2] else {}
+try:
+    print(urllib.request.urlopen(urllib.request.Request(sys.argv[1], headers=headers), timeout=20).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+
+
 def finished(cluster: Cluster, name: str) -> dict[str, Run]:
     """The MLflow runs of a training that went well, by name, read from the server's database."""
     client = MlflowClient(f"sqlite:///{cluster.shared}/mlflow/mlflow.db")
@@ -159,7 +209,8 @@ def finished(cluster: Cluster, name: str) -> dict[str, Run]:
 
 def test_submit_trains_on_both_machines_and_mlflow_has_it(cluster: Cluster) -> None:
     # Three workers of a CPU each and one that decodes: no machine of two CPUs holds them all.
-    options = f"{SMALL} --train.num-workers 3 --train.global-batch 3 --texture.global-batch 3".split()
+    batches = "--train.global-batch 3 --texture.global-batch 3 --splats.global-batch 6"
+    options = f"{SMALL} --train.num-workers 3 {batches}".split()
     done = cluster.ray("submit", str(cluster.file), "experiments/demo.py", "--", *options)
     cluster.say(done.stdout)
     assert done.returncode == 0 and "best checkpoint: " in done.stdout

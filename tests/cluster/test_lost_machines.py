@@ -8,7 +8,7 @@ import pytest
 from tests.benchmark_modules import module
 
 pytestmark = pytest.mark.cluster
-machines, scenes, faults = module("faults_machines"), module("faults_scene"), module("faults")
+machines, scenes, faults = module("faults_machines"), module("faults_scene"), module("faults_cluster")
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_lost_machine_costs_no_more_than_the_steps_behind_a_checkpoint(
     fault: str, capture: Path, tmp_path: Path
 ) -> None:
-    inject, knobs = faults.FAULTS[fault]
+    inject, knobs = faults.CLUSTER_FAULTS[fault]
     with scenes.Scene(tmp_path, capture, knobs) as scene:
         scene.start()
         scene.wait_for_steps(47)

@@ -10,9 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from tqdm import tqdm
-
-from na_ray.run.tracking.progress import ProgressDisplay, Shows, Silence
+from na_ray.run.tracking.progress import ProgressDisplay, Shows, Silence, say
 from na_ray.run.tracking.runs import Tracker
 from na_ray.run.tracking.store import TrackingError
 from na_ray.run.train import disk
@@ -56,7 +54,7 @@ class Follower:
         except TrackingError as error:
             if not self.away:
                 said = "refuses" if error.final else "does not answer"
-                tqdm.write(f"MLflow {said} ({error}): training goes on, the metrics wait", file=sys.stderr)
+                say(f"MLflow {said} ({error}): training goes on, the metrics wait")
             self.away, self.refused = True, error.final
             self.delivered = None  # the request that failed may have been carried out all the same
 
@@ -92,7 +90,7 @@ def repeating(look: Callable[[], object]) -> Iterator[None]:
             except Exception as error:
                 message = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 if message != told:
-                    tqdm.write(f"the record could not be followed ({message}): training goes on", file=sys.stderr)
+                    say(f"the record could not be followed ({message}): training goes on")
                 told = message
 
     thread = threading.Thread(target=loop, daemon=True)
@@ -115,11 +113,13 @@ def following(run: RunFolder, tracker: Tracker, steps: int) -> Iterator[None]:
         follower.look()
         progress.tell(silence.look(follower.offset > before))
 
+    patience = 0.0  # what ends early ends at once: --resume auto delivers the rest
     try:
         with repeating(look):
             yield
+        patience = PATIENCE
     finally:
-        until = time.monotonic() + PATIENCE
+        until = time.monotonic() + patience
         follower.look()
         while follower.waiting and not follower.refused and time.monotonic() < until:
             time.sleep(PERIOD)

@@ -4,11 +4,10 @@ actor in it, looked for without running a line of what else is there."""
 from importlib.metadata import version
 from pathlib import Path
 
-import na_ray
 from na_ray.actor import FILE
 from na_ray.config.values import UserError
 
-CODE = Path(na_ray.__file__).parent
+CODE = Path(__file__).parents[2]
 """The package, which a model holds as it was when the actor was trained: no index has one of that name."""
 
 NEEDED = (

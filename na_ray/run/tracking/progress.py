@@ -1,5 +1,6 @@
 """What a user sees of a training on the terminal."""
 
+import contextlib
 import sys
 import time
 from typing import Any, Protocol, runtime_checkable
@@ -49,7 +50,8 @@ class ProgressDisplay:
             text = f"loss {metrics['loss']:.4f}, PSNR {metrics['psnr']:.2f} dB"
             if self.bar is not None:
                 self.bar.set_postfix_str(text, refresh=False)
-                self.bar.update(step - self.bar.n)
+                with contextlib.suppress(OSError):  # the terminal is gone
+                    self.bar.update(step - self.bar.n)
             elif time.monotonic() - self.said > QUIET or step == self.total:
                 rate = metrics["steps_per_second"]
                 left = (self.total - step) / rate
@@ -62,12 +64,18 @@ class ProgressDisplay:
 
     def _write(self, text: str) -> None:
         self.said = time.monotonic()
-        tqdm.write(text, file=sys.stderr)
+        say(text)
 
     def close(self) -> None:
         """Leave the bar as it stands."""
         if self.bar is not None:
             self.bar.close()
+
+
+def say(text: str) -> None:
+    """Write a line to stderr, beside a bar. That nobody takes it, or its disk is full, is no reason to stop."""
+    with contextlib.suppress(OSError):
+        tqdm.write(text, file=sys.stderr)
 
 
 class Silence:

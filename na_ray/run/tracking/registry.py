@@ -1,5 +1,6 @@
 """A trained actor as an MLflow model: logged, registered, and found again."""
 
+import hashlib
 import logging
 import re
 import tempfile
@@ -15,7 +16,7 @@ from mlflow.store.artifact.models_artifact_repo import ModelsArtifactRepository
 from mlflow.store.artifact.runs_artifact_repo import RunsArtifactRepository
 from mlflow.tracking import MlflowClient
 
-from na_ray.actor import open_actor
+from na_ray.actor import FILE, open_actor
 from na_ray.config import StageName
 from na_ray.config.values import UserError
 from na_ray.run.tracking.packaging import CODE, actor_in, requirements
@@ -59,16 +60,24 @@ def log_actor(tracker: Tracker, actor: Path, name: str) -> str:
 
 
 def _register(tracker: Tracker, actor: Path, name: str) -> str:
-    version = mlflow.register_model(f"runs:/{tracker.stage}/actor", name).version
     score, judged_by = held_out_score(actor)
-    tracker.client.set_model_version_tag(name, version, "judged_by", judged_by)
+    about = hashlib.sha256((actor / FILE).read_bytes()).hexdigest()[:16]  # its networks' knobs, steps and scores
+    tags = {"judged_by": judged_by, "run": tracker.parent, "actor": about}
     if score is not None:
-        tracker.client.set_model_version_tag(name, version, "validation/psnr", str(score))
-    tracker.client.set_model_version_tag(name, version, "run", tracker.parent)
+        tags["validation/psnr"] = str(score)
+    version = _made(tracker, name, about)
+    if version is None:
+        version = mlflow.register_model(f"runs:/{tracker.stage}/actor", name, tags=tags).version
     best = _alias(tracker.client, name, BEST)
     if best is None or _is_better(best.tags, tracker.parent, score, judged_by):
         tracker.client.set_registered_model_alias(name, BEST, version)
     return str(version)
+
+
+def _made(tracker: Tracker, name: str, about: str) -> str | None:
+    """The version of the same actor that a driver has made which was killed before it could note the end."""
+    found = tracker.client.search_model_versions(f"run_id = '{tracker.stage}'")
+    return next((str(v.version) for v in found if v.name == name and v.tags.get("actor") == about), None)
 
 
 def _is_better(best: dict[str, str], run: str, score: float | None, judged_by: str) -> bool:

@@ -153,6 +153,8 @@ def connect(uri: str | None = None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     for chatty in ("mlflow", "alembic"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    # It prints the traceback of each error that it raises as well: every second, while a database is away.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     mlflow.set_tracking_uri(whole(uri))
     with needed("correct MLFLOW_TRACKING_URI, or start again when it does"):
         return _database(uri) if uri.startswith(SQLITE) else _opened(uri)

@@ -37,6 +37,10 @@ def patiently(write: Callable[[], None], folder: Path, need: int = 0) -> None:
             write()
             return
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and not folder.exists():
+                raise UserError(
+                    f"{folder} is gone, in which training writes: put it back, then go on with --resume auto"
+                ) from error
             if error.errno not in FULL:
                 raise
         if time.monotonic() > until:
@@ -48,16 +52,29 @@ def patiently(write: Callable[[], None], folder: Path, need: int = 0) -> None:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Add a line to a file: all of it, or nothing and an OSError."""
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    """Add a line to a file: all of it, or nothing and an OSError.
+
+    What stands behind the last whole line was half written when the machine crashed: it is removed.
+    """
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
-        before = os.fstat(file).st_size
+        before = _whole_lines(file)
         written = os.write(file, line)
         if written < len(line):
             os.ftruncate(file, before)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(file)
+
+
+def _whole_lines(file: int) -> int:
+    """Cut a file behind its last whole line. Returns its bytes."""
+    size = os.fstat(file).st_size
+    if size and os.pread(file, 1, size - 1) != b"\n":
+        whole = os.pread(file, size, 0).rfind(b"\n") + 1
+        os.ftruncate(file, whole)
+        return whole
+    return size
 
 
 class DiskMonitor:
@@ -68,7 +85,10 @@ class DiskMonitor:
 
     def look(self) -> str | None:
         """A line to show, when something has changed."""
-        need, free = checkpoint_bytes(self.checkpoints), shutil.disk_usage(self.folder).free
+        try:
+            need, free = checkpoint_bytes(self.checkpoints), shutil.disk_usage(self.folder).free
+        except FileNotFoundError:  # the folder was moved away: who writes there says so
+            return None
         was, self.low = self.low, free < need
         if self.low and not was:
             return (

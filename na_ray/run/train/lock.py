@@ -90,7 +90,7 @@ def only_driver(folder: Path) -> Iterator[None]:
             finally:
                 over.set()
                 renewing.join()
-                if _holder(file) == me:
+                if _holder(file) == me and _is_current(folder / NAME, file):  # else it is another driver's by now
                     (folder / NAME).unlink(missing_ok=True)
     finally:
         with contextlib.suppress(OSError):  # the run has begun

@@ -223,6 +223,50 @@ def test_what_goes_wrong_in_the_background_is_told_once_and_does_not_end_it(
     assert len(told) == 2 and all("could not be followed (FileNotFoundError: it went wrong" in line for line in told)
 
 
+def test_a_full_disk_under_the_log_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwarder, "PERIOD", 0.01)
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        raise FileNotFoundError(f"it went wrong in way {len(looks)}")
+
+    full = open("/dev/full", "w", buffering=1)  # noqa: SIM115
+    with monkeypatch.context() as there:
+        there.setattr(sys, "stderr", full)
+        with forwarder.repeating(look):
+            until(lambda: len(looks) > 3)
+        line = {"step": 10, "metrics": {"loss": 1.0, "psnr": 9.0, "steps_per_second": 1.0}, "note": "a machine is lost"}
+        ProgressDisplay(10, "nerf").show(line)
+    with contextlib.suppress(OSError):
+        full.close()
+
+
+def test_what_ends_early_does_not_wait_for_mlflow(
+    tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, watch = follower(tiny, tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 999)
+    monkeypatch.setattr(forwarder, "PERIOD", 0.01)
+    monkeypatch.setattr(forwarder, "PATIENCE", 1.0)
+    look, looks = Follower.look, []
+
+    def counted(watch: Follower) -> None:
+        looks.append(threading.current_thread())
+        look(watch)
+
+    monkeypatch.setattr(Follower, "look", counted)
+    with pytest.raises(KeyboardInterrupt), forwarder.following(run, watch.tracker, 10):
+        report(run, 1)
+        raise KeyboardInterrupt
+    told = capsys.readouterr().err
+    assert looks.count(threading.main_thread()) == 1 and "--resume auto delivers them" in told
+    assert told.count("training goes on, the metrics wait") == 1 and "Traceback" not in told
+    with forwarder.following(run, watch.tracker, 10):
+        pass
+    assert looks.count(threading.main_thread()) > 2
+
+
 def test_an_error_of_the_artifacts_storage_ends_nothing(
     tiny: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import ast
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -52,6 +53,18 @@ def model(tiny: Experiment, actor: Path, tmp_path: Path) -> tuple[str, Path]:
     log_actor(tracker, actor, "tiny")
     place = Path(MlflowClient().get_run(tracker.stage).info.artifact_uri) / "actor"
     return f"runs:/{tracker.stage}/actor", place
+
+
+def test_what_a_killed_driver_had_registered_is_not_registered_again(
+    tiny: Experiment, actor: Path, tmp_path: Path
+) -> None:
+    tracker = runs.start(tiny, tmp_path, "nerf")
+    assert [log_actor(tracker, actor, name) for name in ("tiny", "tiny", "other")] == ["1", "1", "1"]
+    trained_on = tmp_path / "trained_on"
+    shutil.copytree(actor, trained_on)
+    told = (trained_on / "actor.json").read_text()
+    (trained_on / "actor.json").write_text(told.replace('"step": 0', '"step": 5', 1))
+    assert told.count('"step": 0') and log_actor(tracker, trained_on, "tiny") == "2"
 
 
 OPEN = """

@@ -216,6 +216,16 @@ def test_a_disk_that_stays_full_ends_the_run_with_one_line_and_a_whole_checkpoin
     filler.unlink()
 
 
+def test_a_folder_that_is_moved_away_while_it_trains_is_one_line(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run", "nerf", 2)
+    run.folder.mkdir(parents=True)
+    run.append(1, {"loss": 1.0})
+    run.root.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"run/nerf is gone.* put it back, then go on with --resume auto"):
+        run.append(2, {"loss": 1.0})
+    assert disk.DiskMonitor(run.folder, run.checkpoints.root).look() is None, "who follows has nothing to add"
+
+
 def test_a_checkpoint_on_a_full_disk_says_so_and_leaves_nothing(tiny: Experiment, small_disk: Path) -> None:
     rig = Capture.open(tiny.capture).rig
     with pytest.raises(OSError) as full:

@@ -133,6 +133,17 @@ def test_a_lock_is_renewed_and_its_loss_ends_the_driver(tmp_path: Path, monkeypa
     assert json.loads((tmp_path / NAME).read_text())["host"] == "node7", "it is not this driver's to remove"
 
 
+def test_the_lock_of_who_came_behind_a_removed_one_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PERIOD", 600.0)
+    first = only_driver(tmp_path)
+    first.__enter__()
+    (tmp_path / NAME).unlink()  # by hand
+    with held(tmp_path) as pid:
+        first.__exit__(None, None, None)
+        with pytest.raises(UserError, match=f"in use by process {pid}"), only_driver(tmp_path):
+            pass
+
+
 def test_a_driver_that_ignores_ctrl_c_ends_as_well(tmp_path: Path) -> None:
     """As `nohup na-ray train ... &` in a script starts it."""
     script = """

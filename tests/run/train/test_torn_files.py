@@ -14,12 +14,14 @@ from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import damage, load_avatar, load_training, save, validation
 from na_ray.checkpoints import Checkpoints
 from na_ray.config import Experiment, NerfConfig, override
+from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.run.train.driver import train
+from na_ray.run.train.run_folder import RunFolder
 from tests.make_capture import write_tiny_capture
 
-FILES = ("experiment.json", "body.npz", "nerf.pt", "training.pt", "metrics.json")
+FILES = ("experiment.json", "body.npz", "nerf.pt", "training.pt", "metrics.json", "fingerprint.json")
 SHARES = (0.0, 0.01, 0.3, 0.9, 0.999)
 """Of a file, that are left."""
 
@@ -33,9 +35,8 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nerf = Nerf(config.nerf, Body.from_rig(rig))
     for step, psnr in ((5, 20.0), (10, 30.0)):
         folder = root / "checkpoints" / f"step_{step:06d}"
-        save(
-            folder, "nerf", nerf.state_dict(), rig, config, step, {"moments": torch.ones(99)}, {"validation/psnr": psnr}
-        )
+        training, scores, about = {"moments": torch.ones(99)}, {"validation/psnr": psnr}, {"body": "a body's digest"}
+        save(folder, "nerf", nerf.state_dict(), rig, config, step, training, scores, about)
     return root / "checkpoints"
 
 
@@ -50,6 +51,7 @@ def open_all(folder: Path) -> None:
     load_avatar(folder)
     load_training(folder)
     validation(folder)
+    read_json(folder / "fingerprint.json")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -115,6 +117,18 @@ def test_resuming_goes_on_from_the_last_whole_checkpoint_and_says_so(
     notes = [json.loads(line).get("note") for line in (root / "nerf" / "metrics.jsonl").read_text().splitlines()]
     told = [note for note in notes if note]
     assert "step_000010/training.pt is damaged" in told[-2] and told[-1] == "going on from step 5, with 1 worker"
+
+
+def test_half_a_line_of_the_record_is_removed_with_the_next(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path, "nerf", 2)
+    run.folder.mkdir()
+    for half in (b'{"step": 2, "metr', bytes(40)):  # as some file systems leave it
+        run.append(1, {"loss": 1.0})
+        with open(run.folder / "metrics.jsonl", "ab") as file:
+            file.write(half)
+    run.append(1, {"loss": 1.0})
+    lines, offset = run.record(0)
+    assert [line["step"] for line in lines] == [1, 1, 1] and offset == (run.folder / "metrics.jsonl").stat().st_size
 
 
 def test_other_files_of_a_run_are_told_of_in_one_line(tiny: Experiment) -> None:
