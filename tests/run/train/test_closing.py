@@ -139,7 +139,8 @@ def numbers(found: Any) -> list[float]:
 def check_what_ray_s_workers_find(both: Experiment, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Close the stages of the run `here` once more, in another run's folder, by two workers."""
     capture = Capture.open(both.capture)
-    on_workers = override(both, {"train.num_workers": 2, "train.cpus_per_worker": 0.5})
+    two = {"train.num_workers": 2, "train.global_batch": 2, "train.cpus_per_worker": 0.5}
+    on_workers = override(both, two)
     with closing_hands(on_workers) as hands:
         assert isinstance(hands, ThisProcess) or hands.device == "cuda", "they are this machine's CPUs"
     monkeypatch.setattr(closing, "is_this_machine", lambda: False)
