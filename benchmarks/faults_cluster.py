@@ -119,7 +119,11 @@ def terminated(scene: Scene) -> None:
 def objects(scene: Scene) -> None:
     """every node's memory for objects is full for 20 s"""
     command = [sys.executable, "-c", HOLDER, scene.cluster.ray.address, "20"]
-    scene.strike(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def fill() -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    scene.strike(fill)
 
 
 ELASTIC: dict[str, object] = {"train.min_workers": 1, "train.global_batch": 2}
