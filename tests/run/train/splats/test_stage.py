@@ -7,20 +7,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from ray import tune
 
 from na_ray import checkpoint
 from na_ray.capture.dataset import Capture
-from na_ray.capture.skeleton import Skeleton
 from na_ray.checkpoint import load_avatar
 from na_ray.cli.train import main
 from na_ray.config import Experiment, override
 from na_ray.config.values import UserError
-from na_ray.motion.posed import make_pose
-from na_ray.prepare.track import write_transforms
 from na_ray.render import encode
 from na_ray.run.data.loader import StepLoader
 from na_ray.run.data.pictures import PictureDataset, PictureSampler
@@ -31,20 +27,6 @@ from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.splats.stage import SplatsTrainer
 from na_ray.run.train.splats.step import chance, own_share, rotation
-
-
-@pytest.fixture
-def tree(splats: Experiment, tmp_path: Path) -> Experiment:
-    """The same on poses of joints that hang on each other, which are learned, too: those of the tiny capture are of no
-    tree."""
-    folder = shutil.copytree(splats.capture, tmp_path / "tree")
-    split = Capture.open(folder).split("training")
-    chain = Skeleton(tuple("abcde"), (-1, 0, 1, 2, 3), np.array([[0.0, 0.4 * j, 0.0] for j in range(5)]))
-    turns = [0.05 * np.sin(0.1 * i) * np.eye(3)[[0] * 5] for i in range(split.num_frames)]
-    poses = [make_pose(chain, turn, np.array([0.02 * i, 0.0, 0.01])) for i, turn in enumerate(turns)]
-    write_transforms(Path(split.files.transforms.folder), split, poses)
-    changes = {"capture": str(folder), "splats.refine_poses": True, "data.frames": "0..3"}
-    return override(splats, changes)
 
 
 def root_of(experiment: Experiment) -> Path:
