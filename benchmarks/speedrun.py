@@ -88,6 +88,7 @@ def score(trainer: Trainer, context: TrainContext, capture: Capture, every: int,
     held_out = [v for v in range(len(training.cameras)) if v not in chosen.train_views]
     size = training.cameras[0].fitted(experiment.splats.size)
     parts: list[tuple[str, str, list[int], MeanTexture | None]] = [("cameras", data.train_split, held_out, None)]
+    parts += [("cameras_refined", data.train_split, held_out, None)] if model.refines_poses else []
     testing = capture.split(data.test_split)
     cameras = list(range(0, len(testing.cameras), every))
     parts += [("poses_own", data.test_split, cameras, None)]
@@ -95,7 +96,17 @@ def score(trainer: Trainer, context: TrainContext, capture: Capture, every: int,
     for name, split, views, textures in parts:
         frames = range(0, capture.split(split).num_frames, every)
         scores = evaluate(
-            actor, capture, split, frames, views, (size.height, size.width), True, textures, None, supersample
+            actor,
+            capture,
+            split,
+            frames,
+            views,
+            (size.height, size.width),
+            True,
+            textures,
+            None,
+            supersample,
+            "refined" in name,
         )
         for method in (kind, "mesh"):
             for metric in ("psnr", "ssim"):

@@ -131,15 +131,15 @@ def held_out(
     return float(np.mean(scores))
 
 
-def put_off(pose: Pose, skeleton: object, rng: np.random.Generator) -> Pose:
-    """By 2 cm and 3 degrees; each joint by 3 degrees."""
+def put_off(pose: Pose, skeleton: object, rng: np.random.Generator, degrees: float = 3.0) -> Pose:
+    """By 2 cm and 3 degrees; each joint by `degrees`."""
 
     def unit(count: int) -> np.ndarray:
         found = rng.normal(size=(count, 3))
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     parents = skeleton.parents  # type: ignore[attr-defined]
-    joints = unit(len(parents)) * np.radians(3) * (np.array(parents) >= 0)[:, None]
+    joints = unit(len(parents)) * np.radians(degrees) * (np.array(parents) >= 0)[:, None]
     return corrected(pose, Correction(0.02 * unit(1)[0], np.radians(3) * unit(1)[0], joints), skeleton)  # type: ignore[arg-type]
 
 

@@ -40,9 +40,13 @@ def texture_map(actor: TrainedAvatar, texture: np.ndarray) -> Float[Tensor, "3 h
 
 
 @torch.no_grad()
-def encode(actor: TrainedAvatar, pose: Pose, texture: np.ndarray) -> Frame:
-    """A pose and a decoded texture map (h, w, 3) uint8, made ready for any number of cameras."""
-    return actor.model.encode(actor.model.body.pose(pose), texture_map(actor, texture))
+def encode(actor: TrainedAvatar, pose: Pose, texture: np.ndarray, frame: int | None = None) -> Frame:
+    """A pose and a decoded texture map (h, w, 3) uint8, made ready for any number of cameras.
+
+    `frame`: the number of the training frame whose learned correction the pose gets, where the actor has one.
+    """
+    refined = None if frame is None else actor.model.refined(pose, frame)
+    return actor.model.encode(refined or actor.model.body.pose(pose), texture_map(actor, texture))
 
 
 class Motion(Sequence[tuple[Pose, np.ndarray]]):

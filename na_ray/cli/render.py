@@ -115,6 +115,9 @@ class Evaluate:
     """Longer side to score at, pixels. As the images are if not given."""
     supersample: int = 2
     """Rays a pixel, in each direction, of the avatar and of the textured mesh alike."""
+    refined_poses: bool = False
+    """Training frames in the poses that training learned (`splats.refine_poses`), of avatar and mesh alike. Not for
+    comparisons with methods that take the poses as they are."""
     avatar: AvatarName | None = None
     """Which of a run's avatars. The first of these that it has if not given."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -150,6 +153,7 @@ class Evaluate:
                 textures=textures,
                 progress=progress,
                 supersample=self.supersample,
+                refined=self.refined_poses,
             )
         print(scores.table())
         if self.out is not None:

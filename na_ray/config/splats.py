@@ -54,17 +54,26 @@ class SplatsConfig:
     """Share of the training steps that see the mean training map in the light of the pose: for poses without
     photographs. The steps that are left see mixtures of both."""
 
+    refine_poses: bool = False
+    """Learn a small correction of each training frame's pose with the avatar: for a track that is some centimetres
+    off. A frame has to be seen some twenty times."""
+    lr_poses: float = 0.03
+    """Learning rate of the corrections (m, rad) where a frame's gradients agree from visit to visit; else it is
+    less."""
+    pose_decay: float = 0.0
+    """How much a correction shrinks towards zero each time its frame is seen, as a share of it."""
+
     def __post_init__(self) -> None:
         for name in ("size", "global_batch", "views_per_frame", "warmup_steps"):
             check(self, name, getattr(self, name) >= 1, "at least 1")
-        for name in ("l1_weight", "l2_weight", "ssim_weight", "output_weight", "weight_decay", "turn"):
+        for name in ("l1_weight", "l2_weight", "ssim_weight", "output_weight", "weight_decay", "turn", "pose_decay"):
             check(self, name, getattr(self, name) >= 0, "at least 0")
         check(self, "texels", self.texels is None or self.texels >= 16, "at least 16, or None")
         check(self, "widths", len(self.widths) >= 1 and min(self.widths) >= 1, "one or more positive numbers")
         check(self, "blur", self.blur > 0, "positive")
         whole = self.global_batch % self.views_per_frame == 0
         check(self, "global_batch", whole, f"a multiple of views_per_frame, which is {self.views_per_frame}")
-        for name in ("lr_texels", "lr_decoder", "reach"):
+        for name in ("lr_texels", "lr_decoder", "lr_poses", "reach"):
             check(self, name, getattr(self, name) > 0, "positive")
         for name in ("average", "decay_start", "own_maps", "mean_maps"):
             check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")

@@ -19,7 +19,6 @@ from na_ray.capture.camera import Camera
 from na_ray.capture.dataset import Capture, Split
 from na_ray.capture.image import resample_area, to_colors
 from na_ray.capture.masks import Masks
-from na_ray.capture.rig import Pose
 from na_ray.capture.textures import Textures
 from na_ray.checkpoint import TrainedAvatar
 from na_ray.config.values import Progress, UserError
@@ -27,6 +26,7 @@ from na_ray.evaluation import image_metrics
 from na_ray.evaluation.image_metrics import Lpips
 from na_ray.evaluation.protocol import Maps, Protocol
 from na_ray.evaluation.scores import Crop, ImageScore, Method, Scores
+from na_ray.models.avatar import Frame
 from na_ray.motion.textures import MeanTexture
 from na_ray.pictures.box import Box, mask_box, sphere_box
 from na_ray.render import background_of, encode, mesh_view
@@ -69,6 +69,9 @@ class Exam:
     """The texture maps to wear; None: the frames' own."""
     supersample: int = 2
     """A pixel is the mean of supersample x supersample rays."""
+    refined: bool = False
+    """Training frames in the poses that training learned, mesh and avatar alike: no comparison with a method that had
+    to take them as they are."""
 
     def views(self, parity: bool) -> list[Camera]:
         """The cameras at the resolution of the scores. Raises UserError, one line, when there is nothing to compare."""
@@ -94,12 +97,13 @@ def evaluate(
     textures: Textures | MeanTexture | None = None,
     progress: Progress | None = None,
     supersample: int = 2,
+    refined: bool = False,
 ) -> Scores:
     """Render and score the frames through the cameras (see `Exam`). `progress` is called with (pictures done, in all).
 
     Raises UserError or FileNotFoundError, one line, when there is nothing to compare with.
     """
-    exam = Exam(capture, split, frames, cameras, resolution, baseline, textures, supersample)
+    exam = Exam(capture, split, frames, cameras, resolution, baseline, textures, supersample, refined)
     lpips, missing = find_lpips()
     images, diverged = score_frames(actor, exam, frames, lpips, progress)
     return gathered(actor, exam, images, diverged, missing)
@@ -118,11 +122,14 @@ def score_frames(
 ) -> tuple[list[ImageScore], int]:
     """The scores of some of an exam's frames, and how many crops are left out since they hold no finite numbers."""
     source, views = exam.capture.split(exam.split), exam.views(actor.model.parity)
+    if exam.refined:
+        _check_refined(actor, exam.split)
     judge = _Judge(actor, exam.capture, source, lpips)
     images: list[ImageScore] = []
     for i, frame in enumerate(frames):
         texture = (exam.textures or source).texture(frame)
-        scene = _PosedActor(actor, source.pose(frame), texture, exam.baseline, exam.supersample)
+        encoded = encode(actor, source.pose(frame), texture, source.frames[frame] if exam.refined else None)
+        scene = _PosedActor(actor, encoded, texture, exam.baseline, exam.supersample)
         for j, (number, view) in enumerate(zip(exam.cameras, views, strict=True)):
             images += judge.scores(frame, number, view, scene.seen(view), scene.posed)
             if progress:
@@ -139,7 +146,7 @@ def gathered(
     maps: Maps = "own" if textures is None else "mean" if isinstance(textures, MeanTexture) else "predicted"
     left_out = [f"{diverged} crops hold numbers that are not finite and are left out of the means"] if diverged else []
     return Scores(
-        protocol=Protocol.of(actor, capture, source, exam.frames, exam.cameras, maps),
+        protocol=Protocol.of(actor, capture, source, exam.frames, exam.cameras, maps, exam.refined),
         capture=str(capture.path),
         split=exam.split,
         frames=[source.frames[f] for f in exam.frames],
@@ -164,6 +171,13 @@ def _crops(capture: Capture, split: Split) -> dict[Crop, str]:
     return crops | ({"mask": f"the pixels of {what}; no LPIPS"} if masked else {})
 
 
+def _check_refined(actor: TrainedAvatar, split: str) -> None:
+    if not actor.model.refines_poses:
+        raise UserError("refined poses: this actor learned none; train with --splats.refine-poses, or leave them out")
+    if split != (trained := actor.config.data.train_split):
+        raise UserError(f"refined poses: only those of {trained} are learned, not of {split}: leave them out")
+
+
 def _fit(camera: Camera, resolution: tuple[int, int] | None, parity: bool) -> Camera:
     """The camera at the resolution of the evaluation: pictures only ever shrink."""
     if resolution is None or resolution[0] >= camera.height:
@@ -174,10 +188,11 @@ def _fit(camera: Camera, resolution: tuple[int, int] | None, parity: bool) -> Ca
 class _PosedActor:
     """An actor at one frame: posed and encoded once for all cameras."""
 
-    def __init__(self, actor: TrainedAvatar, pose: Pose, texture: np.ndarray, baseline: bool, supersample: int) -> None:
+    def __init__(
+        self, actor: TrainedAvatar, frame: Frame, texture: np.ndarray, baseline: bool, supersample: int
+    ) -> None:
         self.actor, self.baseline, self.texture, self.supersample = actor, baseline, texture, supersample
-        self.frame = encode(actor, pose, texture)
-        self.posed = self.frame.posed
+        self.frame, self.posed = frame, frame.posed
 
     def seen(self, camera: Camera) -> dict[Method, Tensor]:
         """Pictures (h, w, 3) in [0, 1] by each method."""

@@ -29,25 +29,36 @@ class Protocol:
     """The cameras whose photographs made the texture maps."""
     warning: str | None = None
     """Where all that chose the checkpoint was trained on."""
+    poses: str | None = None
+    """Whose poses are drawn, where they are not the capture's."""
 
     @staticmethod
     def of(
-        actor: TrainedAvatar, capture: Capture, split: Split, frames: Sequence[int], cameras: Sequence[int], maps: Maps
+        actor: TrainedAvatar,
+        capture: Capture,
+        split: Split,
+        frames: Sequence[int],
+        cameras: Sequence[int],
+        maps: Maps,
+        refined: bool = False,
     ) -> "Protocol":
-        """Of frames and cameras (positions in the split) that are scored."""
+        """Of frames and cameras (positions in the split) that are scored; `refined`: in the poses that training
+        learned."""
         worn = {"own": "own texture maps", "predicted": "predicted texture maps", "mean": "mean texture map"}[maps]
         made, none = _made_from(capture, cameras), "none of these pictures"
         if not np.array_equal(actor.body.vertices.cpu().numpy(), capture.rig.vertices):
             return Protocol(f"Another person, {worn}", none, none, made)
         chosen, unknown = _selection(actor, capture)
+        learned = "learned in training, of these frames' pictures through the training cameras" if refined else None
+        worn = f"refined poses, {worn}" if refined else worn
         warning = chosen.warning if chosen else None
         if split.name != actor.config.data.train_split:
             return Protocol(f"Novel poses, {worn}", none, none, made, warning)
         if chosen is None:
-            return Protocol(f"Training motion, {worn}", unknown, unknown, made)
+            return Protocol(f"Training motion, {worn}", unknown, unknown, made, poses=learned)
         trained = _share(frames, cameras, chosen.train_frames, chosen.train_views)
         deciding = _share(frames, cameras, chosen.validation_frames, chosen.validation_views)
-        return Protocol(f"{_heading(chosen, frames, cameras)}, {worn}", trained, deciding, made, warning)
+        return Protocol(f"{_heading(chosen, frames, cameras)}, {worn}", trained, deciding, made, warning, learned)
 
 
 def _selection(actor: TrainedAvatar, capture: Capture) -> tuple[Selection | None, str]:

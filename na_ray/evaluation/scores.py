@@ -98,6 +98,7 @@ class Scores:
                 f"trained on: {self.protocol.trained_on}",
                 f"chose the checkpoint: {self.protocol.chosen_by}",
                 f"texture maps: {self.textures}; {self.protocol.maps_made_from}",
+                *([f"poses: {self.protocol.poses}"] if self.protocol.poses else []),
                 *([self.protocol.warning] if self.protocol.warning else []),
                 *self.notes,
             ]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
+from na_ray.capture.rig import Pose
 from na_ray.config import AvatarName, DataConfig
 from na_ray.models.gaussians import Gaussians
 
@@ -92,6 +93,15 @@ class Avatar(nn.Module, ABC, Generic[AnyFrame]):
     @abstractmethod
     def texture_side(self) -> int | None:
         """Longer side to which texture maps are shrunk before `encode` gets them; None: it wants them as stored."""
+
+    @property
+    def refines_poses(self) -> bool:
+        """Whether poses of its training frames were corrected while it was trained."""
+        return False
+
+    def refined(self, pose: Pose, frame: int) -> PosedBody | None:
+        """The body at a training frame's pose, by the frame's number, as training corrected it; None: it did not."""
+        return None
 
     @abstractmethod
     def encode(

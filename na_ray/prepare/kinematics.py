@@ -8,9 +8,11 @@ whole body is turned about its joints' mean c in world axes, and moved: x' = tur
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64, Int
 from scipy.spatial.transform import Rotation
 
+from na_ray.body.kinematics import displacements
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.skeleton import Skeleton
 
@@ -73,15 +75,8 @@ def _displacements(
     A: Float64[np.ndarray, "j 4 4"], turns: Float64[np.ndarray, "j 3"], skeleton: Skeleton
 ) -> Float64[np.ndarray, "j 4 4"]:
     """D_j of every joint."""
-    places = np.einsum("jab,jb->ja", A[:, :3, :3], skeleton.rest) + A[:, :3, 3]
-    own = np.tile(np.eye(4), (len(A), 1, 1))
-    own[:, :3, :3] = matrices(turns)
-    own[:, :3, 3] = places - np.einsum("jab,jb->ja", own[:, :3, :3], places)
-    D = own.copy()
-    for j in skeleton.order:
-        if skeleton.parents[j] >= 0:
-            D[j] = D[skeleton.parents[j]] @ own[j]
-    return D
+    rest, numbers = torch.from_numpy(skeleton.rest), torch.from_numpy(np.ascontiguousarray(turns))
+    return displacements(torch.from_numpy(A), rest, torch.tensor(skeleton.parents), numbers).numpy()
 
 
 def _turned(

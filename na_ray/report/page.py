@@ -133,6 +133,7 @@ def _protocol(scores: dict[str, Any]) -> str:
         f"trained on: {protocol['trained_on']}",
         f"chose the checkpoint: {protocol['chosen_by']}",
         f"texture maps: {scores['textures']}; {protocol['maps_made_from']}",
+        *([f"poses: {protocol['poses']}"] if protocol.get("poses") else []),
         *([protocol["warning"]] if protocol.get("warning") else []),
     ]
     return html.escape("; ".join(parts))

@@ -15,10 +15,13 @@ from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import TrainedAvatar
-from na_ray.config import DataConfig, Experiment, NerfConfig
+from na_ray.config import DataConfig, Experiment, NerfConfig, SplatsConfig
+from na_ray.config.values import UserError
 from na_ray.evaluation import image_metrics
 from na_ray.evaluation.evaluate import evaluate, target_image
 from na_ray.models.nerf.renderer import Nerf
+from na_ray.models.splats.poses import PoseTable
+from na_ray.models.splats.splats import Splats
 from na_ray.motion import textures
 from na_ray.pictures.box import Box, sphere_box
 
@@ -252,3 +255,26 @@ def test_the_mean_map_is_of_all_frames_or_of_some_and_says_so(actor, capture, mo
     mean = textures.MeanTexture.of(actor.config, capture)
     expected = np.mean([split.texture(f).astype(np.float64) for f in frames], axis=0).round()
     assert np.array_equal(mean.texture(2), expected) and mean.source.startswith(f"the mean of {words} training maps")
+
+
+def test_refined_poses_are_drawn_where_asked_for_and_said(actor, capture):
+    """Mesh and splats alike move with the learned pose of frame 1; frame 2 has none, and novel poses never have."""
+    config = SplatsConfig(size=40, texels=32, widths=(8,), refine_poses=True)
+    torch.manual_seed(0)
+    model = Splats(config, actor.body)
+    joints = actor.body.weights.shape[1]
+    model.poses = PoseTable([1], [-1] + [0] * (joints - 1), np.zeros((joints, 3)))
+    model.poses.corrections[0, 0] = torch.tensor([0.1, 0.2, 0.0])
+    learned = TrainedAvatar(model.eval(), actor.body, Experiment(splats=config, data=actor.config.data))
+    plain, refined = (
+        evaluate(learned, capture, "training", [1, 2], [0], supersample=1, refined=refined) for refined in (False, True)
+    )
+    for before, after in zip(plain.images, refined.images, strict=True):
+        assert (before.psnr == after.psnr) == (before.frame == 2), (before, after)
+    assert plain.protocol.poses is None and "refined" not in plain.table()
+    assert ", refined poses, own texture maps" in refined.table()
+    assert "poses: learned in training, of these frames' pictures through the training cameras" in refined.table()
+    with pytest.raises(UserError, match="refined poses: only those of training are learned, not of testing"):
+        evaluate(learned, capture, "testing", [1], [0], refined=True)
+    with pytest.raises(UserError, match="refined poses: this actor learned none; train with --splats.refine-poses"):
+        evaluate(actor, capture, "training", [1], [0], refined=True)

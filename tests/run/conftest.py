@@ -1,13 +1,19 @@
 """A capture small enough to train on in seconds, and the experiment that does."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mlflow.tracking import MlflowClient
 
+from na_ray.capture.dataset import Capture
+from na_ray.capture.skeleton import Skeleton
 from na_ray.config import Experiment, override
+from na_ray.motion.posed import make_pose
+from na_ray.prepare.track import write_transforms
 from tests.make_capture import write_tiny_capture
 
 
@@ -120,3 +126,17 @@ def splats(tiny: Experiment) -> Experiment:
         "report.frames": 0,
     }
     return override(tiny, changes)
+
+
+@pytest.fixture
+def tree(splats: Experiment, tmp_path: Path) -> Experiment:
+    """The same on poses of joints that hang on each other, which are learned, too: those of the tiny capture are of no
+    tree."""
+    folder = shutil.copytree(splats.capture, tmp_path / "tree")
+    split = Capture.open(folder).split("training")
+    chain = Skeleton(tuple("abcde"), (-1, 0, 1, 2, 3), np.array([[0.0, 0.4 * j, 0.0] for j in range(5)]))
+    turns = [0.05 * np.sin(0.1 * i) * np.eye(3)[[0] * 5] for i in range(split.num_frames)]
+    poses = [make_pose(chain, turn, np.array([0.02 * i, 0.0, 0.01])) for i, turn in enumerate(turns)]
+    write_transforms(Path(split.files.transforms.folder), split, poses)
+    changes = {"capture": str(folder), "splats.refine_poses": True, "data.frames": "0..3"}
+    return override(splats, changes)

@@ -16,7 +16,8 @@ THICKNESS = 0.0015
 
 
 class MakeGaussians(torch.autograd.Function):
-    """`texel_kernels.make_gaussians` for autograd: differentiable in a texel's own numbers and the decoder's."""
+    """`texel_kernels.make_gaussians` for autograd: differentiable in a texel's own numbers and the decoder's, and in
+    its point and frame."""
 
     @staticmethod
     def forward(ctx: Any, fixed: Tensor, posed: Tensor, texture: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -34,7 +35,7 @@ class MakeGaussians(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        """Of the first two arguments."""
+        """Of the first two arguments, and of points and frames where these are learned."""
         _, _, fixed, posed = ctx.parameters
         found = torch.zeros_like(fixed), torch.zeros_like(posed)
         given = _outputs([g.contiguous() for g in grads])
@@ -43,7 +44,22 @@ class MakeGaussians(torch.autograd.Function):
         with kernels.on_device(fixed.device) as name:
             inputs = [index, *rest, *given]
             wp.launch(texel_kernels.make_gaussians_back, fixed.shape[1], inputs, outputs, device=name)
-        return found[0], found[1].view(ctx.shape), None, None, None, None, None
+        frames = _frames_back(ctx, grads) if ctx.needs_input_grad[5] else None
+        points = grads[0] if ctx.needs_input_grad[4] else None
+        return found[0], found[1].view(ctx.shape), None, None, points, frames, None
+
+
+def _frames_back(ctx: Any, grads: Sequence[Tensor]) -> Tensor:
+    """The gradient (n, 3, 3) of the texels' frames."""
+    means, factors = (g.contiguous() for g in grads[:2])
+    found = torch.zeros_like(factors)
+    index, _, _, footprints, thickness, _, _, fixed, posed = _inputs(ctx)
+    given = [wp.from_torch(means, dtype=wp.vec3), wp.from_torch(factors, dtype=wp.mat33)]
+    with kernels.on_device(found.device) as name:
+        inputs = [index, footprints, thickness, fixed, posed, *given]
+        outputs = [wp.from_torch(found, dtype=wp.mat33)]
+        wp.launch(texel_kernels.frames_back, len(found), inputs, outputs, device=name)
+    return found
 
 
 def _inputs(ctx: Any) -> list[Any]:

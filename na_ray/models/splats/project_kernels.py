@@ -184,14 +184,16 @@ def shade_back(
     grad_shades: wp.array2d[wp.vec3],
     grad_means: wp.array[wp.vec3],
     grad_colors: wp.array[wp.vec3],
+    grad_frames: wp.array[wp.mat33],
     grad_changes: wp.array2d[wp.float32],
 ) -> None:
-    """The gradients of a Gaussian's color and of its change with direction; what the direction owes to the center is
-    added to the gradient of the center."""
+    """The gradients of a Gaussian's color, of its change with direction and of the frame that the direction is seen
+    in; what the direction owes to the center is added to the gradient of the center."""
     i = wp.tid()
     gm = wp.vec3(0.0, 0.0, 0.0)
     gc = wp.vec3(0.0, 0.0, 0.0)
     gC = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    gF = wp.mat33(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     any_view = wp.int32(0)
     for k in range(views.shape[0]):
         if touched[k, i] != 0:
@@ -207,11 +209,13 @@ def shade_back(
                 changes[1, i] * gs[0] + changes[4, i] * gs[1] + changes[7, i] * gs[2],
                 changes[2, i] * gs[0] + changes[5, i] * gs[1] + changes[8, i] * gs[2],
             )
+            gF = gF + wp.outer(n, gd)
             gn = frames[i] * gd
             gm = gm + (gn - wp.dot(n, gn) * n) / wp.length(toward)
     if any_view != 0:
         grad_means[i] = grad_means[i] + gm
         grad_colors[i] = gc
+        grad_frames[i] = gF
         for r in range(3):
             for c in range(3):
                 grad_changes[3 * r + c, i] = gC[r, c]

@@ -42,7 +42,7 @@ def draw(
 ) -> SplatDrawing:
     """Draw Gaussians through some views. `blur`: variance (px^2) that a pixel's filter adds.
 
-    Differentiable in everything but the views, `frames` and depths. `path`: None for the device's own.
+    Differentiable in everything but the views and depths. `path`: None for the device's own.
     """
     g = gaussians
     path = path or ("tiles" if g.means.device.type == "cuda" else "scan")
@@ -134,13 +134,13 @@ class _Draw(torch.autograd.Function):
             held = [passing.clone(), passing * grad_passing, grad_colors.contiguous()]
             back(ctx.order, ellipses, views, tensors[2], (last, touched), held, flat, name)
             means, factors, _, _, frames, changes = _gaussian_arrays(tensors)
-            g_means, g_factors, g_opacities, g_colors, _, g_changes = _gaussian_arrays(found)
+            g_means, g_factors, g_opacities, g_colors, g_frames, g_changes = _gaussian_arrays(found)
             seen = [wp.from_torch(views.numbers), wp.from_torch(touched)]
             inputs = [means, factors, *seen, ellipses.arrays[1], flat[0], flat[1], flat[3]]
             wp.launch(project_kernels.project_back, n, inputs, [g_means, g_factors, g_opacities], device=name)
             inputs = [means, frames, changes, *seen, flat[2]]
-            wp.launch(project_kernels.shade_back, n, inputs, [g_means, g_colors, g_changes], device=name)
-        return *found[:4], None, found[5], None, None, None, None
+            wp.launch(project_kernels.shade_back, n, inputs, [g_means, g_colors, g_frames, g_changes], device=name)
+        return *found, None, None, None, None
 
 
 def _scan(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Any], name: str) -> Tensor:

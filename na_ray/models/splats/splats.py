@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from na_ray.body.atlas import Atlas, shrink_texture
 from na_ray.body.body import Body, PosedBody
 from na_ray.capture.camera import Camera
+from na_ray.capture.rig import Pose
 from na_ray.config import DataConfig
 from na_ray.config.splats import SplatsConfig
 from na_ray.models.avatar import Avatar, Picture, rays_per_depth
@@ -21,6 +22,7 @@ from na_ray.models.splats.coarse import CHANNELS, Coarse
 from na_ray.models.splats.decoder import Decoder
 from na_ray.models.splats.loss import picture_loss
 from na_ray.models.splats.make import MakeGaussians
+from na_ray.models.splats.poses import CarriedBack, MovedPose, PoseTable
 from na_ray.models.splats.rasterize import draw
 from na_ray.models.splats.texels import PosedTexels, Texels
 from na_ray.models.splats.views import Views
@@ -64,6 +66,8 @@ class PictureBatch:
     """RGB in [0, 1], padded to one size."""
     sizes: tuple[tuple[int, int], ...]
     """Height and width of each view's part."""
+    moved: MovedPose | None = None
+    """Where the pose is learned: `posed`, and what its gradients flow through."""
 
 
 class Splats(Avatar[SplatFrame]):
@@ -90,6 +94,8 @@ class Splats(Avatar[SplatFrame]):
         self.register_buffer("mean_texture", torch.full((3, side, side), 0.5))
         self.register_buffer("mean_harmonics", torch.zeros(COUNT, n))
         self.register_buffer("light", torch.zeros(COUNT, 3, n))
+        self.poses = PoseTable.empty(body.weights.shape[1]) if config.refine_poses else None
+        self.carried_back = CarriedBack(self.texels, len(body.vertices)) if config.refine_poses else None
         self._insides: dict[tuple[int, int], Tensor] = {}
         self._shrunk: tuple[Tensor, int, Tensor] | None = None
 
@@ -139,6 +145,19 @@ class Splats(Avatar[SplatFrame]):
             square = Atlas(self.body, max(size)).inside[None, None].float()
             self._insides[size] = torch.nn.functional.interpolate(square, size)[0, 0] > 0
         return self._insides[size]
+
+    @property
+    def refines_poses(self) -> bool:
+        """Whether it has a table of corrections."""
+        return self.poses is not None
+
+    @torch.no_grad()
+    def refined(self, pose: Pose, frame: int) -> PosedBody | None:
+        """The body at a training frame's pose, corrected; None where the frame was not trained on."""
+        row = None if self.poses is None else self.poses.row_of(frame)
+        if self.poses is None or row is None:
+            return None
+        return self.poses.move(self.body, pose, self.poses.corrections[row]).posed
 
     @torch.no_grad()
     def encode(
@@ -220,7 +239,9 @@ class Splats(Avatar[SplatFrame]):
     def forward(self, batch: PictureBatch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """The sum over a frame's pictures of their loss, and of their mean squared error: what DDP wraps."""
         config = self.config
-        texels = self.texels.pose(batch.posed)
+        texels = self.texels.pose(batch.posed, None if batch.moved is None else batch.moved.origin)
+        if batch.moved is not None and self.carried_back is not None:
+            texels = self.carried_back(self.texels, texels, batch.moved)
         normals = (batch.turn @ texels.normals.reshape(3, -1)).view_as(texels.normals)
         lit = self._lit(texels)
         texture = torch.lerp(self._lit_texture(lit), batch.texture, batch.share)

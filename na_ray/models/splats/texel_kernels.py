@@ -158,6 +158,38 @@ def put(
 
 @wp.kernel(enable_backward=False)
 @no_type_check
+def frames_back(
+    texel: wp.array[wp.int32],
+    footprints: wp.array[wp.vec3],
+    thickness: wp.float32,
+    fixed: wp.array2d[wp.float32],
+    posed: wp.array2d[wp.float32],
+    grad_means: wp.array[wp.vec3],
+    grad_factors: wp.array[wp.mat33],
+    grad_frames: wp.array[wp.mat33],
+) -> None:
+    """The gradient of a texel's frame F, where poses are learned: the mean is p + F offset, the factor F U L."""
+    i = wp.tid()
+    t = texel[i]
+    offset = wp.vec3(
+        fixed[0, i] + bounded(posed[0, t], 3.0),
+        fixed[1, i] + bounded(posed[1, t], 3.0),
+        fixed[2, i] + bounded(posed[2, t], 3.0),
+    )
+    e0 = wp.exp(wp.clamp(fixed[3, i] + bounded(posed[3, t], 0.9), SMALLEST, WIDEST))
+    e1 = wp.exp(wp.clamp(fixed[4, i] + bounded(posed[4, t], 0.9), SMALLEST, WIDEST))
+    e2 = wp.exp(wp.clamp(fixed[5, i] + bounded(posed[5, t], 0.9), SMALLEST, THICKEST))
+    h0 = SHEAR_UNIT * (fixed[6, i] + bounded(posed[6, t], 0.9))
+    h1 = SHEAR_UNIT * (fixed[7, i] + bounded(posed[7, t], 0.9))
+    h2 = SHEAR_UNIT * (fixed[8, i] + bounded(posed[8, t], 0.9))
+    p = footprints[i]
+    U = wp.mat33(p[0], p[1], 0.0, 0.0, p[2], 0.0, 0.0, 0.0, thickness)
+    L = wp.mat33(e0, 0.0, 0.0, h0, e1, 0.0, h1, h2, e2)
+    grad_frames[i] = OFFSET_UNIT * wp.outer(grad_means[i], offset) + grad_factors[i] * wp.transpose(U * L)
+
+
+@wp.kernel(enable_backward=False)
+@no_type_check
 def make_gaussians_back(
     texel: wp.array[wp.int32],
     frames: wp.array[wp.mat33],

@@ -78,10 +78,13 @@ class Texels(nn.Module):
         return len(self.index)
 
     @torch.no_grad()
-    def pose(self, posed: PosedBody) -> PosedTexels:
-        """Carry the texels to a pose: F = root rotation x blended joint rotations x rest frame."""
+    def pose(self, posed: PosedBody, origin: Float[Tensor, "3"] | None = None) -> PosedTexels:
+        """Carry the texels to a pose: F = root rotation x blended joint rotations x rest frame. `origin`: None: the
+        pose's translation."""
         n, device = len(self), posed.vertices.device
         vertices, normals = rotate(posed.vertices, posed.rotation), posed.vertex_normals()
+        if origin is not None:
+            vertices = vertices + (posed.translation - origin)
         blended = self.weights @ posed.joints_RT[:, :3, :3].reshape(-1, 9)
         points, frames = vertices.new_zeros(n, 3), vertices.new_zeros(n, 3, 3)
         image = vertices.new_zeros(3, self.side**2)
@@ -92,7 +95,9 @@ class Texels(nn.Module):
             inputs.append(wp.from_torch(posed.rotation.T.contiguous()[None], dtype=wp.mat33))
             outputs = [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(frames, dtype=wp.mat33)]
             wp.launch(texel_kernels.pose_texels, n, inputs, [*outputs, wp.from_torch(image)], device=name)
-        return PosedTexels(posed.translation, points, frames, image.view(3, self.side, self.side))
+        return PosedTexels(
+            posed.translation if origin is None else origin, points, frames, image.view(3, self.side, self.side)
+        )
 
 
 def _rest_frames(body: Body, side: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,9 +12,9 @@ from tests.run.train.texture.test_stage import moments
 from tests.run.train.together import train_alone, train_together
 
 
-def of_splats(splats: Experiment) -> Experiment:
-    """Two frames of two pictures: each worker has one picture of either frame."""
-    return override(splats, {"splats.global_batch": 4, "train.steps": 12, "train.checkpoint_every": 12})
+def of_splats(tree: Experiment) -> Experiment:
+    """Two frames of two pictures: each worker has one picture of either frame. Their poses are learned, too."""
+    return override(tree, {"splats.global_batch": 4, "train.steps": 12, "train.checkpoint_every": 12})
 
 
 def of_texture(tiny_texture: Experiment) -> Experiment:
@@ -24,8 +24,8 @@ def of_texture(tiny_texture: Experiment) -> Experiment:
     return override(tiny_texture, short | {"texture.gan_weight": 1e-9, "texture.feature_weight": 0.0})
 
 
-def test_two_workers_learn_what_one_does(splats: Experiment, tiny_texture: Experiment) -> None:
-    experiments = [of_splats(splats), of_texture(tiny_texture)]
+def test_two_workers_learn_what_one_does(tree: Experiment, tiny_texture: Experiment) -> None:
+    experiments = [of_splats(tree), of_texture(tiny_texture)]
     one = [train_alone(override(e, {"name": f"{e.stages[0]}-one"})) for e in experiments]
     two = train_together([override(e, {"name": f"{e.stages[0]}-two"}) for e in experiments])
     check_splats(one[0], two[0])

@@ -133,8 +133,9 @@ def exams(
     """What is scored, by the name of its file.
 
     `cameras`: the cameras that are not trained on, of training frames (`frames`: held-out frames, where all cameras are
-    trained on). `poses_own`, `poses_predicted`, `poses_mean`: the held-out motion through all cameras, wearing each
-    kind of texture map that there is.
+    trained on); `cameras_refined`: the same in the poses that training learned, where it did. `poses_own`,
+    `poses_predicted`, `poses_mean`: the held-out motion through all cameras, wearing each kind of texture map that
+    there is.
     """
     data, report = actor.config.data, actor.config.report
     training = capture.split(data.train_split)
@@ -146,6 +147,8 @@ def exams(
     if held_out:
         frames = spaced(chosen.train_frames, report.frames)
         found["cameras"] = Exam(capture, data.train_split, frames, held_out, **how)
+        if actor.model.refines_poses:
+            found["cameras_refined"] = Exam(capture, data.train_split, frames, held_out, **how, refined=True)
     elif chosen.trained_validation_views == ():
         frames = spaced(chosen.validation_frames, report.frames)
         found["frames"] = Exam(capture, data.train_split, frames, chosen.validation_views, **how)

@@ -23,7 +23,7 @@ def validate(
     """Mean PSNR (dB) and SSIM over the pictures of `split` that decide, and, as `fit/...`, over those of `fit_views`.
 
     The workers share the rendering. Writes target and rendering side by side to `validation/step_NNNNNN/` and adds the
-    scores to the run's record.
+    scores to the run's record. Poses are those that training learned, where it does (`splats.refine_poses`).
     """
     folder = run.folder / "validation" / f"step_{step:06d}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def _look(
     """PSNR and SSIM of a frame through each of the views; keeps the pictures."""
     if not views:
         return []
-    encoded = encode(actor, split.pose(frame), split.texture(frame))
+    encoded = encode(actor, split.pose(frame), split.texture(frame), split.frames[frame])
     scores = []
     for view in views:
         camera = split.cameras[view].fitted(actor.config.train.validation_size)

@@ -15,11 +15,13 @@ from na_ray.checkpoint import TrainedAvatar
 from na_ray.config import Experiment
 from na_ray.models.splats.cost import step_multiply_adds
 from na_ray.models.splats.optimizer import SplatsOptimizer, rate
+from na_ray.models.splats.pose_optimizer import PoseOptimizer
 from na_ray.models.splats.splats import Splats
 from na_ray.run.data.frames import Row
 from na_ray.run.data.pictures import PictureDataset, PictureSampler, num_pictures, picture_cameras, small_texture
 from na_ray.run.train.avatar.validation import validate
 from na_ray.run.train.context import Schedule, TrainContext
+from na_ray.run.train.splats.poses import pose_table
 from na_ray.run.train.splats.step import chance, to_batch
 
 MOST_MAPS = 256
@@ -35,7 +37,10 @@ def schedule(experiment: Experiment) -> Schedule:
 def build(experiment: Experiment, dataset: PictureDataset, device: torch.device) -> Splats:
     """Fresh splats for the capture's body; the same on every worker."""
     torch.manual_seed(experiment.train.seed)
-    return Splats(experiment.splats, Body.from_rig(dataset.rig), experiment.data).to(device)
+    splats = Splats(experiment.splats, Body.from_rig(dataset.rig), experiment.data)
+    if splats.poses is not None:
+        splats.poses = pose_table(dataset.split, dataset.frames)
+    return splats.to(device)
 
 
 def start(splats: Splats, dataset: PictureDataset) -> None:
@@ -64,6 +69,7 @@ class SplatsTrainer:
         if context.run.checkpoints.latest() is None:
             start(self.splats, dataset)
         self.optimizer = SplatsOptimizer(self.splats, self.schedule.steps)
+        self.poses = self._pose_optimizer()
         several, total = self.worker.world > 1, num_pictures(self.experiment)
         self.model = DistributedDataParallel(self.splats, broadcast_buffers=False) if several else self.splats
         self.weight = self.worker.world / total
@@ -71,25 +77,37 @@ class SplatsTrainer:
         self.slots = PictureSampler(dataset, mine, total, 0).slots
         self.splats.train()
 
+    def _pose_optimizer(self) -> PoseOptimizer | None:
+        table, config = self.splats.poses, self.experiment.splats
+        slots = config.global_batch // config.views_per_frame
+        return None if table is None else PoseOptimizer(table, config, self.schedule.steps, slots)
+
     def step(self, rows: list[Row], step: int) -> tuple[dict[str, Tensor], int]:
         """One update, from a row of pictures for each of the worker's frames."""
         total, squared = (torch.zeros((), device=self.worker.device) for _ in range(2))
         for i, (row, slot) in enumerate(zip(rows, self.slots, strict=True)):
             rng = chance(self.experiment.train.seed, step, slot)
-            batch = to_batch(row, self.splats, picture_cameras(self.dataset), rng)
+            place = int(row["frame"]) - self.dataset.frames[0]
+            taken = self.poses.take(place) if self.poses else None
+            batch = to_batch(row, self.splats, picture_cameras(self.dataset), rng, taken)
             held = isinstance(self.model, DistributedDataParallel) and i < len(rows) - 1
             with self.model.no_sync() if held else contextlib.nullcontext():  # type: ignore[operator]
                 loss, error = self.model(batch)
                 (loss * self.weight).backward()
+            if self.poses and taken is not None:
+                self.poses.give(slot, place, taken, 1 / self.worker.world)
             total += loss.detach() * self.weight
             squared += error * self.weight
         self.optimizer.step(step)
+        if self.poses:
+            self.poses.step(step, torch.distributed.all_reduce if self.worker.world > 1 else None)
         return {"loss": total, "squared": squared}, sum(len(row["views"]) for row in rows)
 
     def describe(self, means: dict[str, float], step: int) -> dict[str, float]:
         """The PSNR is that of the trained parts of the pictures."""
         lr = self.experiment.splats.lr_texels * rate(self.experiment.splats, step - 1, self.schedule.steps)
-        return {"loss": means["loss"], "psnr": -10 * math.log10(max(means["squared"], 1e-12)), "lr": lr}
+        found = {"loss": means["loss"], "psnr": -10 * math.log10(max(means["squared"], 1e-12)), "lr": lr}
+        return found | (self.poses.table.sizes() if self.poses else {})
 
     def sync_buffers(self) -> None:
         """Nothing differs between the workers."""
@@ -110,12 +128,14 @@ class SplatsTrainer:
 
     def training(self) -> dict[str, Any]:
         """The weights themselves, Adam's moments and the running norms: random numbers are functions of the step."""
-        return self.optimizer.state()
+        return self.optimizer.state() | ({"poses": self.poses.state()} if self.poses else {})
 
     def load(self, weights: dict[str, Any], training: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
         self.splats.load_state_dict(weights)
-        self.optimizer.load({name: value for name, value in training.items() if name != "step"})
+        self.optimizer.load({name: value for name, value in training.items() if name not in ("step", "poses")})
+        if self.poses:
+            self.poses.load(training["poses"])
 
 
 def estimate(dataset: PictureDataset) -> tuple[list[str], float, int]:
@@ -136,5 +156,8 @@ def estimate(dataset: PictureDataset) -> tuple[list[str], float, int]:
         f"{parameters / 1e6:.1f} M parameters, {operations / 1e9:.1f} G multiply-adds of the decoder a step, "
         f"{steps} steps on {len(dataset.frames)} frames x {len(dataset.views)} views",
     ]
+    drawn = experiment.vid2vid.resolution[0]
+    if "texture" in experiment.stages and drawn < config.side:
+        lines.append(f"maps      predicted ones have {drawn}x{drawn} texels, fewer than the atlas: they are enlarged")
     lines += [dataset.selection.warning] if dataset.selection.warning else []
     return lines, steps * operations, 4 * 4 * parameters  # average, weights and Adam's two moments

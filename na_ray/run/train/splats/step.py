@@ -17,23 +17,33 @@ PictureRow = dict[str, np.ndarray]
 """As `PictureDataset.rows` describes it; named here because a step imports no reader of videos."""
 
 
-def to_batch(row: PictureRow, splats: Splats, cameras: Sequence[Camera], rng: np.random.Generator) -> PictureBatch:
-    """A row on the model's device. `cameras`: all of the split's, at the training resolution; `rng`: `chance`."""
+def to_batch(
+    row: PictureRow,
+    splats: Splats,
+    cameras: Sequence[Camera],
+    rng: np.random.Generator,
+    correction: Tensor | None = None,
+) -> PictureBatch:
+    """A row on the model's device. `cameras`: all of the split's, at the training resolution; `rng`: `chance`;
+    `correction`: of the frame's pose, where poses are learned."""
     device = splats.device
     pose = Pose(**{name: row[name] for name in ("joints_RT", "rotation", "translation", "joints")}, pose=None)
-    posed = splats.body.pose(pose)
+    moved = None
+    if correction is not None and splats.poses is not None:
+        moved = splats.poses.move(splats.body, pose, correction)
     own = torch.as_tensor(np.array(row["texture"]), device=device).permute(2, 0, 1).float() / 255
     seen = [cameras[v] for v in row["views"]]
     windows = [Box(int(y), int(x), int(y + h), int(x + w)) for x, y, w, h in row["windows"]]
     turn = torch.from_numpy(rotation(rng, splats.config.turn)).float()
     return PictureBatch(
-        posed=posed,
+        posed=splats.body.pose(pose) if moved is None else moved.posed,
         texture=own,
         share=own_share(splats.config, rng),
         turn=turn.to(device),
         views=Views.of(seen, np.asarray(row["translation"], np.float32), device, windows),
         targets=_targets(row, windows, device),
         sizes=tuple((b.bottom - b.top, b.right - b.left) for b in windows),
+        moved=moved,
     )
 
 

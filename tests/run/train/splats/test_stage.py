@@ -48,9 +48,9 @@ def equal(a: Any, b: Any) -> bool:
     return a == b
 
 
-def test_an_interrupted_run_ends_where_an_unbroken_one_does(splats: Experiment, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_where_an_unbroken_one_does(tree: Experiment, tmp_path: Path) -> None:
     """Weights, averages, Adam's moments and the running norms: to the bit."""
-    root = root_of(splats)
+    splats, root = tree, root_of(tree)
     folder = train(splats)
     assert folder == root / "splats" / "checkpoints" / "step_000006"
     unbroken = Path(shutil.move(folder, tmp_path / "unbroken"))  # as if the run was killed before it was there
@@ -62,9 +62,19 @@ def test_an_interrupted_run_ends_where_an_unbroken_one_does(splats: Experiment, 
         a, b = load(unbroken), load(resumed)
         assert equal(a, b) and a is not b
     training = checkpoint.load_training(unbroken)
-    assert {"parameters", "adam", "norms", "step"} <= training.keys() and torch.isfinite(training["norms"]).all()
+    assert {"parameters", "adam", "norms", "poses", "step"} <= training.keys() and torch.isfinite(
+        training["norms"]
+    ).all()
     before = checkpoint.load_weights(resumed.parent / "step_000003", "splats")
-    assert not equal(before, checkpoint.load_weights(unbroken, "splats"))
+    weights = checkpoint.load_weights(unbroken, "splats")
+    assert not equal(before, weights)
+    assert weights["poses.corrections"].any() and weights["poses.frames"].tolist() == [0, 1, 2]
+    assert any("poses_moved_mm" in line["metrics"] for line in record(root))
+
+
+def test_poses_that_are_of_no_tree_are_not_learned(splats: Experiment) -> None:
+    with pytest.raises(UserError, match=r"frame \d+: splats.refine_poses wants joints that turn, .*: leave the poses"):
+        trainer_of(override(splats, {"splats.refine_poses": True}))
 
 
 def test_a_training_improves_over_its_start(splats: Experiment) -> None:
