@@ -40,7 +40,7 @@ def test_the_version_stands_in_one_place(shell: Shell) -> None:
     assert shell.run("--version") == (0, f"na-ray {na_ray.__version__}\n", "")
     assert re.fullmatch(r"\d+\.\d+\.\d+", na_ray.__version__)
     project = (ROOT / "pyproject.toml").read_text()
-    assert 'dynamic = ["version"]' in project and 'version = { attr = "na_ray.__version__" }' in project
+    assert 'dynamic = ["version"]' in project and 'version = { attr = "na_ray.version.__version__" }' in project
     assert "\nversion = " not in project.partition("[tool.setuptools.dynamic]")[0]
 
 
