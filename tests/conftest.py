@@ -21,6 +21,7 @@ os.environ |= {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of Ray come first, and share a process and its cluster; of the others, each file is one process's.
 

@@ -22,8 +22,10 @@ from na_ray.config.values import MISTAKES, StorageError, UserError
 from na_ray.run.cluster.resources import cpu_share
 from na_ray.run.data.frames import Row
 
-# Shards that one Ray Data execution reads; the next one is planned when it ends. Each is a task's entry in the store.
+# Shards that one Ray Data execution reads, and most tasks of it; the next one is planned when it ends. Each task is an
+# entry in the store, and all are made before the first one runs: 5 ms each, in every worker.
 SEGMENT = 1024
+TASKS = 128
 # Most shards, and bytes of them, that a task decodes: its cost beside decoding (15 ms here) is shared by them.
 TASK_SHARDS = 16
 TASK_BYTES = 32 * 2**20
@@ -138,8 +140,10 @@ class StepLoader:
         """(batch slot, its rows in mixed order) of every shuffle group."""
         dataset = self.order.dataset
         pending, barren = self.order.shuffle_groups(), 0
+        size = _shards_of_a_task(dataset, self.room)
+        groups = max(1, min(SEGMENT, TASKS * size) // dataset.experiment.data.shuffle_shards)
         while True:
-            segment = list(itertools.islice(pending, max(1, SEGMENT // dataset.experiment.data.shuffle_shards)))
+            segment = list(itertools.islice(pending, groups))
             reading = [shard for *_, group in segment for shard in group]
             if self.distributed:
                 decoded = _distributed(dataset, self._digest, reading, self.room)
@@ -161,8 +165,7 @@ class StepLoader:
 
 def _distributed(dataset: ShardDataset, digest: str, shards: list[Any], room: int) -> Iterator[list[Row]]:
     """Decode the shards with Ray Data, some of them a task, and yield the rows of each in the given order."""
-    shard = dataset.shard_bytes()
-    size = max(1, min(TASK_SHARDS, min(TASK_BYTES, room // 16) // shard))
+    shard, size = dataset.shard_bytes(), _shards_of_a_task(dataset, room)
     shipped = Shipped(ray.put((dataset, shards)), uuid.uuid4().hex, digest)
     read = ray.data.range(len(shards), override_num_blocks=-(-len(shards) // size)).map_batches(
         _decode_blocks, batch_size=None, fn_kwargs={"shipped": shipped}
@@ -182,6 +185,10 @@ def _distributed(dataset: ShardDataset, digest: str, shards: list[Any], room: in
     while item < len(shards):
         yield collected
         item, collected = item + 1, []
+
+
+def _shards_of_a_task(dataset: ShardDataset, room: int) -> int:
+    return max(1, min(TASK_SHARDS, min(TASK_BYTES, room // 16) // dataset.shard_bytes()))
 
 
 def _decode_blocks(batch: dict[str, np.ndarray], shipped: Shipped) -> Iterator[dict[str, np.ndarray]]:
