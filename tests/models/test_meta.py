@@ -35,13 +35,17 @@ MEANT = {
         "rays = hit.nonzero()[:, 0]",
         "index = (faces >= 0).nonzero()[:, 0]",
     ],
+    "models/splats/poses.py": [
+        "mean = torch.stack([moved.norm(dim=1).mean(), turned.norm(dim=2).mean()]).tolist()",
+        "found = (self.frames == frame).nonzero()[:, 0].tolist()",
+    ],
     "models/splats/rasterize.py": ["bits = depths.numpy().view(np.uint32)"],
     "models/splats/splats.py": ["return SplatFrame(posed, texels.origin.double().cpu().numpy(), gaussians)"],
     "models/splats/texels.py": ["index = ((flat >= 0) & sound[flat.clamp(min=0)]).nonzero()[:, 0]"],
 }
 """Where the host waits for the device, on purpose. In a training step of the NeRF: how many rays meet the shell, and
-how many samples. Of the splats: the order on a CPU, a frame made for pictures, and the atlas, once; a step asks for the
-number of pairs (`int(ends[-1, -1])`)."""
+how many samples. Of the splats: the order on a CPU, a frame made for pictures, learned poses in a report and in a validation,
+and the atlas, once; a step asks for the number of pairs (`int(ends[-1, -1])`)."""
 
 
 def made(*shape: int) -> Tensor:
