@@ -44,8 +44,8 @@ MEANT = {
     "models/splats/texels.py": ["index = ((flat >= 0) & sound[flat.clamp(min=0)]).nonzero()[:, 0]"],
 }
 """Where the host waits for the device, on purpose. In a training step of the NeRF: how many rays meet the shell, and
-how many samples. Of the splats: the order on a CPU, a frame made for pictures, learned poses in a report and in a validation,
-and the atlas, once; a step asks for the number of pairs (`int(ends[-1, -1])`)."""
+how many samples. Of the splats: the order on a CPU, a frame made for pictures, learned poses in a report and in a
+validation, and the atlas, once; a step asks for the number of pairs (`int(ends[-1, -1])`)."""
 
 
 def made(*shape: int) -> Tensor:
