@@ -61,26 +61,24 @@ def record_torn(scene: LoneScene) -> None:
     resumed(scene)
 
 
-def knobs_torn(scene: LoneScene) -> None:
-    """the run is killed and its `experiment.json` is torn; mended, `--resume auto`"""
-    driver, path = struck(scene), scene.run() / "experiment.json"
+def _torn_and_mended(scene: LoneScene, name: str) -> None:
+    driver, path = struck(scene), scene.run() / name
     driver.kill()
     whole = path.read_bytes()
     cut(path)
     scene.expect(scene.train(), 2, "is damaged")
     path.write_bytes(whole)
     resumed(scene)
+
+
+def knobs_torn(scene: LoneScene) -> None:
+    """the run is killed and its `experiment.json` is torn; mended, `--resume auto`"""
+    _torn_and_mended(scene, "experiment.json")
 
 
 def ids_torn(scene: LoneScene) -> None:
     """the run is killed and its `tracking.json` is torn; mended, `--resume auto`"""
-    driver, path = struck(scene), scene.run() / "tracking.json"
-    driver.kill()
-    whole = path.read_bytes()
-    cut(path)
-    scene.expect(scene.train(), 2, "is damaged")
-    path.write_bytes(whole)
-    resumed(scene)
+    _torn_and_mended(scene, "tracking.json")
 
 
 def pruned(scene: LoneScene) -> None:

@@ -58,33 +58,13 @@ def eyes(scene):
 def test_keypoints_that_are_sure_are_kept_by_name(scene, converted):
     _, out = converted
     kept, split = Keypoints.find(str(out)), Capture.open(out).split("training")
-    order = [
-        "pelvis",
-        "left_hip",
-        "right_hip",
-        "spine1",
-        "left_knee",
-        "right_knee",
-        "spine2",
-        "left_ankle",
-        "right_ankle",
-    ]
-    order += [
-        "spine3",
-        "left_foot",
-        "right_foot",
-        "neck",
-        "left_collar",
-        "right_collar",
-        "head",
-        "left_shoulder",
-        "right_shoulder",
-    ]
-    order += ["left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand"]
+    order = {"left_shoulder": 16, "right_shoulder": 17, "left_elbow": 18, "right_elbow": 19, "left_wrist": 20}
+    order |= {"right_wrist": 21, "left_hip": 1, "right_hip": 2, "left_knee": 4, "right_knee": 5, "left_ankle": 7}
+    order |= {"right_ankle": 8}
     points = kept.splits["training"]
     assert points.shape == (5, 12, 3) and np.isnan(points[2]).all() and np.isfinite(points[[0, 1, 3, 4]]).all()
     for k, name in enumerate(kept.names):
-        assert np.abs(points[0, k] - split.pose(0).joints[order.index(name)]).max() < 1e-5, name
+        assert np.abs(points[0, k] - split.pose(0).joints[order[name]]).max() < 1e-5, name
     with pytest.raises(UserError, match="keypoints3d is \\(3, 4\\); expected 15 rows or more"):
         read_keypoints(str(written(out.parent / "bad", [{"id": 0, "keypoints3d": [[0, 0, 0, 1]] * 3}])))
     (out.parent / "cut").mkdir()

@@ -86,6 +86,39 @@ def pose_texels(
         image[axis, texel[i]] = normal[axis]
 
 
+@wp.func
+@no_type_check
+def offset_of(fixed: wp.array2d[wp.float32], posed: wp.array2d[wp.float32], i: wp.int32, t: wp.int32) -> wp.vec3:
+    """Where a Gaussian lies beside its texel, in the texel's frame; `OFFSET_UNIT` each."""
+    return wp.vec3(
+        fixed[0, i] + bounded(posed[0, t], 3.0),
+        fixed[1, i] + bounded(posed[1, t], 3.0),
+        fixed[2, i] + bounded(posed[2, t], 3.0),
+    )
+
+
+@wp.func
+@no_type_check
+def shape_of(
+    p: wp.vec3,
+    thickness: wp.float32,
+    fixed: wp.array2d[wp.float32],
+    posed: wp.array2d[wp.float32],
+    i: wp.int32,
+    t: wp.int32,
+) -> wp.mat33:
+    """U L of a texel with the footprint p, in its frame."""
+    e0 = wp.exp(wp.clamp(fixed[3, i] + bounded(posed[3, t], 0.9), SMALLEST, WIDEST))
+    e1 = wp.exp(wp.clamp(fixed[4, i] + bounded(posed[4, t], 0.9), SMALLEST, WIDEST))
+    e2 = wp.exp(wp.clamp(fixed[5, i] + bounded(posed[5, t], 0.9), SMALLEST, THICKEST))
+    h0 = SHEAR_UNIT * (fixed[6, i] + bounded(posed[6, t], 0.9))
+    h1 = SHEAR_UNIT * (fixed[7, i] + bounded(posed[7, t], 0.9))
+    h2 = SHEAR_UNIT * (fixed[8, i] + bounded(posed[8, t], 0.9))
+    U = wp.mat33(p[0], p[1], 0.0, 0.0, p[2], 0.0, 0.0, 0.0, thickness)
+    L = wp.mat33(e0, 0.0, 0.0, h0, e1, 0.0, h1, h2, e2)
+    return U * L
+
+
 @wp.kernel(enable_backward=False)
 @no_type_check
 def make_gaussians(
@@ -112,22 +145,9 @@ def make_gaussians(
     i = wp.tid()
     t = texel[i]
     F = frames[i]
-    offset = wp.vec3(
-        fixed[0, i] + bounded(posed[0, t], 3.0),
-        fixed[1, i] + bounded(posed[1, t], 3.0),
-        fixed[2, i] + bounded(posed[2, t], 3.0),
-    )
+    offset = offset_of(fixed, posed, i, t)
     means[i] = points[i] + F * (OFFSET_UNIT * offset)
-    e0 = wp.exp(wp.clamp(fixed[3, i] + bounded(posed[3, t], 0.9), SMALLEST, WIDEST))
-    e1 = wp.exp(wp.clamp(fixed[4, i] + bounded(posed[4, t], 0.9), SMALLEST, WIDEST))
-    e2 = wp.exp(wp.clamp(fixed[5, i] + bounded(posed[5, t], 0.9), SMALLEST, THICKEST))
-    h0 = SHEAR_UNIT * (fixed[6, i] + bounded(posed[6, t], 0.9))
-    h1 = SHEAR_UNIT * (fixed[7, i] + bounded(posed[7, t], 0.9))
-    h2 = SHEAR_UNIT * (fixed[8, i] + bounded(posed[8, t], 0.9))
-    p = footprints[i]
-    U = wp.mat33(p[0], p[1], 0.0, 0.0, p[2], 0.0, 0.0, 0.0, thickness)
-    L = wp.mat33(e0, 0.0, 0.0, h0, e1, 0.0, h1, h2, e2)
-    factors[i] = F * (U * L)
+    factors[i] = F * shape_of(footprints[i], thickness, fixed, posed, i, t)
     opacities[i] = sigmoid(OPACITY_UNIT * (fixed[9, i] + bounded(posed[9, t], 0.9)))
     share = sigmoid(GATE_BIAS + bounded(posed[10, t], 6.0))
     own = wp.vec3(fixed[10, i] + lit[0, i], fixed[11, i] + lit[1, i], fixed[12, i] + lit[2, i])
@@ -171,21 +191,9 @@ def frames_back(
     """The gradient of a texel's frame F, where poses are learned: the mean is p + F offset, the factor F U L."""
     i = wp.tid()
     t = texel[i]
-    offset = wp.vec3(
-        fixed[0, i] + bounded(posed[0, t], 3.0),
-        fixed[1, i] + bounded(posed[1, t], 3.0),
-        fixed[2, i] + bounded(posed[2, t], 3.0),
-    )
-    e0 = wp.exp(wp.clamp(fixed[3, i] + bounded(posed[3, t], 0.9), SMALLEST, WIDEST))
-    e1 = wp.exp(wp.clamp(fixed[4, i] + bounded(posed[4, t], 0.9), SMALLEST, WIDEST))
-    e2 = wp.exp(wp.clamp(fixed[5, i] + bounded(posed[5, t], 0.9), SMALLEST, THICKEST))
-    h0 = SHEAR_UNIT * (fixed[6, i] + bounded(posed[6, t], 0.9))
-    h1 = SHEAR_UNIT * (fixed[7, i] + bounded(posed[7, t], 0.9))
-    h2 = SHEAR_UNIT * (fixed[8, i] + bounded(posed[8, t], 0.9))
-    p = footprints[i]
-    U = wp.mat33(p[0], p[1], 0.0, 0.0, p[2], 0.0, 0.0, 0.0, thickness)
-    L = wp.mat33(e0, 0.0, 0.0, h0, e1, 0.0, h1, h2, e2)
-    grad_frames[i] = OFFSET_UNIT * wp.outer(grad_means[i], offset) + grad_factors[i] * wp.transpose(U * L)
+    offset = offset_of(fixed, posed, i, t)
+    shape = shape_of(footprints[i], thickness, fixed, posed, i, t)
+    grad_frames[i] = OFFSET_UNIT * wp.outer(grad_means[i], offset) + grad_factors[i] * wp.transpose(shape)
 
 
 @wp.kernel(enable_backward=False)
