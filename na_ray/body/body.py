@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from na_ray.body.upload import upload
 from na_ray.capture.rig import Pose, Rig
 from na_ray.config.values import UserError
 
@@ -82,7 +83,7 @@ class Body:
         """Skin the template: each vertex is moved by the blend of its joints' transforms (parity 3.1)."""
 
         def real(array: object) -> Tensor:
-            return torch.tensor(array, dtype=self.vertices.dtype, device=self.vertices.device)
+            return upload(array, self.vertices.device, self.vertices.dtype)
 
         joints_RT = real(pose.joints_RT)
         if joints_RT.shape[0] != self.weights.shape[1]:

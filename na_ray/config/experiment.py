@@ -186,6 +186,8 @@ class TrainConfig:
     """CPUs that Ray reserves for each worker."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the networks; geometry and compositing stay float32."""
+    deterministic: bool = False
+    """On a GPU, sum in a fixed order: trainings repeat bit for bit, as on CPUs they always do."""
     compile: bool = False
     """torch.compile the field."""
     log_every: int = 10

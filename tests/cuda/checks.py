@@ -34,6 +34,7 @@ from na_ray.models.gaussians import Gaussians
 from na_ray.models.nerf.renderer import Nerf
 from na_ray.models.optim import predictor_adam
 from na_ray.models.splats.optimizer import SplatsOptimizer
+from na_ray.models.splats.poses import PoseTable
 from na_ray.models.splats.rasterize import DrawnBy, draw
 from na_ray.models.splats.splats import Splats
 from na_ray.models.splats.views import Views
@@ -299,6 +300,44 @@ def check_splats_beside_the_float64_loop(device: str) -> None:
             apart = float((found.cpu() - other).abs().max() / other.abs().max())
             assert apart < 1e-4, f"{path}: gradient of {name}: {apart:.1e} of its largest entry"
     close("depth by both ways", drawn["tiles"], drawn["scan"], 1e-5)
+
+
+def check_splats_give_the_same_gradients_again(device: str) -> None:
+    """Kernels `add_pixels` and `add_pairs`: bit for bit where that is asked for, and beside the sums that come in any
+    order."""
+    weights = random(2, 64, 96, 3, seed=6), random(2, 64, 96, seed=7)
+    _, any_order = pictures_of_splats(device, "tiles", weights)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        _, first = pictures_of_splats(device, "tiles", weights)
+        for _ in range(10):
+            _, again = pictures_of_splats(device, "tiles", weights)
+            assert all(map(torch.equal, first, again)), "gradients differ from run to run"
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for found, other in zip(first, any_order, strict=True):
+        assert float((found - other).abs().max()) < 1e-4 * float(other.abs().max()), "the order decides too much"
+
+
+def check_gradients_of_a_pose(device: str) -> None:
+    """How a loss of texels' points and frames changes with a correction of the pose, which the CPU finds as well."""
+    found, config = [], SplatsConfig(size=96, texels=64, widths=(8, 8), refine_poses=True)
+    for where in (device, "cpu"):
+        rig, pose = sphere(3)
+        splats = Splats(config, Body.from_rig(rig)).to(where)
+        assert splats.carried_back is not None
+        joints = rig.weights.shape[1]
+        table = PoseTable([0], [-1, *range(joints - 1)], np.zeros((joints, 3))).to(where)
+        correction = (0.02 * random(1 + joints, 3)).to(where).requires_grad_()
+        moved = table.move(splats.body, pose, correction)
+        at = splats.carried_back(splats.texels, splats.texels.pose(moved.posed, moved.origin), moved)
+        by_points, by_frames = (random(*t.shape, seed=1).to(where) for t in (at.points, at.frames))
+        ((at.points * by_points).sum() + (at.frames * by_frames).sum()).backward()
+        found.append((correction.grad, at.points))
+    (gradient, points), (other, others) = found
+    assert gradient is not None and other is not None
+    close("points of a corrected pose", points, others, 1e-5)
+    assert float((gradient.cpu() - other).abs().max()) < 1e-4 * float(other.abs().max()), "gradients of a pose"
 
 
 def splats_step(device: str) -> tuple[Tensor, dict[str, Tensor], Splats, Tensor]:

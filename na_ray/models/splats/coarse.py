@@ -86,7 +86,7 @@ class _LookUp(torch.autograd.Function):
         ctx.coarse, n = coarse, len(coarse.taps)
         found = values.new_empty(n, CHANNELS)
         with kernels.on_device(values.device) as name:
-            inputs = [_rows(values.detach()), wp.from_torch(coarse.taps), wp.from_torch(coarse.shares)]
+            inputs = [_rows(values.detach()), kernels.as_array(coarse.taps), kernels.as_array(coarse.shares)]
             wp.launch(look_up, n, inputs, [_rows(found)], device=name)
         return found
 
@@ -96,13 +96,13 @@ class _LookUp(torch.autograd.Function):
         coarse = ctx.coarse
         found = torch.empty_like(coarse.values.detach())
         with kernels.on_device(grad.device) as name:
-            inputs = [wp.from_torch(t) for t in (coarse.starts, coarse.members, coarse.members_shares)]
+            inputs = [kernels.as_array(t) for t in (coarse.starts, coarse.members, coarse.members_shares)]
             wp.launch(look_up_back, len(found), [*inputs, _rows(grad.contiguous())], [_rows(found)], device=name)
         return found, None
 
 
 def _rows(tensor: Float[Tensor, "n 16"]) -> Any:
-    return wp.from_torch(tensor, dtype=Sixteen)
+    return kernels.as_array(tensor, dtype=Sixteen)
 
 
 def _bilinear(index: Int[Tensor, "n"], side: int, small: int) -> tuple[Int[Tensor, "n 4"], Float[Tensor, "n 4"]]:

@@ -40,7 +40,7 @@ class MakeGaussians(torch.autograd.Function):
         found = torch.zeros_like(fixed), torch.zeros_like(posed)
         given = _outputs([g.contiguous() for g in grads])
         index, _, *rest = _inputs(ctx)
-        outputs = [wp.from_torch(g) for g in found]
+        outputs = [kernels.as_array(g) for g in found]
         with kernels.on_device(fixed.device) as name:
             inputs = [index, *rest, *given]
             wp.launch(texel_kernels.make_gaussians_back, fixed.shape[1], inputs, outputs, device=name)
@@ -54,10 +54,10 @@ def _frames_back(ctx: Any, grads: Sequence[Tensor]) -> Tensor:
     means, factors = (g.contiguous() for g in grads[:2])
     found = torch.zeros_like(factors)
     index, _, _, footprints, thickness, _, _, fixed, posed = _inputs(ctx)
-    given = [wp.from_torch(means, dtype=wp.vec3), wp.from_torch(factors, dtype=wp.mat33)]
+    given = [kernels.as_array(means, dtype=wp.vec3), kernels.as_array(factors, dtype=wp.mat33)]
     with kernels.on_device(found.device) as name:
         inputs = [index, footprints, thickness, fixed, posed, *given]
-        outputs = [wp.from_torch(found, dtype=wp.mat33)]
+        outputs = [kernels.as_array(found, dtype=wp.mat33)]
         wp.launch(texel_kernels.frames_back, len(found), inputs, outputs, device=name)
     return found
 
@@ -65,20 +65,20 @@ def _frames_back(ctx: Any, grads: Sequence[Tensor]) -> Tensor:
 def _inputs(ctx: Any) -> list[Any]:
     index, points, frames, footprints = ctx.inputs
     return [
-        wp.from_torch(index),
-        wp.from_torch(points, dtype=wp.vec3),
-        wp.from_torch(frames, dtype=wp.mat33),
-        wp.from_torch(footprints, dtype=wp.vec3),
+        kernels.as_array(index),
+        kernels.as_array(points, dtype=wp.vec3),
+        kernels.as_array(frames, dtype=wp.mat33),
+        kernels.as_array(footprints, dtype=wp.vec3),
         THICKNESS,
-        *map(wp.from_torch, ctx.parameters),
+        *map(kernels.as_array, ctx.parameters),
     ]
 
 
 def _outputs(tensors: Sequence[Tensor]) -> list[Any]:
     means, factors, opacities, colors = tensors
     return [
-        wp.from_torch(means, dtype=wp.vec3),
-        wp.from_torch(factors, dtype=wp.mat33),
-        wp.from_torch(opacities),
-        wp.from_torch(colors, dtype=wp.vec3),
+        kernels.as_array(means, dtype=wp.vec3),
+        kernels.as_array(factors, dtype=wp.mat33),
+        kernels.as_array(opacities),
+        kernels.as_array(colors, dtype=wp.vec3),
     ]

@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from na_ray.body.body import Body, PosedBody, skin
 from na_ray.body.kinematics import displacements, rotations
+from na_ray.body.upload import upload
 from na_ray.capture.rig import Pose
 from na_ray.models.splats.texels import PosedTexels, Texels
 
@@ -80,7 +81,7 @@ class PoseTable(nn.Module):
         """The pose of a body, corrected; differentiable in the correction."""
 
         def exact(array: object) -> Tensor:
-            return torch.as_tensor(array, device=correction.device).double()
+            return upload(array, correction.device, torch.float64)
 
         A, R, t, joints = (exact(a) for a in (pose.joints_RT, pose.rotation, pose.translation, pose.joints))
         numbers, rest, center = correction.double(), self.rest.double(), joints.mean(0)

@@ -18,11 +18,13 @@ from torch.autograd.function import once_differentiable
 
 from na_ray.body import kernels
 from na_ray.models.gaussians import Gaussians
-from na_ray.models.splats import project_kernels, scan_kernels, tile_kernels
+from na_ray.models.splats import project_kernels, scan_kernels, tile_back_kernels, tile_kernels
 from na_ray.models.splats.views import Views
 
 DrawnBy = Literal["scan", "tiles"]
 """How pictures are drawn: a Gaussian after the other, or by tiles of pixels in parallel."""
+PAIR, PAIR_TYPES = ((2,), (3,), (3,), ()), (wp.vec2, wp.vec3, wp.vec3, wp.float32)
+"""What has gradients in a picture: an ellipse's center, conic and shade, and the opacity."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,23 @@ class _Ellipses:
     def arrays(self) -> list[Any]:
         """As Warp's arrays, in the kernel's order."""
         return [
-            wp.from_torch(self.centers, dtype=wp.vec2),
-            wp.from_torch(self.conics, dtype=wp.vec3),
-            wp.from_torch(self.shades, dtype=wp.vec3),
-            wp.from_torch(self.depths),
-            wp.from_torch(self.reaches, dtype=wp.vec2),
+            kernels.as_array(self.centers, dtype=wp.vec2),
+            kernels.as_array(self.conics, dtype=wp.vec3),
+            kernels.as_array(self.shades, dtype=wp.vec3),
+            kernels.as_array(self.depths),
+            kernels.as_array(self.reaches, dtype=wp.vec2),
         ]
 
 
 def _gaussian_arrays(tensors: Sequence[Tensor]) -> list[Any]:
     means, factors, opacities, colors, frames, changes = tensors
     return [
-        wp.from_torch(means, dtype=wp.vec3),
-        wp.from_torch(factors, dtype=wp.mat33),
-        wp.from_torch(opacities),
-        wp.from_torch(colors, dtype=wp.vec3),
-        wp.from_torch(frames, dtype=wp.mat33),
-        wp.from_torch(changes),
+        kernels.as_array(means, dtype=wp.vec3),
+        kernels.as_array(factors, dtype=wp.mat33),
+        kernels.as_array(opacities),
+        kernels.as_array(colors, dtype=wp.vec3),
+        kernels.as_array(frames, dtype=wp.mat33),
+        kernels.as_array(changes),
     ]
 
 
@@ -101,12 +103,9 @@ class _Draw(torch.autograd.Function):
         last = torch.full((k, height, width), -1, dtype=torch.int32, device=device)
         touched = torch.zeros(k, n, dtype=torch.int32, device=device)
         with kernels.on_device(device) as name:
-            inputs = [*_gaussian_arrays(tensors), wp.from_torch(views.numbers), blur]
+            inputs = [*_gaussian_arrays(tensors), kernels.as_array(views.numbers), blur]
             wp.launch(project_kernels.project, (k, n), inputs, ellipses.arrays, device=name)
-            pictures = [
-                wp.from_torch(colors, dtype=wp.vec3),
-                *map(wp.from_torch, (passing, far, last, touched)),
-            ]
+            pictures = [colors, passing, far, last, touched]
             drawer = _scan if path == "scan" else _tiles
             ctx.order = drawer(ellipses, views, tensors[2], with_depth, pictures, name)
         # An alias: what is returned will refer to this node, which must not refer to it.
@@ -121,21 +120,16 @@ class _Draw(torch.autograd.Function):
         tensors, ellipses, views = ctx.saved, ctx.ellipses, ctx.views
         passing, last, touched = ctx.pictures
         device, k, n = tensors[0].device, len(views), len(tensors[0])
-        pairs = [torch.zeros(k, n, *last, device=device) for last in ((2,), (3,), (3,), ())]
+        pairs = [torch.zeros(k, n, *last, device=device) for last in PAIR]
         found = [torch.zeros_like(t) for t in tensors]
         with kernels.on_device(device) as name:
-            flat = [
-                wp.from_torch(pairs[0], dtype=wp.vec2),
-                wp.from_torch(pairs[1], dtype=wp.vec3),
-                wp.from_torch(pairs[2], dtype=wp.vec3),
-                wp.from_torch(pairs[3]),
-            ]
+            flat = [kernels.as_array(pair, dtype=dtype) for pair, dtype in zip(pairs, PAIR_TYPES, strict=True)]
             back = _scan_back if ctx.path == "scan" else _tiles_back
             held = [passing.clone(), passing * grad_passing, grad_colors.contiguous()]
             back(ctx.order, ellipses, views, tensors[2], (last, touched), held, flat, name)
             means, factors, _, _, frames, changes = _gaussian_arrays(tensors)
             g_means, g_factors, g_opacities, g_colors, g_frames, g_changes = _gaussian_arrays(found)
-            seen = [wp.from_torch(views.numbers), wp.from_torch(touched)]
+            seen = [kernels.as_array(views.numbers), kernels.as_array(touched)]
             inputs = [means, factors, *seen, ellipses.arrays[1], flat[0], flat[1], flat[3]]
             wp.launch(project_kernels.project_back, n, inputs, [g_means, g_factors, g_opacities], device=name)
             inputs = [means, frames, changes, *seen, flat[2]]
@@ -143,11 +137,13 @@ class _Draw(torch.autograd.Function):
         return *found, None, None, None, None
 
 
-def _scan(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Any], name: str) -> Tensor:
+def _scan(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Tensor], name: str) -> Tensor:
     """Draw nearest first; returns the order."""
     order = _nearest_first(e.depths)
-    inputs = [wp.from_torch(order), wp.from_torch(views.windows), *e.arrays, wp.from_torch(opacities)]
-    outputs = [*(picture.flatten() for picture in pictures[:4]), pictures[4]]
+    inputs = [kernels.as_array(order), kernels.as_array(views.windows), *e.arrays, kernels.as_array(opacities)]
+    colors, *others, touched = pictures
+    outputs = [kernels.as_array(colors.view(-1, 3), dtype=wp.vec3)]
+    outputs += [*(kernels.as_array(picture.view(-1)) for picture in others), kernels.as_array(touched)]
     wp.launch(scan_kernels.draw_in_order, len(views), [*inputs, *views.size, depth], outputs, device=name)
     return order
 
@@ -176,11 +172,11 @@ def _scan_back(
 ) -> None:
     centers, conics, shades, _, reaches = e.arrays
     passing, behind, colors = held
-    inputs = [wp.from_torch(order), wp.from_torch(views.windows), centers, conics, shades, reaches]
-    inputs += [wp.from_torch(opacities), *views.size]
-    inputs += [wp.from_torch(marks[0].view(-1)), wp.from_torch(marks[1])]
-    inputs += [wp.from_torch(passing.view(-1)), wp.from_torch(behind.view(-1))]
-    inputs.append(wp.from_torch(colors.view(-1, 3), dtype=wp.vec3))
+    inputs = [kernels.as_array(order), kernels.as_array(views.windows), centers, conics, shades, reaches]
+    inputs += [kernels.as_array(opacities), *views.size]
+    inputs += [kernels.as_array(marks[0].view(-1)), kernels.as_array(marks[1])]
+    inputs += [kernels.as_array(passing.view(-1)), kernels.as_array(behind.view(-1))]
+    inputs.append(kernels.as_array(colors.view(-1, 3), dtype=wp.vec3))
     wp.launch(scan_kernels.draw_in_order_back, len(views), inputs, grads, device=name)
 
 
@@ -191,15 +187,23 @@ class _Pairs:
     starts: Int[Tensor, "t"]
     """Where each tile's begin, and one end more."""
     owners: Int[Tensor, "p"]
+    keys: Int[Tensor, "p"]
+    """The tile of each, in the upper 32 bits."""
+    slots: Int[Tensor, "p"]
+    """Where each was written before they were sorted: there, a Gaussian's lie side by side."""
+    counts: Int[Tensor, "k n"]
+    ends: Int[Tensor, "k n"]
+    """How many are a Gaussian's, and where they end."""
 
 
-def _tiles(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Any], name: str) -> _Pairs:
+def _tiles(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Tensor], name: str) -> _Pairs:
     """Draw all pixels at once; returns the pairs."""
     pairs = _pairs(e, views, opacities, name)
-    inputs = [wp.from_torch(views.windows), views.tiles, wp.from_torch(pairs.starts), wp.from_torch(pairs.owners)]
-    inputs += [*e.arrays[:4], wp.from_torch(opacities), depth]
+    inputs = [kernels.as_array(views.windows), views.tiles, *map(kernels.as_array, (pairs.starts, pairs.owners))]
+    inputs += [*e.arrays[:4], kernels.as_array(opacities), depth]
+    outputs = [kernels.as_array(pictures[0], dtype=wp.vec3), *map(kernels.as_array, pictures[1:])]
     size = (len(views), views.tiles, tile_kernels.TILE**2)
-    wp.launch(tile_kernels.draw_tiles, size, inputs, pictures, device=name)
+    wp.launch(tile_kernels.draw_tiles, size, inputs, outputs, device=name)
     return pairs
 
 
@@ -211,9 +215,9 @@ def _pairs(e: _Ellipses, views: Views, opacities: Tensor, name: str) -> _Pairs:
     nothing = torch.zeros(1, dtype=torch.int64, device=device), torch.zeros(1, dtype=torch.int32, device=device)
 
     def launch(ends: Tensor, write: bool, keys: Tensor, owners: Tensor) -> None:
-        inputs = [wp.from_torch(views.windows), centers, conics, reaches, wp.from_torch(opacities)]
-        inputs += [wp.from_torch(ends), depths, views.tiles, write]
-        outputs = [wp.from_torch(counts), wp.from_torch(keys), wp.from_torch(owners)]
+        inputs = [kernels.as_array(views.windows), centers, conics, reaches, kernels.as_array(opacities)]
+        inputs += [kernels.as_array(ends), depths, views.tiles, write]
+        outputs = [kernels.as_array(counts), kernels.as_array(keys), kernels.as_array(owners)]
         wp.launch(tile_kernels.count_pairs, (k, n), inputs, outputs, device=name)
 
     launch(counts, False, *nothing)
@@ -224,7 +228,7 @@ def _pairs(e: _Ellipses, views: Views, opacities: Tensor, name: str) -> _Pairs:
     launch(ends, True, keys, owners)
     keys, order = keys.sort(stable=True)
     edges = torch.arange(k * views.tiles + 1, device=device) << 32
-    return _Pairs(torch.searchsorted(keys, edges), owners[order])
+    return _Pairs(torch.searchsorted(keys, edges), owners[order], keys, order, counts, ends)
 
 
 def _tiles_back(
@@ -239,8 +243,20 @@ def _tiles_back(
 ) -> None:
     centers, conics, shades, _, _ = e.arrays
     passing, behind, colors = held
-    inputs = [wp.from_torch(views.windows), views.tiles, wp.from_torch(pairs.starts), wp.from_torch(pairs.owners)]
-    inputs += [centers, conics, shades, *map(wp.from_torch, (opacities, marks[0], passing, behind))]
-    inputs.append(wp.from_torch(colors, dtype=wp.vec3))
-    size = (len(views), views.tiles, tile_kernels.TILE**2)
-    wp.launch(tile_kernels.draw_tiles_back, size, inputs, grads, device=name)
+    same = torch.are_deterministic_algorithms_enabled()
+    count, pixels = len(pairs.owners), tile_kernels.TILE**2
+    light = kernels.as_array(torch.zeros((count, pixels, 2) if same else (1, 1, 2), device=colors.device))
+    tiles = [kernels.as_array(views.windows), views.tiles]
+    ellipses = [centers, conics, shades, kernels.as_array(opacities)]
+    given = kernels.as_array(colors, dtype=wp.vec3)
+    inputs = [*tiles, kernels.as_array(pairs.starts), kernels.as_array(pairs.owners), *ellipses]
+    inputs += [*map(kernels.as_array, (marks[0], passing, behind)), given, same]
+    size = (len(views), views.tiles, pixels)
+    wp.launch(tile_back_kernels.draw_tiles_back, size, inputs, [light, *grads], device=name)
+    if same:
+        parts = [torch.zeros(count, *last, device=colors.device) for last in PAIR]
+        of_pairs = [kernels.as_array(part, dtype=dtype) for part, dtype in zip(parts, PAIR_TYPES, strict=True)]
+        inputs = [*tiles, *map(kernels.as_array, (pairs.keys, pairs.owners, pairs.slots)), *ellipses, given, light]
+        wp.launch(tile_back_kernels.add_pixels, count, inputs, of_pairs, device=name)
+        inputs = [kernels.as_array(pairs.counts), kernels.as_array(pairs.ends), *of_pairs]
+        wp.launch(tile_back_kernels.add_pairs, pairs.counts.shape, inputs, grads, device=name)

@@ -89,12 +89,12 @@ class Texels(nn.Module):
         points, frames = vertices.new_zeros(n, 3), vertices.new_zeros(n, 3, 3)
         image = vertices.new_zeros(3, self.side**2)
         with kernels.on_device(device) as name:
-            inputs = [wp.from_torch(self.index), wp.from_torch(self.corners)]
-            inputs += [wp.from_torch(t, dtype=wp.vec3) for t in (self.barycentrics, vertices, normals)]
-            inputs += [wp.from_torch(blended.view(n, 3, 3), dtype=wp.mat33), wp.from_torch(self.rest, dtype=wp.mat33)]
-            inputs.append(wp.from_torch(posed.rotation.T.contiguous()[None], dtype=wp.mat33))
-            outputs = [wp.from_torch(points, dtype=wp.vec3), wp.from_torch(frames, dtype=wp.mat33)]
-            wp.launch(texel_kernels.pose_texels, n, inputs, [*outputs, wp.from_torch(image)], device=name)
+            inputs = [kernels.as_array(self.index), kernels.as_array(self.corners)]
+            inputs += [kernels.as_array(t, dtype=wp.vec3) for t in (self.barycentrics, vertices, normals)]
+            turns = blended.view(n, 3, 3), self.rest, posed.rotation.T.contiguous()[None]
+            inputs += [kernels.as_array(t, dtype=wp.mat33) for t in turns]
+            outputs = [kernels.as_array(points, dtype=wp.vec3), kernels.as_array(frames, dtype=wp.mat33)]
+            wp.launch(texel_kernels.pose_texels, n, inputs, [*outputs, kernels.as_array(image)], device=name)
         return PosedTexels(
             posed.translation if origin is None else origin, points, frames, image.view(3, self.side, self.side)
         )

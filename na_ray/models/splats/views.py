@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from na_ray.body.upload import upload
 from na_ray.capture.camera import Camera
 from na_ray.models.splats import tile_kernels
 from na_ray.pictures.box import Box
@@ -36,8 +37,7 @@ class Views:
         rows = [_numbers(camera, np.asarray(origin, np.float64)) for camera in cameras]
         places = [[b.left, b.top, b.right - b.left, b.bottom - b.top] for b in boxes]
         size = (max(p[3] for p in places), max(p[2] for p in places))
-        numbers = torch.tensor(np.stack(rows), dtype=torch.float32, device=device)
-        return Views(numbers, torch.tensor(places, dtype=torch.int32, device=device), size)
+        return Views(upload(np.stack(rows), device, torch.float32), upload(places, device, torch.int32), size)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -12,6 +12,7 @@ from na_ray.config.values import UserError
 from na_ray.run.data import loader
 from na_ray.run.train.context import TrainContext, Worker
 from na_ray.run.train.loop import train_stage
+from na_ray.run.train.repeatable import repeatable
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.stages import STAGES, AnyDataset
 
@@ -38,7 +39,7 @@ def train_worker(experiment: Experiment, dataset: AnyDataset, run: RunFolder, wo
     slots = tuple(range(worker.rank, num_slots, worker.world))
     context = TrainContext(experiment, dataset.rig, run, worker)
     distributed = ray.is_initialized() and experiment.train.num_workers > 0
-    with memory_told(parts.lighter):
+    with memory_told(parts.lighter), repeatable(experiment.train.deterministic, worker.device):
         train_stage(
             parts.trainer(context, dataset),
             context,

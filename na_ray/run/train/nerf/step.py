@@ -10,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from na_ray.body.body import Body, PosedBody
 from na_ray.body.intervals import shell_intervals
+from na_ray.body.upload import upload
 from na_ray.capture.rig import Pose
 from na_ray.config import Experiment
 from na_ray.models import losses
@@ -37,7 +38,7 @@ def to_batch(row: dict[str, np.ndarray], body: Body, experiment: Experiment) -> 
     device, cfg = body.vertices.device, experiment.nerf
     pose = Pose(**{name: row[name] for name in ("joints_RT", "rotation", "translation", "joints")}, pose=None)
     posed = body.pose(pose)
-    tensors = {k: torch.as_tensor(np.array(row[k]), device=device) for k in ("origins", "directions", "colors")}
+    tensors = {k: upload(row[k], device) for k in ("origins", "directions", "colors")}
     flat = {k: v.reshape(-1, v.shape[-1]) if v.ndim == 3 else v.reshape(-1) for k, v in tensors.items()}
     near, far, hit = shell_intervals(
         posed.world_vertices, flat["origins"], flat["directions"], cfg.shell_radius, parity=cfg.parity
@@ -47,7 +48,7 @@ def to_batch(row: dict[str, np.ndarray], body: Body, experiment: Experiment) -> 
     chosen = (~hit).reshape(views, drawn).to(torch.uint8).argsort(dim=1, stable=True)
     chosen = chosen[:, : experiment.data.rays_per_view] + drawn * torch.arange(views, device=device)[:, None]
     pick = chosen.reshape(-1)
-    texture = torch.as_tensor(np.array(row["texture"]), device=device).permute(2, 0, 1).float() / 255
+    texture = upload(row["texture"], device).permute(2, 0, 1).float() / 255
     rays = {k: v[pick] for k, v in flat.items()}
     return Batch(posed, texture, near=near[pick], far=far[pick], **rays)
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from na_ray.body.upload import upload
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose
 from na_ray.config import SplatsConfig
@@ -31,15 +32,15 @@ def to_batch(
     moved = None
     if correction is not None and splats.poses is not None:
         moved = splats.poses.move(splats.body, pose, correction)
-    own = torch.as_tensor(np.array(row["texture"]), device=device).permute(2, 0, 1).float() / 255
+    own = upload(row["texture"], device).permute(2, 0, 1).float() / 255
     seen = [cameras[v] for v in row["views"]]
     windows = [Box(int(y), int(x), int(y + h), int(x + w)) for x, y, w, h in row["windows"]]
-    turn = torch.from_numpy(rotation(rng, splats.config.turn)).float()
+    turn = upload(rotation(rng, splats.config.turn), device, torch.float32)  # before the share is drawn: as ever
     return PictureBatch(
         posed=splats.body.pose(pose) if moved is None else moved.posed,
         texture=own,
         share=own_share(splats.config, rng),
-        turn=turn.to(device),
+        turn=turn,
         views=Views.of(seen, np.asarray(row["translation"], np.float32), device, windows),
         targets=_targets(row, windows, device),
         sizes=tuple((b.bottom - b.top, b.right - b.left) for b in windows),
@@ -55,7 +56,7 @@ def chance(seed: int, step: int, slot: int) -> np.random.Generator:
 def _targets(row: PictureRow, windows: list[Box], device: torch.device) -> Tensor:
     """The pictures (k, h, w, 3) in [0, 1], without the padding that no window needs."""
     height, width = max(b.bottom - b.top for b in windows), max(b.right - b.left for b in windows)
-    return torch.as_tensor(np.array(row["pictures"][:, :height, :width]), device=device).float() / 255
+    return upload(row["pictures"][:, :height, :width], device).float() / 255
 
 
 def own_share(config: SplatsConfig, rng: np.random.Generator) -> float:

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.flop_counter import FlopCounterMode
 
 from na_ray.body.body import Body
+from na_ray.body.upload import upload
 from na_ray.capture.image import resized
 from na_ray.checkpoint import Predictor
 from na_ray.config import Vid2vidConfig
@@ -44,7 +45,7 @@ def to_window(rows: list[Row], device: torch.device) -> tuple[Tensor, Tensor, Fl
     """The rows of a step as one batch: normal maps and texture maps (b, t, 3, h, w) in [-1, 1], and flows if given."""
 
     def stacked(name: str) -> Tensor:
-        return torch.from_numpy(np.stack([row[name] for row in rows])).to(device)
+        return upload(np.stack([row[name] for row in rows]), device)
 
     labels, images = (stacked(name).permute(0, 1, 4, 2, 3).float() / 127.5 - 1 for name in ("labels", "images"))
     if "flows" not in rows[0]:
