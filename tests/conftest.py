@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return "ray_cluster" in item.fixturenames  # type: ignore[attr-defined]
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if with_ray(item) else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("ray" if with_ray(item) else item.location[0]))
     items.sort(key=lambda item: not with_ray(item))
 
 
