@@ -15,8 +15,8 @@ unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO := demo/capture
-# Not those that need a fixture (benchmarks/parity.py --data FOLDER), nor those that break things (benchmarks/faults.py).
-BENCHMARKS := $(filter-out benchmarks/parity% benchmarks/faults% benchmarks/speedrun% benchmarks/refine%,$(wildcard benchmarks/*.py))
+# Not those that need a fixture (benchmarks/parity.py --data FOLDER), nor those that break things (benchmarks/faults).
+BENCHMARKS := $(filter-out benchmarks/parity% benchmarks/speedrun% benchmarks/refine%,$(wildcard benchmarks/*.py))
 SOURCES := na_ray $(wildcard tests experiments benchmarks docs)
 
 .PHONY: help demo test test-cuda test-cluster lint format bench speedrun docs clean

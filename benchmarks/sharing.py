@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from faults_machines import kill
-from faults_scene import DRIVER
 from psutil import Process
 from ray.cluster_utils import Cluster
+
+sys.path.append(str(Path(__file__).parent / "faults"))
+from machines import kill
+from scene import DRIVER
 
 from na_ray.config import Experiment, override, to_dict
 from na_ray.synthetic.write import write_capture

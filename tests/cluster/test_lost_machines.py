@@ -1,4 +1,4 @@
-"""Machines are lost while two workers train on two of them (make test-cluster): what benchmarks/faults.py injects."""
+"""Machines are lost while two workers train on two of them (make test-cluster): what benchmarks/faults injects."""
 
 import itertools
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.benchmark_modules import module
 
 pytestmark = pytest.mark.cluster
-machines, scenes, faults = module("faults_machines"), module("faults_scene"), module("faults_cluster")
+machines, scenes, faults = module("faults/machines"), module("faults/scene"), module("faults/cluster")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from na_ray.models.splats.texels import Texels
 from na_ray.models.splats.views import Views
 from na_ray.motion.posed import make_pose
 from na_ray.prepare.kinematics import Correction, corrected
-from na_ray.run.train.splats.poses import check_tree
+from na_ray.run.train.splats.pose_table import check_tree
 from tests.models.splats.actors import SMALL, beside, body_of, column_rig, pattern
 from tests.models.splats.test_make import reference
 

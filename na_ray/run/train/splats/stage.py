@@ -21,7 +21,7 @@ from na_ray.run.data.frames import Row
 from na_ray.run.data.pictures import PictureDataset, PictureSampler, num_pictures, picture_cameras, small_texture
 from na_ray.run.train.avatar.validation import validate
 from na_ray.run.train.context import Schedule, TrainContext
-from na_ray.run.train.splats.poses import pose_table
+from na_ray.run.train.splats.pose_table import pose_table
 from na_ray.run.train.splats.step import chance, to_batch
 
 MOST_MAPS = 256

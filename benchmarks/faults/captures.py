@@ -11,9 +11,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from faults_alone import ENDLESS, LoneScene
-from faults_drivers import resumed, struck
-from faults_stores import closed_port
+from alone import ENDLESS, LoneScene
+from drivers import resumed, struck
+from stores import closed_port
 
 
 class Web(ThreadingHTTPServer):

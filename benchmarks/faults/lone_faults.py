@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-import faults_captures as captures
-import faults_drivers as drivers
-import faults_files as files
-import faults_stores as stores
-from faults_alone import LoneScene
+import captures
+import drivers
+import files
+import stores
+from alone import LoneScene
 
 LONE_FAULTS: dict[str, Callable[[LoneScene], None]] = {
     "ctrl_c": drivers.interrupted,

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from faults_scene import Scene
+from scene import Scene
 
 NOTICE = 40.0
 

@@ -1,6 +1,6 @@
-"""Draw what `faults.py --curves FILE` wrote: the loss over time, and when a machine was lost.
+"""Draw what `benchmarks/faults --curves FILE` wrote: the loss over time, and when a machine was lost.
 
-    python benchmarks/faults_plot.py FILE docs/faults.png [--faults node growth notice head]
+    python benchmarks/faults/plot.py FILE docs/faults.png [--faults node growth notice head]
 
 The first training of each fault is drawn. Steps that are done a second time lie over those of the first: random numbers
 are functions of the step, so their losses are the same.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults_forge import Forge, Forked
+from forge import Forge, Forked
 from mlflow.tracking import MlflowClient
 
 from na_ray.checkpoint import damage

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faults_alone import ENDLESS, EVERY, STEPS, LoneScene
-from faults_drivers import STRUCK, resumed, struck
+from alone import ENDLESS, EVERY, STEPS, LoneScene
+from drivers import STRUCK, resumed, struck
 
 
 def torn(scene: LoneScene, name: str) -> None:

@@ -4,7 +4,7 @@ import json
 import signal
 import time
 
-from faults_alone import ENDLESS, EVERY, STEPS, LoneDriver, LoneScene
+from alone import ENDLESS, EVERY, STEPS, LoneDriver, LoneScene
 
 STRUCK = 27
 """The step after which a fault strikes: some behind a checkpoint, and more before the next one."""

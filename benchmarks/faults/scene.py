@@ -1,4 +1,4 @@
-"""What `faults.py` breaks: a cluster of several nodes on this machine, a driver, an MLflow server, a disk."""
+"""What `benchmarks/faults` breaks: a cluster of several nodes on this machine, a driver, an MLflow server, a disk."""
 
 import itertools
 import json
@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import psutil
-from faults_machines import Cluster, Server, kill, name
+from machines import Cluster, Server, kill, name
 from mlflow.tracking import MlflowClient
 
 from na_ray.config import Experiment, override, to_dict

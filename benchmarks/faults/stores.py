@@ -7,8 +7,8 @@ import sqlite3
 import time
 from collections.abc import Callable
 
-from faults_alone import ENDLESS, LoneScene
-from faults_drivers import resumed, struck
+from alone import ENDLESS, LoneScene
+from drivers import resumed, struck
 from mlflow.tracking import MlflowClient
 
 AWAY = "the metrics wait"

@@ -1,4 +1,4 @@
-"""Machines for `faults.py` to break: Ray nodes with processes of their own, and an MLflow server, all on this one."""
+"""Machines for `benchmarks/faults` to break: Ray nodes with processes of their own, and an MLflow server, all here."""
 
 import os
 import signal

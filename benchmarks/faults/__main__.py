@@ -1,6 +1,6 @@
 """Break a training in every way that computers, disks, people and clusters know, and count what is lost.
 
-    python benchmarks/faults.py [--faults worker torn ...] [--times 3] [--write docs/faults.md]
+    python benchmarks/faults [--faults worker torn ...] [--times 3] [--write docs/faults.md]
 
 Faults of a cluster: several Ray nodes on this machine, each with its own processes; two workers on two nodes; real
 signals to real processes, a real MLflow server, a real disk that is full (as root). Each strikes once, some steps
@@ -25,11 +25,11 @@ from pathlib import Path
 
 import ray
 import tyro
-from faults_alone import LoneScene, Verdict, prepare_lone
-from faults_cluster import CLUSTER_FAULTS
-from faults_forge import Forge
-from faults_list import LONE_FAULTS
-from faults_scene import Outcome, Scene, prepare
+from alone import LoneScene, Verdict, prepare_lone
+from cluster import CLUSTER_FAULTS
+from forge import Forge
+from lone_faults import LONE_FAULTS
+from scene import Outcome, Scene, prepare
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ KINDS: dict[str, tuple[str, Callable[[Settings, Path, list[str]], Iterator[str]]
 
 def put(page: Path, kind: str, head: list[str], rows: list[str], about: str) -> None:
     """Put a table between its marks in a page: rows of faults that did not strike this time stay as they are."""
-    first, last = f"<!-- faults.py: {kind} -->\n", f"<!-- end: {kind} -->"
+    first, last = f"<!-- faults: {kind} -->\n", f"<!-- end: {kind} -->"
     before, _, rest = page.read_text().partition(first)
     inside, _, after = rest.partition(last)
     held = {row.split(" | ")[0]: row for row in inside.splitlines()[3:] if row.startswith("| ")}
