@@ -267,7 +267,7 @@ def constructor(device: torch.device) -> str:
 
 
 def as_array(tensor: Tensor, dtype: Any = None) -> Any:
-    """A tensor as an argument of a kernel: what Warp's launch reads, a fourth of the time that an array takes."""
+    """A tensor as an argument of a kernel: what Warp's launch reads, made in less than half the time of an array."""
     return wp.from_torch(tensor, dtype=dtype, return_ctype=True)
 
 
