@@ -1,5 +1,6 @@
 """What all tests share: the environment of Ray and MLflow, and one small Ray cluster for those that ask for it."""
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -21,19 +22,28 @@ os.environ |= {
 }
 
 
+def _with_ray(item: pytest.Item) -> bool:
+    return "ray_cluster" in item.fixturenames  # type: ignore[attr-defined]
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist's own reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of Ray come first, and share a process and its cluster; of the others, each file is one process's.
 
     A cluster that stands idle takes an eighth of a core: two of them would take a quarter.
     """
-
-    def with_ray(item: pytest.Item) -> bool:
-        return "ray_cluster" in item.fixturenames  # type: ignore[attr-defined]
-
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if with_ray(item) else item.location[0]))
-    items.sort(key=lambda item: not with_ray(item))
+        item.add_marker(pytest.mark.xdist_group("ray" if _with_ray(item) else item.location[0]))
+    items.sort(key=lambda item: not _with_ray(item))
+
+
+_clusters = contextlib.ExitStack()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """End the cluster at the first test that needs none: those that do came before."""
+    if not _with_ray(item):
+        _clusters.close()
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +66,12 @@ def ray_cluster() -> Iterator[None]:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+
+    def end() -> None:
+        del os.environ["RAY_ADDRESS"], os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"]
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    _clusters.callback(end)
     yield
-    del os.environ["RAY_ADDRESS"], os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"]
-    ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    _clusters.close()
