@@ -4,6 +4,7 @@ import logging
 import time
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -14,10 +15,12 @@ from na_ray.checkpoint import write_json
 from na_ray.config.files import read_json
 from na_ray.run.sweep.config import Budget
 from na_ray.run.sweep.forwarder import say
+from na_ray.run.sweep.interrupt import ending_by_signals
 from na_ray.run.sweep.schedulers import Scheduler
 from na_ray.run.sweep.search_space import Knobs
 from na_ray.run.sweep.state import ENDED, SCORE, SweepState, Trial, TrialState
 from na_ray.run.sweep.trial import Share, make_trainable
+from na_ray.run.train.interrupt import STOP
 
 # Seconds between two writes of the wall time spent: a kill loses no more of it.
 NOTE = 2.0
@@ -44,6 +47,8 @@ class SweepRunner:
     """Seconds of wall time that earlier starts spent."""
     began: float = field(default_factory=time.monotonic)
     noted: float = 0.0
+    ending: bool = False
+    """Whether no more trials are started, since the sweep was asked to end."""
 
     def __post_init__(self) -> None:
         path = self.sweep_state.root / "spent.json"
@@ -89,6 +94,15 @@ class SweepRunner:
         ]
         return [(knobs, score) for knobs, score in scored if score is not None]
 
+    def end(self) -> list[Path]:
+        """Start no more trials. Returns the folders of the stages under way."""
+        self.ending = True
+        return [self.stage_folder(self.sweep_state.trials[number]) for number in self.active.values()]
+
+    def stage_folder(self, trial: Trial) -> Path:
+        """Where a trial trains."""
+        return self.sweep_state.folder(trial) / self.sweep_state.stage
+
     def of(self, trial: Any) -> Trial:
         """The sweep's own trial behind one of Ray Tune's."""
         return self.sweep_state.trials[self.active[trial.trial_id]]
@@ -103,11 +117,12 @@ class Proposals(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The configuration of the next trial: its folder and stage."""
-        if self.runner.is_spent() or self.runner.is_over():
+        if self.runner.ending or self.runner.is_spent() or self.runner.is_over():
             return Searcher.FINISHED
         trial = self.runner.next()
         if trial is None:
             return Searcher.FINISHED if self.runner.is_over() else None
+        (self.runner.stage_folder(trial) / STOP).unlink(missing_ok=True)
         self.runner.active[trial_id] = trial.number
         return {"trial": str(self.runner.sweep_state.folder(trial)), "stage": self.runner.sweep_state.stage}
 
@@ -194,7 +209,8 @@ class OutOfBudget(tune.Stopper):
 
 
 def run(runner: SweepRunner, share: Share) -> None:
-    """Run the trials until all have ended or the budget is used up."""
+    """Run the trials until all have ended or the budget is used up. Raises KeyboardInterrupt for Ctrl-C and, when the
+    trials have saved checkpoints, for SIGTERM."""
     if runner.is_over() or runner.is_spent():
         return
     sweep_state = runner.sweep_state
@@ -218,7 +234,10 @@ def run(runner: SweepRunner, share: Share) -> None:
         ),
     )
     try:
-        tuner.fit()
+        with ending_by_signals(runner.end):
+            tuner.fit()
+        if not (runner.is_over() or runner.is_spent()):
+            raise KeyboardInterrupt  # which Ray Tune takes as the end
     finally:
         for trial in sweep_state.trials:
             if trial.state == "running":

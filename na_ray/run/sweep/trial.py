@@ -24,6 +24,7 @@ from na_ray.config import Experiment, StageName
 from na_ray.config.files import from_json, read_json
 from na_ray.config.secrets import hidden
 from na_ray.run.sweep.state import SCORE
+from na_ray.run.train.interrupt import StoppedError
 from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, clear_leftovers
 from na_ray.run.train.stages import STAGES
@@ -80,7 +81,7 @@ def train_trial(root: Path, stage: StageName) -> None:
     """Train the trial of a folder from its latest checkpoint to its end, or until Tune ends the process."""
     experiment = from_json(read_json(root / "experiment.json", "train", "texture", "stages"))
     run = RunFolder(root, stage, experiment.train.keep_last)
-    with _alone(root), _errors_kept(root):
+    with _alone(root), _errors_kept(root), contextlib.suppress(StoppedError):
         clear_leftovers(root)
         if experiment.train.num_workers == 0:
             dataset = STAGES[stage].make_dataset(Capture.open(experiment.capture), experiment)
@@ -88,7 +89,7 @@ def train_trial(root: Path, stage: StageName) -> None:
             train_here(experiment, dataset, run, report=_tell)
         else:
             train_on_ray(experiment, run, callbacks=[TellScores()])
-    write_json(root / "done.json", {"steps": run.record(0)[0][-1]["step"]})
+        write_json(root / "done.json", {"steps": run.record(0)[0][-1]["step"]})
 
 
 def _tell(metrics: dict[str, float]) -> None:

@@ -8,6 +8,7 @@ from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, Wo
 
 from na_ray.checkpoints import Checkpoints
 from na_ray.config.values import MISTAKES, StorageError, UserError
+from na_ray.run.train.interrupt import StoppedError
 
 
 class RestartPolicy(UserCallback):
@@ -56,4 +57,6 @@ def mistake_in(error: TrainingFailedError) -> UserError | None:
     elif isinstance(error, WorkerGroupError):
         causes = [c for failure in error.worker_failures.values() for c in (failure, failure.__cause__)]
     found = next((c for c in causes if isinstance(c, MISTAKES)), None)
+    if isinstance(found, StoppedError):
+        return StoppedError(last_line(found))
     return None if found is None else UserError(last_line(found))

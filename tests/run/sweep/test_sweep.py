@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import mlflow
@@ -16,7 +17,7 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from ray import tune
 
-from na_ray.cli.train import main
+from na_ray.cli.train import guarded, main
 from na_ray.config import Experiment, override, to_dict
 from na_ray.run.cluster.resources import BOOTSTRAP
 from na_ray.run.sweep.state import ENDED, SCORE, SweepState
@@ -149,6 +150,46 @@ def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(
     for i in range(3):
         curve = MlflowClient().get_metric_history(found[f"trial 00{i}"].info.run_id, "loss")
         assert [m.step for m in curve] == list(range(1, 11))
+
+
+# Trials have 25 seconds to save, which a machine that runs other tests beside may not give them.
+@pytest.mark.cluster
+def test_a_sweep_that_is_asked_to_end_saves_its_trials_and_says_how_it_goes_on(
+    tiny: Experiment, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGTERM, then, in the resumed sweep, Ctrl-C. The first checkpoint would come after a million steps."""
+    rare = {"train.steps": 10**6, "train.log_every": 1, "train.checkpoint_every": 10**6, "train.validate_every": 0}
+    endless = override(tiny, rare | {"report.frames": 0})
+    config = SweepConfig(trials=2, concurrent=1, search="random", scheduler="none")
+    record = board_of(endless).root / "trials" / "000" / "nerf" / "metrics.jsonl"
+
+    def asked(number: signal.Signals, resume: bool) -> tuple[int, str]:
+        lines = len(record.read_text().splitlines()) if resume else 0
+
+        def ask() -> None:
+            until(lambda: record.exists() and len(record.read_text().splitlines()) > lines + 3)
+            os.kill(os.getpid(), number)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        code = guarded(lambda: bool(sweep(endless, SPACE, config, resume=resume)) - 1)
+        thread.join()
+        return code, capsys.readouterr().err
+
+    def left() -> tuple[list[int], set[str]]:
+        saved = sorted(int(f.name[5:]) for f in (record.parent / "checkpoints").glob("step_*"))
+        assert [t.state for t in board_of(endless).trials] == ["waiting"], "the second is not started"
+        return saved, {run.info.status for run in runs_of(endless).values()}
+
+    code, told = asked(signal.SIGTERM, resume=False)
+    assert code == 143 and "the trials save checkpoints" in told and "goes on with --resume auto" in told
+    (saved,), statuses = left()
+    assert saved >= 3 and statuses == {"KILLED"}
+    code, told = asked(signal.SIGINT, resume=True)
+    assert code == 130 and "goes on with --resume auto" in told
+    steps = [line["step"] for line in map(json.loads, record.read_text().splitlines()) if "loss" in line["metrics"]]
+    assert saved + 1 in steps and steps == list(range(1, steps[-1] + 1)), "it went on behind the checkpoint"
+    assert left() == ([saved], {"KILLED"})
 
 
 def test_a_trial_whose_process_dies_goes_on(
