@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from na_ray.capture import video
 from na_ray.capture.image import image_resolution, read_image
 from na_ray.capture.layout import IMAGES, VIDEOS
-from na_ray.capture.naming import number_of
+from na_ray.capture.naming import by_number
 from na_ray.capture.storage import join, listing
 from na_ray.config.values import UserError
 
@@ -134,12 +134,31 @@ def common_range(clips: Sequence[CameraClip]) -> tuple[range, list[str]]:
 def _check_numbers(clips: Sequence[CameraClip], count: int) -> None:
     """Refuse folders whose pictures have other numbers at the same positions."""
     folders = [clip for clip in clips if not clip.is_video]
-    numbers = [[number_of(name) for name in clip.pictures[:count]] for clip in folders]
-    for clip, found in zip(folders, numbers, strict=True):
-        # A number of its own for each picture, or it is none of a frame.
-        if None in found or len(set(found)) < len(found) or found == numbers[0]:
+    numbers = {clip.path: numbers_of(clip.path, clip.pictures)[:count] for clip in folders}
+    first = next((clip for clip in folders if numbers[clip.path]), None)
+    for clip in folders:
+        found = numbers[clip.path]
+        if first is None or not found or found == numbers[first.path]:
             continue
-        at = next(i for i in range(count) if found[i] != numbers[0][i])
-        other = join(folders[0].path, folders[0].pictures[at])
+        others = numbers[first.path]
+        at = next(i for i in range(count) if found[i] != others[i])
+        other = join(first.path, first.pictures[at])
+        if not set(found) & set(others):
+            what = f"{clip.pictures[at]} and {other}: the two cameras have no number in common"
+            raise UserError(f"{clip.path}: {what}; expected the same number for the same instant: rename the pictures")
         what = f"picture {at} is {clip.pictures[at]}, where {other} is the other camera's"
         raise UserError(f"{clip.path}: {what}: copy the missing picture, or remove it from every camera")
+
+
+def numbers_of(folder: str, names: Sequence[str]) -> tuple[int, ...]:
+    """The frames' numbers that a folder's pictures bear, in the order of `names`; empty where none bears one.
+
+    Raises UserError where two share a number, or some bear none: whatever comes behind them would be another instant's.
+    """
+    files = by_number(folder, names, IMAGES)
+    numbers = {name: number for number, name in files.items()}
+    bare = next((name for name in names if name not in numbers), None)
+    if numbers and bare is not None:
+        usual = next(iter(numbers))
+        raise UserError(f"{folder}: {bare} bears no number, as {usual} does: move what is no frame elsewhere")
+    return tuple(numbers[name] for name in names) if numbers else ()

@@ -11,10 +11,9 @@ from jaxtyping import Bool, UInt8
 from na_ray.capture import video
 from na_ray.capture.image import read_levels
 from na_ray.capture.layout import VIDEOS
-from na_ray.capture.naming import number_of
 from na_ray.capture.storage import join
 from na_ray.config.values import UserError
-from na_ray.convert.clips import CameraClip, decoded, pictures_of
+from na_ray.convert.clips import CameraClip, decoded, numbers_of, pictures_of
 
 # No more masks than these are looked at to tell what their numbers mean.
 SAMPLES = 12
@@ -110,17 +109,17 @@ def _match(clip: CameraClip, folder: str, positions: Sequence[int]) -> dict[int,
             raise UserError(f"{folder}: {what}: make them, or leave these frames out")
         if found:
             return found
-    numbers = [number_of(name) for name in files]
-    gap = next((i for i in range(1, len(files)) if _jumps(numbers[i - 1], numbers[i])), None)
+    numbers = numbers_of(folder, files)
+    gap = next((i for i in range(1, len(numbers)) if numbers[i] - numbers[i - 1] > 1), None)
     if gap is not None:
         raise UserError(f"{folder}: {files[gap]} follows {files[gap - 1]}: expected a mask of every frame: make them")
+    starts = (0, 1) if clip.is_video else numbers_of(clip.path, clip.pictures)[:1]
+    if numbers and len(files) != clip.frames and numbers[0] not in starts:
+        what = f"{len(files)} masks, from {files[0]}, of {clip.frames} frames"
+        raise UserError(f"{folder}: {what}: nothing says which is whose; expected a mask of every frame: make them")
     if len(files) <= max(positions):
         raise UserError(f"{folder}: {len(files)} masks; expected {max(positions) + 1}, one for each frame: make them")
     return {position: files[position] for position in positions}
-
-
-def _jumps(before: int | None, after: int | None) -> bool:
-    return before is not None and after is not None and after - before > 1
 
 
 def _check_size(clip: CameraClip, path: str, levels: UInt8[np.ndarray, "h w"]) -> None:

@@ -11,7 +11,6 @@ from na_ray.capture import video
 from na_ray.capture.camera import Camera
 from na_ray.capture.checks.scale import bodies_of, camera_faults, intrinsics_notes
 from na_ray.capture.keypoints import Keypoints
-from na_ray.capture.layout import VIDEOS
 from na_ray.capture.rig import Pose, Rig
 from na_ray.capture.storage import basename
 from na_ray.capture.trajectory import up_of
@@ -30,6 +29,8 @@ from na_ray.convert.source import SourceSequence
 
 FPS = 25.0
 """Frames a second where neither the footage nor the user says."""
+DRIFT = 1.5
+"""Frames by which the videos' clocks may part until the end: files round their length by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ def plan(source: SourceSequence, options: ConvertOptions) -> Plan:
     track = choose(source.people, options.person, source.track)
     clips = tuple(CameraClip(item.camera, item.path, item.masks) for item in source.footage)
     filmed, told = common_range(clips)
+    source, counted = _counted(source, clips)
     track = _filmed(track, source, filmed)
     lens_lines, lenses, cameras = _cameras(source, clips, options)
     template, poses, body_lines = open_body(options.body, track)
@@ -106,9 +108,10 @@ def plan(source: SourceSequence, options: ConvertOptions) -> Plan:
     else:
         unwrapping = atlas.made(template.vertices, template.faces)
     splits = _splits(track, options.test_frames)
-    fps, told_fps = _rate(source, options.fps)
+    fps, told_fps = _rate(clips, options.fps)
     background, matte, told_matte = background_of(options.background, clips)
-    lines += [*told, *lens_lines, *track.lines, *template.lines, *body_lines, *unwrapping.lines, told_fps, *told_matte]
+    about_body = (*track.lines, *template.lines, *body_lines, *unwrapping.lines)
+    lines += [*told, *counted, *lens_lines, *about_body, *told_fps, *told_matte]
     named = dict(zip(track.frames, poses, strict=True))
     up = up_of(cameras)
     keypoints = keypoints_of(source.keypoints, track.person, splits, template.skeleton.names, options.unit)
@@ -117,13 +120,29 @@ def plan(source: SourceSequence, options: ConvertOptions) -> Plan:
     return _checked(made)
 
 
+def _counted(source: SourceSequence, clips: Sequence[CameraClip]) -> tuple[SourceSequence, list[str]]:
+    """(the source, lines): poses that are numbered from 1, or behind frames that were cut off, begin with the videos.
+
+    Only where the numbers leave no doubt: the last of them is none of a frame.
+    """
+    longest = max(clip.frames for clip in clips)
+    first, last = min(source.people), max(source.people)
+    if source.positions or not clips[0].is_video or first < 1 or last < longest:
+        return source, []
+    start = first if last - first + 1 == longest else 1
+    if last - start >= longest:
+        return source, []
+    found = f"poses are numbered {first} to {last}, the videos have {longest} frames"
+    positions = {number: number - start for number in source.people}
+    return replace(source, positions=positions), [f"{found}: pose {start} is taken for the first frame"]
+
+
 def _filmed(track: Track, source: SourceSequence, filmed: range) -> Track:
     """The frames that all cameras have. Raises UserError where there are none."""
     kept = [number for number in track.frames if source.position(number) in filmed]
     if not kept:
-        found = (
-            f"tracked in frames {track.frames[0]} to {track.frames[-1]}, filmed in {filmed.start} to {filmed.stop - 1}"
-        )
+        there = [n for n, at in source.positions.items() if at in filmed] or [filmed.start, filmed.stop - 1]
+        found = f"tracked in frames {track.frames[0]} to {track.frames[-1]}, filmed in {min(there)} to {max(there)}"
         raise UserError(
             f"{source.track}: {found}: nobody was tracked in a frame that all cameras have: copy both again"
         )
@@ -166,15 +185,32 @@ def _splits(track: Track, test_frames: str | None) -> dict[str, tuple[int, ...]]
     return {"training": training, "testing": tuple(sorted(tested))}
 
 
-def _rate(source: SourceSequence, given: float | None) -> tuple[float, str]:
-    """(frames a second, where that is from)."""
+def _rate(clips: Sequence[CameraClip], given: float | None) -> tuple[float, list[str]]:
+    """(frames a second, where that is from, and a warning where the videos of one take say different ones)."""
+    rates = {clip.path: video.header(clip.path).fps for clip in clips if clip.is_video}
+    known = {path: rate for path, rate in rates.items() if rate > 0}
+    lines = _drift(known, min(clip.frames for clip in clips))
     if given is not None:
-        return given, f"frames a second: {given:g}, as --fps says"
-    path = source.footage[0].path
-    rate = video.header(path).fps if path.lower().endswith(VIDEOS) else 0.0
-    if rate > 0:
-        return rate, f"frames a second: {rate:g}, as {basename(path)} says"
-    return FPS, f"frames a second: {FPS:g} is taken, pictures do not say: --fps, where it was another"
+        return given, [f"frames a second: {given:g}, as --fps says", *lines]
+    if known:
+        path, rate = next(iter(known.items()))
+        return rate, [f"frames a second: {rate:g}, as {basename(path)} says", *lines]
+    return FPS, [f"frames a second: {FPS:g} is taken, pictures do not say: --fps, where it was another"]
+
+
+def _drift(rates: Mapping[str, float], frames: int) -> list[str]:
+    """A warning where frames of the same number come to be of other instants before the end."""
+    if not rates:
+        return []
+    slow, fast = min(rates, key=lambda path: rates[path]), max(rates, key=lambda path: rates[path])
+    behind = frames * (1 - rates[slow] / rates[fast])
+    if behind < DRIFT:
+        return []
+    found = f"{basename(slow)} has {rates[slow]:g} frames a second, {basename(fast)} {rates[fast]:g}"
+    return [
+        f"warning: {found}: {behind:.0f} frames apart at the end, where frame f of each camera must be one instant: "
+        "bring them to one rate (ffmpeg -i IN -fps_mode cfr -r RATE OUT)"
+    ]
 
 
 def _checked(made: Plan) -> Plan:

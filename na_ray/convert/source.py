@@ -56,7 +56,7 @@ class SourceSequence:
     people: Mapping[int, Mapping[str, Person]]
     """Frame number to who was tracked."""
     positions: Mapping[int, int]
-    """Frame number to position in the footage; numbers that are missing are their own positions."""
+    """Frame number to position in the footage; empty: numbers are positions."""
     calibration: tuple[str, ...]
     """Files that the cameras are from."""
     track: str
@@ -66,9 +66,9 @@ class SourceSequence:
     keypoints: Mapping[int, Mapping[str, Detected]] = field(default_factory=dict)
     """Frame number to the joints that were found of each person; the calibration's unit of length."""
 
-    def position(self, number: int) -> int:
-        """Where a frame is in the footage."""
-        return self.positions.get(number, number) if self.positions else number
+    def position(self, number: int) -> int | None:
+        """Where a frame is in the footage; None where no picture bears its number."""
+        return self.positions.get(number) if self.positions else number
 
 
 def easymocap_source(root: str, chosen: Sequence[str] = (), cameras: str = "", track: str = "") -> SourceSequence:
@@ -174,7 +174,8 @@ def _positions(footage: Sequence[Footage], people: Mapping[int, object]) -> tupl
     shared = [number for number in people if number in set(pictures)]
     # Counted from 0 while the pictures are from 1, say: those that are numbers of both would be a frame off.
     if max(people, default=0) < len(pictures) and len(shared) < len(people):
-        return {}, [f"pictures are numbered from {pictures[0]}, poses from {min(people)}: taken in their order"]
+        found = f"{len(pictures)} pictures are numbered {pictures[0]} to {pictures[-1]}"
+        return {}, [f"{found}, poses {min(people)} to {max(people)}: pose n is taken for the n-th picture from 0"]
     return {number: i for i, number in enumerate(pictures)}, []
 
 

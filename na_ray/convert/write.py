@@ -57,7 +57,10 @@ def _write_footage(made: Plan, aside: str, workers: int, progress: Progress | No
     report = write_footage(
         made.clips,
         made.lenses,
-        {name: [made.source.position(n) for n in numbers] for name, numbers in made.splits.items()},
+        {
+            name: [at for n in numbers if (at := made.source.position(n)) is not None]
+            for name, numbers in made.splits.items()
+        },
         Path(aside),
         background=made.background,
         matte=made.matte,
