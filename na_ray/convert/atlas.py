@@ -17,6 +17,10 @@ GRID = 1024
 """Texels a side at which overlaps are looked for."""
 MIRRORED = 0.01
 """Share of the charts' area that may be mirrored before it is worth a line."""
+EDGE = 1e-3
+"""By how much u and v may leave 0..1: programs round."""
+FLAT = 0.1
+"""Share of the faces that may have no area in the map: programs collapse what is never seen."""
 FEW = 0.005
 """Share of the covered texels that may lie in two charts: neighbours touch, and programs round."""
 
@@ -48,15 +52,29 @@ def from_obj(path: str, vertices: Float[np.ndarray, "v 3"], faces: Int64[np.ndar
         found = f"face {odd + 1} has vertices {(mapped[odd] + 1).tolist()}, the body's {(faces[odd] + 1).tolist()}"
         raise UserError(f"{path}: {found}; expected the body's own faces: use the UV file of this body")
     places = uv.astype(np.float64)
-    share = overlap(places, aligned)
-    if share > FEW:
+    if what := fault(places, aligned):
         todo = "unwrap it anew (Blender: Smart UV Project), or leave --uv out: an atlas is made then"
-        raise UserError(f"{path}: {share:.0%} of the map lies in two charts; expected each part by itself: {todo}")
+        raise UserError(f"{path}: {what}: {todo}")
     lines = [f"texture coordinates: {path}, {len(uv)} of them"]
     turned = mirrored(places, aligned)
     if turned > MIRRORED:
         lines.append(f"{path}: {turned:.0%} of the map is mirrored: text on clothes would read backwards in it")
     return Unwrapping(places, aligned, tuple(lines))
+
+
+def fault(uv: Float64[np.ndarray, "t 2"], uv_faces: Int64[np.ndarray, "f 3"]) -> str | None:
+    """What keeps texture coordinates from being an atlas; None: nothing does."""
+    within: np.ndarray = np.all((uv >= -EDGE) & (uv <= 1 + EDGE), axis=1)  # NaN is not
+    used = uv_faces[~within[uv_faces]]
+    if len(used):
+        return f"vt {used[0] + 1} is {uv[used[0]].tolist()}; expected u and v from 0 to 1, all in one map"
+    areas = np.abs(_areas(uv, uv_faces)) / 2
+    if (flat := int((areas < 1e-12).sum())) > FLAT * len(uv_faces):
+        return f"{flat} of {len(uv_faces)} faces have no area in the map"
+    if (total := float(areas.sum())) > 1 + FEW:  # known without looking at a texel
+        return f"the charts cover {total:.3g} times the map; expected each part by itself"
+    share = overlap(uv, uv_faces)
+    return f"{share:.0%} of the map lies in two charts; expected each part by itself" if share > FEW else None
 
 
 def _aligned(

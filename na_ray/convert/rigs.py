@@ -5,6 +5,7 @@ before rotations are copied, as for any motion (`na_ray.motion.retarget`). The h
 """
 
 import os
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,6 +17,7 @@ from na_ray.capture.rig import Pose, parse_json, read_rig
 from na_ray.capture.skeleton import SMPL_JOINTS, SMPL_PARENTS, Skeleton, named_joints
 from na_ray.capture.storage import join, read_text
 from na_ray.config.values import UserError
+from na_ray.convert import atlas
 from na_ray.convert.body import LEG_SPREAD, BodyTemplate, normalized
 from na_ray.convert.poses import Track, poses_of, rotvecs_of
 from na_ray.formats.clip import MotionClip
@@ -31,8 +33,13 @@ def glb_template(path: str) -> BodyTemplate:
     if rig.parents.count(-1) != 1:
         raise UserError(f"{path}: {rig.parents.count(-1)} root joints; expected one: parent the skeleton to its hips")
     skeleton = Skeleton(rig.names, rig.parents, rig.joints)
-    uv = (rig.uv, rig.uv_faces) if len(rig.uv_faces) else (None, None)
-    return _template(path, "rigged .glb", rig.vertices, rig.faces, rig.weights, skeleton, *uv)
+    told = [f"{path}: {len(rig.meshes)} meshes are joined: {', '.join(rig.meshes[:12])}"] if len(rig.meshes) > 1 else []
+    uv: tuple[np.ndarray | None, np.ndarray | None] = (rig.uv, rig.uv_faces) if len(rig.uv_faces) else (None, None)
+    if len(rig.uv_faces) and (what := atlas.fault(rig.uv, rig.uv_faces)):
+        told.append(f"{path}: its texture coordinates are left out: {what}")
+        uv = (None, None)
+    template = _template(path, "rigged .glb", rig.vertices, rig.faces, rig.weights, skeleton, *uv)
+    return replace(template, lines=(*template.lines, *told))
 
 
 def published_template(folder: str) -> BodyTemplate:
@@ -91,7 +98,8 @@ def _tpose(skeleton: Skeleton, path: str) -> Float64[np.ndarray, "j 3"]:
     try:
         B, front = named.to_t_pose(), named.basis[:, 2]
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        # Here names are those of the file: there is no other place to give them.
+        raise UserError(f"{path}: {str(error).split(': name them')[0]}: rename the bones in the file") from None
     for side, sign in (("left", 1.0), ("right", -1.0)):
         if f"{side}_hip" in named.parts:
             spread = Rotation.from_rotvec(sign * LEG_SPREAD * front).as_matrix()

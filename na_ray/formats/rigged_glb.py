@@ -5,7 +5,7 @@ bind matrix of j). The rest here is the mesh as it was bound, at the size that t
 """
 
 import json
-import math
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +16,15 @@ from scipy.spatial.transform import Rotation
 
 from na_ray.config.values import UserError
 from na_ray.formats.arrays import read_small
+from na_ray.formats.skinned_meshes import MOST_VERTICES, SkinnedMesh, Placed, joined, moved, welded
 
 TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 SHAPES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 LARGEST = 2**30
 """Bytes of a file."""
-MOST_JOINTS, MOST_VERTICES = 1024, 2**22
-SAME = 1e-3
-"""Two joints' transforms are one where they differ by no more, relative to their size."""
+MOST_JOINTS = 1024
+COARSER = re.compile(r"lod[ _-]?[1-9]", re.IGNORECASE)
+"""Names of meshes that show the same once more, with fewer faces."""
 COMPRESSED = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_mesh_quantization")
 
 
@@ -44,6 +45,8 @@ class GlbRig:
     names: tuple[str, ...]
     parents: tuple[int, ...]
     """-1 for a root."""
+    meshes: tuple[str, ...]
+    """Names of the meshes that were joined."""
 
 
 def read_glb(path: str) -> GlbRig:
@@ -90,27 +93,34 @@ class _Reading:
             raise UserError(f"{path}: the mesh is compressed ({packed}): export it without compression")
 
     def rig(self) -> GlbRig:
-        """The first node with a mesh and a skin."""
+        """All meshes with a skin, as one: body and clothes are often several."""
         nodes = self.contents.get("nodes", [])
-        node = next((n for n in nodes if "mesh" in n and "skin" in n), None)
-        if node is None:
+        skinned = [n for n in nodes if "mesh" in n and "skin" in n]
+        parts = [n for n in skinned if not COARSER.search(str(n.get("name", "")))] or skinned
+        if not parts:
             found = "a mesh without a skin" if any("mesh" in n for n in nodes) else "no mesh"
             raise UserError(f"{self.path}: {found}; expected one with joints and weights: export it with its skeleton")
-        skin = self.contents["skins"][node["skin"]]
-        joints = [int(j) for j in skin["joints"]]
-        if not joints or len(set(joints)) < len(joints):
+        parents, world = self._tree(nodes)
+        skins = {int(n["skin"]): self.contents["skins"][n["skin"]] for n in parts}
+        held = {number: [int(j) for j in skin["joints"]] for number, skin in skins.items()}
+        if any(not joints or len(set(joints)) < len(joints) for joints in held.values()):
             raise ValueError("joints that are none, or twice the same")
+        order = sorted(held.values(), key=len, reverse=True)
+        joints = list(dict.fromkeys(j for each in order for j in each))
         if len(joints) > MOST_JOINTS:
             raise UserError(f"{self.path}: {len(joints)} joints; expected at most {MOST_JOINTS}: is it another file?")
-        parents, world = self._tree(nodes)
-        bind = self._bind(skin, len(joints))
-        to_rest = _placing(np.stack([world[j] for j in joints]) @ bind)
-        places = (to_rest @ np.linalg.inv(bind))[:, :3, 3]
+        meshes = [self._mesh(self.contents["meshes"][n["mesh"]], len(held[int(n["skin"])])) for n in parts]
+        placed = Placed(joints, np.stack([world[j] for j in joints]))
+        for number, skin in skins.items():
+            own = [i for i, n in enumerate(parts) if int(n["skin"]) == number]
+            moving = np.any([meshes[i][3].any(axis=0) for i in own], axis=0)
+            to_rest = placed.add(held[number], self._bind(skin, len(held[number])), moving, self.path)
+            for i in own:
+                meshes[i] = moved(meshes[i], to_rest, [joints.index(j) for j in held[number]], len(joints))
+        whole = welded(*joined(meshes, self.path))
         names = tuple(str(nodes[j].get("name", f"joint_{i}")) for i, j in enumerate(joints))
-        vertices, faces, uv, weights = self._mesh(self.contents["meshes"][node["mesh"]], len(joints))
-        vertices = vertices @ to_rest[:3, :3].T + to_rest[:3, 3]
-        welded = _weld(vertices, faces, uv, weights)
-        return GlbRig(*welded, places, names, _parents(joints, parents))
+        told = tuple(str(n.get("name", f"mesh {n['mesh']}")) for n in parts)
+        return GlbRig(*whole, placed.places, names, _parents(joints, parents), told)
 
     def _tree(self, nodes: list[dict[str, Any]]) -> tuple[list[int], list[np.ndarray]]:
         """(parent of each node, -1 for none; its transform to the world)."""
@@ -133,11 +143,11 @@ class _Reading:
         if "inverseBindMatrices" not in skin:
             return np.tile(np.eye(4), (count, 1, 1))
         matrices = self._accessor(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)[:count]
-        if len(matrices) < count or np.abs(np.linalg.det(matrices)).min() < 1e-12:
-            raise ValueError("inverse bind matrices that are too few, or cannot be inverted")
+        if len(matrices) < count:
+            raise ValueError("inverse bind matrices that are too few")
         return matrices
 
-    def _mesh(self, mesh: dict[str, Any], joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
+    def _mesh(self, mesh: dict[str, Any], joints: int) -> SkinnedMesh:
         """(vertices, faces, texture coordinates of the vertices, weights) of all parts together."""
         points, triangles, coordinates, influences, start = [], [], [], [], 0
         for part in mesh["primitives"]:
@@ -221,20 +231,6 @@ def _local(node: dict[str, Any]) -> np.ndarray:
     return found
 
 
-def _placing(moves: Float64[np.ndarray, "j 4 4"]) -> Float64[np.ndarray, "4 4"]:
-    """What brings the mesh from its own space to where it rests: the joints' common transform where the nodes stand as
-    bound, else (a pose is stored in the nodes) the size alone."""
-    if not np.isfinite(moves).all():
-        raise ValueError("numbers that are not finite")
-    first = moves[0]
-    size = float(np.cbrt(np.abs(np.linalg.det(first[:3, :3]))))
-    if not 1e-6 < size < 1e6 or not math.isfinite(size):
-        raise ValueError(f"a mesh that is scaled by {size:.3g}")
-    if np.abs(moves - first).max() <= SAME * max(size, float(np.abs(first[:3, 3]).max())):
-        return first
-    return np.diag([size, size, size, 1.0])
-
-
 def _parents(joints: list[int], parents: list[int]) -> tuple[int, ...]:
     """Of each joint, the nearest node above it that is one."""
     place, found = {joint: i for i, joint in enumerate(joints)}, []
@@ -244,21 +240,3 @@ def _parents(joints: list[int], parents: list[int]) -> tuple[int, ...]:
             above = parents[above]
         found.append(place[above] if above >= 0 else -1)
     return tuple(found)
-
-
-def _weld(
-    vertices: np.ndarray, faces: np.ndarray, uv: np.ndarray | None, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(vertices, faces, uv, uv_faces, weights): vertices of one place and one set of weights are one."""
-    keys = np.concatenate([vertices, np.round(weights, 5)], axis=1)
-    _, first, number = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first, kind="stable")  # as they come in the file
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    kept, welded = first[order], rank[number.reshape(-1)][faces]
-    sound = (welded[:, 0] != welded[:, 1]) & (welded[:, 1] != welded[:, 2]) & (welded[:, 2] != welded[:, 0])
-    empty = (np.zeros((0, 2)), np.zeros((0, 3), np.int64))
-    if uv is None:
-        return vertices[kept], welded[sound], *empty, weights[kept]
-    places, corner = np.unique(uv, axis=0, return_inverse=True)
-    return vertices[kept], welded[sound], places, corner.reshape(-1)[faces][sound], weights[kept]

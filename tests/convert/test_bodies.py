@@ -224,6 +224,25 @@ def test_uv_files_that_do_not_serve(scene, tmp_path):
     assert any("100% of the map is mirrored" in line for line in from_obj(str(path), scene.vertices, scene.faces).lines)
 
 
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda uv: uv + np.array([1, 0]), "expected u and v from 0 to 1, all in one map"),  # UDIM's tile 1002
+        (lambda uv: uv * 1024, "expected u and v from 0 to 1"),  # texels
+        (lambda uv: np.where(np.arange(len(uv))[:, None] == 5, np.nan, uv), "expected u and v from 0 to 1"),
+        (lambda uv: uv * 0, "faces have no area in the map"),
+        (lambda uv: uv * [1, 0], "faces have no area in the map"),
+        (lambda uv: np.random.default_rng(0).random(uv.shape), "times the map; expected each part by itself"),
+    ],
+)
+def test_uv_files_that_are_no_atlas(change, expected, scene, tmp_path):
+    path, unwrapped = tmp_path / "uv.obj", made(scene.vertices, scene.faces)
+    path.write_text(obj_of(scene, change(unwrapped.uv), unwrapped.uv_faces))
+    with pytest.raises(UserError, match=expected) as error:
+        from_obj(str(path), scene.vertices, scene.faces)
+    assert "unwrap it anew" in str(error.value) and "\n" not in str(error.value)
+
+
 def test_the_shape_is_the_mean_and_its_spread_is_told(scene, tmp_path):
     arrays = model_arrays(scene)
     np.savez(tmp_path / "a.npz", **arrays)

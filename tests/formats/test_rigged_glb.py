@@ -125,6 +125,111 @@ def test_our_own_export_comes_back(parts, tmp_path):
     assert found.names == tuple(JOINTS) and found.parents == PARENTS
 
 
+def volume(found):
+    """What the faces enclose, m^3: above 0 where they look outwards."""
+    a, b, c = found.vertices[found.faces].transpose(1, 0, 2)
+    return float(np.einsum("ij,ij->", a, np.cross(b, c)) / 6)
+
+
+@pytest.mark.parametrize("scale", [[0.01] * 3, [-0.01, 0.01, 0.01], [-0.01] * 3])
+def test_a_mesh_that_is_mirrored_is_not_inside_out(scale, parts, tmp_path):
+    contents, data = centimetres(*parts)
+    contents["nodes"][0]["scale"] = scale
+    (tmp_path / "a.glb").write_bytes(packed(contents, data))
+    found = read_glb(str(tmp_path / "a.glb"))
+    assert volume(found) == pytest.approx(0.02185, rel=1e-3)
+    assert np.sign(found.joints[1][0]) == np.sign(scale[0])  # the left hip: what is mirrored stays so
+
+
+def split(contents, faces, first, skin=0):
+    """The body as two meshes of two nodes, `first` faces in the one that stands first; vertices are three a face."""
+    attributes = contents["meshes"][0]["primitives"][0]["attributes"]
+    pieces = []
+    for start, stop in ((0, first), (first, len(faces))):
+        piece = {}
+        for name, number in attributes.items():
+            whole = contents["accessors"][number]
+            offset = whole.get("byteOffset", 0) + 3 * start * contents["bufferViews"][0]["byteStride"]
+            piece[name] = len(contents["accessors"])
+            contents["accessors"].append(whole | {"byteOffset": offset, "count": 3 * (stop - start)})
+        pieces.append({"primitives": [{"attributes": piece}]})
+    contents["meshes"] = pieces
+    contents["nodes"][1]["name"] = "eyes"
+    contents["nodes"].append({"name": "body", "mesh": 1, "skin": skin})
+
+
+def test_meshes_of_one_skeleton_are_one_body(parts, tmp_path):
+    vertices, faces, weights, rest, uv_corners = parts
+    contents, data = centimetres(*parts)
+    split(contents, faces, 30)
+    (tmp_path / "a.glb").write_bytes(packed(contents, data))
+    found = read_glb(str(tmp_path / "a.glb"))
+    same_mesh(found, vertices, faces, weights, 1e-5)
+    np.testing.assert_allclose(found.uv[found.uv_faces], uv_corners, atol=1e-6)
+    np.testing.assert_allclose(found.joints, rest, atol=1e-5)
+    assert found.meshes == ("eyes", "body")
+
+
+def test_coarser_meshes_of_the_same_are_left_out(parts, tmp_path):
+    vertices, faces, weights, *_ = parts
+    contents, data = centimetres(*parts)
+    contents["nodes"].append({"name": "Body_LOD2", "mesh": 0, "skin": 0})
+    (tmp_path / "a.glb").write_bytes(packed(contents, data))
+    found = read_glb(str(tmp_path / "a.glb"))
+    same_mesh(found, vertices, faces, weights, 1e-5)
+    assert len(found.faces) == len(faces) and found.meshes == ("body",)
+
+
+def with_skin(contents, data, joints, binds):
+    """A second skin, of these joints and inverse bind matrices (rows of bytes as the file has them)."""
+    contents["bufferViews"].append({"buffer": 0, "byteOffset": len(data), "byteLength": binds.nbytes})
+    whole = {"bufferView": 2, "componentType": 5126, "count": len(joints), "type": "MAT4"}
+    contents["accessors"].append(whole)
+    contents["skins"].append({"joints": joints, "inverseBindMatrices": len(contents["accessors"]) - 1})
+    contents["buffers"][0]["byteLength"] += binds.nbytes
+    return data + binds.tobytes()
+
+
+@pytest.mark.parametrize("moved", [0.0, 40.0])
+def test_skins_that_list_their_joints_otherwise(moved, parts, tmp_path):
+    """The second mesh's numbers of joints belong to a longer list, in which two joints stand first that move nothing.
+    Bound elsewhere, the two make no body."""
+    vertices, faces, weights, rest, _ = parts
+    contents, data = centimetres(*parts)
+    split(contents, faces, 30, skin=1)
+    start = contents["bufferViews"][1]["byteOffset"]
+    binds = np.frombuffer(data[start:], "<f4").reshape(24, 4, 4).copy()
+    binds[5:, 3, 0] += moved  # centimetres
+    joints = contents["skins"][0]["joints"]
+    data = with_skin(contents, data, [*joints, 0], np.concatenate([binds, np.zeros((1, 4, 4), "<f4")]))
+    (tmp_path / "a.glb").write_bytes(packed(contents, data))
+    if moved:
+        with pytest.raises(UserError, match="bound in different poses"):
+            read_glb(str(tmp_path / "a.glb"))
+        return
+    found = read_glb(str(tmp_path / "a.glb"))
+    same_mesh(found, vertices, faces, np.pad(weights, ((0, 0), (0, 1))), 1e-5)
+    assert len(found.names) == 25 and found.names[24] == "Armature" and found.parents[0] == 24
+    np.testing.assert_allclose(found.joints[:24], rest, atol=1e-5)
+
+
+@pytest.mark.parametrize("matrix", [np.zeros((4, 4)), np.diag([1.0, 2, 3, 1])])
+def test_joints_that_move_nothing_do_not_say_how_the_body_rests(matrix, parts, tmp_path):
+    """Their matrices may be of another pose, or none at all."""
+    vertices, faces, weights, rest, uv_corners = parts
+    weights = weights.copy()
+    weights[:, 20] += weights[:, 22]
+    weights[:, 22] = 0
+    contents, data = centimetres(vertices, faces, weights, rest, uv_corners)
+    start = contents["bufferViews"][1]["byteOffset"]
+    binds = np.frombuffer(data[start:], "<f4").reshape(24, 4, 4).copy()
+    binds[22] = matrix
+    (tmp_path / "a.glb").write_bytes(packed(contents, data[:start] + binds.tobytes()))
+    found = read_glb(str(tmp_path / "a.glb"))
+    same_mesh(found, vertices, faces, weights, 1e-5)
+    np.testing.assert_allclose(found.joints, rest, atol=1e-5)
+
+
 def change(path, value):
     """Set what stands at a path of keys."""
 
