@@ -13,6 +13,8 @@ from na_ray.formats.calibrated import CalibratedCamera
 
 SAME_SHAPE = 0.01
 """Two sizes of a picture are one shape where their ratios differ by no more."""
+CROOKED = 0.02
+"""Tangential coefficients beyond this are none: real ones are a tenth of it."""
 
 
 def ordered(cameras: Sequence[CalibratedCamera], chosen: Sequence[str], where: str) -> list[CalibratedCamera]:
@@ -59,6 +61,18 @@ def for_pictures(camera: CalibratedCamera, width: int, height: int, where: str) 
         todo = "the matrix seems to be for pictures of another size: convert those, or scale its first two rows"
         raise UserError(f"{where}, camera {camera.name}: {found}: {todo}")
     return replace(camera, width=width, height=height), lines
+
+
+def crooked(cameras: Sequence[CalibratedCamera]) -> list[str]:
+    """A warning where coefficients are no usual lens's: those of a fish eye are four numbers, too."""
+    odd = [camera for camera in cameras if np.abs(camera.distortion[2:4]).max() > CROOKED]
+    if not odd:
+        return []
+    names = f"{', '.join(camera.name for camera in odd[:6])}{' and others' if len(odd) > 6 else ''}"
+    p1, p2 = odd[0].distortion[2:4]
+    found = f"camera {names}: p1 and p2 are {p1:g} and {p2:g}, and no lens is built so crooked"
+    todo = "calibrate again; where they are k3 and k4 of a fish eye (cv2.fisheye), undistort the pictures with it first"
+    return [f"warning: {found}: {todo}"]
 
 
 def published(camera: CalibratedCamera, K: Float64[np.ndarray, "3 3"]) -> Camera:

@@ -13,7 +13,7 @@ from na_ray.capture.publish import write_cameras
 from na_ray.capture.storage import basename, join, listing, parent
 from na_ray.capture.video import resolution
 from na_ray.config.values import UserError
-from na_ray.convert.cameras import for_pictures, ordered, published, scaled
+from na_ray.convert.cameras import crooked, for_pictures, ordered, published, scaled
 from na_ray.formats import colmap, easymocap, nerfstudio_transforms, opencv_yml, zju_mocap
 from na_ray.formats.calibrated import CalibratedCamera, calibrated
 
@@ -21,6 +21,7 @@ KINDS = (
     "EasyMocap's folder (intri.yml, extri.yml), ZJU-MoCap's annots.npy, COLMAP's model (cameras and images, .txt or "
     ".bin), nerfstudio's transforms.json, or OpenCV's .yml (a camera each)"
 )
+MODEL_FILES = ("cameras.txt", "cameras.bin", "images.txt", "images.bin")
 FOLDERS = ("intrinisc", "pose")
 
 
@@ -39,12 +40,15 @@ def read_calibration(path: str) -> tuple[tuple[CalibratedCamera, ...], list[str]
         return nerfstudio_transforms.read_transforms(
             path if name.endswith(".json") else join(path, "transforms.json")
         ), []
-    if "cameras.txt" in names or "cameras.bin" in names:
-        return colmap.read_model(path), [
-            "COLMAP's unit is any, unless the model was scaled: --unit says how many metres"
-        ]
+    if name in MODEL_FILES or any(file in names for file in MODEL_FILES[:2]):
+        told = "COLMAP's unit is any, unless the model was scaled: --unit says how many metres"
+        return colmap.read_model(path if names else parent(path)), [told]
     files = [join(path, n) for n in names if n.lower().endswith((".yml", ".yaml"))] if names else [path]
     if not files or not files[0].lower().endswith((".yml", ".yaml")):
+        below = [join(path, *place) for place in (("0",), ("sparse",), ("sparse", "0"))]
+        models = [place for place in below if any(file in listing(place) for file in MODEL_FILES)]
+        if models:
+            raise UserError(f"{path}: no calibration in it, but {models[-1]} is a COLMAP model: name that folder")
         raise UserError(f"{path}: no calibration that is known; expected {KINDS}")
     return tuple(_opencv(file) for file in files), []
 
@@ -52,6 +56,7 @@ def read_calibration(path: str) -> tuple[tuple[CalibratedCamera, ...], list[str]
 def _opencv(path: str) -> CalibratedCamera:
     """One camera of OpenCV's own calibration program, or of those that write like it: world to camera."""
     values = opencv_yml.read_yml(path)
+    opencv_yml.check_lens(values, path)
 
     def find(what: str, *names: str) -> np.ndarray:
         lower = {key.lower(): key for key in values}
@@ -100,6 +105,7 @@ def write_calibration(
             camera, told = for_pictures(camera, width, height, path)
             lines += told
         fitted.append(published(camera, camera.K))
+    lines += crooked(cameras)
     bent = [camera.name for camera in cameras if np.any(camera.distortion)]
     if bent:
         todo = "where the pictures still have it, undistort them, or convert the whole sequence"

@@ -18,7 +18,7 @@ from na_ray.config.values import UserError, parse_indices
 from na_ray.convert import atlas
 from na_ray.convert.bodies import open_body
 from na_ray.convert.body import BodyTemplate
-from na_ray.convert.cameras import for_pictures, published, scaled
+from na_ray.convert.cameras import crooked, for_pictures, published, scaled
 from na_ray.convert.clips import CameraClip, common_range
 from na_ray.convert.footage import WHITE
 from na_ray.convert.joints import keypoints_of
@@ -167,6 +167,7 @@ def _cameras(
         cameras.append(published(fitted, K))
         lines += told
     bent = [camera.name for camera in source.cameras if np.any(camera.distortion)]
+    lines += crooked(source.cameras)
     what = "removed from" if options.undistort else "left in (--undistort off)"
     lines.append(f"cameras: {', '.join(c.name for c in cameras)}; lens distortion {what} the pictures of {len(bent)}")
     return lines, tuple(lenses), tuple(cameras)

@@ -47,7 +47,8 @@ def published_template(folder: str) -> BodyTemplate:
     paths = [join(folder, name) for name in BODY_FILES]
     missing = next((path for path in paths if not os.path.isfile(path)), None)
     if missing is not None:
-        raise FileNotFoundError(f"{missing}: no such file; expected {', '.join(BODY_FILES)} in a folder that is --body")
+        expected = f"expected {', '.join(BODY_FILES)} in a folder that is --body"
+        raise FileNotFoundError(f"{missing}: no such file; {expected}; of SMPL's models, name the file")
     rig = read_rig(*paths)
     values = parse_json(read_text(paths[3]), paths[3])
     try:

@@ -1,18 +1,19 @@
 """What lies in a folder of another program: cameras, footage, masks, who was tracked. Names and numbers, no pixels."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from na_ray.capture.layout import IMAGES, VIDEOS
 from na_ray.capture.naming import by_number
-from na_ray.capture.storage import basename, join, listing
+from na_ray.capture.storage import basename, join, listing, parent
 from na_ray.config.values import UserError
 from na_ray.convert.cameras import ordered
 from na_ray.convert.clips import natural
 from na_ray.convert.joints import find_keypoints
 from na_ray.formats import easymocap, zju_mocap
 from na_ray.formats.body25 import Detected
-from na_ray.formats.calibrated import CalibratedCamera
+from na_ray.formats.calibrated import CalibratedCamera, printable
 from na_ray.formats.easymocap import Person
 
 TRACKS = (
@@ -75,6 +76,8 @@ def easymocap_source(root: str, chosen: Sequence[str] = (), cameras: str = "", t
     """A folder of EasyMocap. `cameras`, `track`: where calibration and people lie, if not where they usually do."""
     if not listing(root):
         raise FileNotFoundError(f"{root}: no such folder with files in it; expected EasyMocap's: check the path")
+    if basename(cameras) in (easymocap.INTRINSICS, easymocap.EXTRINSICS):
+        cameras = parent(cameras)
     calibration = easymocap.read_cameras(cameras or root)
     known = ordered(calibration.cameras, [n for n in chosen if n not in calibration.lone], cameras or root)
     lone = [name for name in chosen if name in calibration.lone]
@@ -108,16 +111,34 @@ def _names(root: str) -> list[str]:
 def _media(root: str, folder: str, names: Sequence[str]) -> dict[str, str]:
     """Camera to its video or its folder of pictures."""
     found: dict[str, str] = {}
+    known = {_composed(name): name for name in names}
     for entry in listing(join(root, folder)):
         stem, dot, _ = entry.rpartition(".")
         is_video = entry.lower().endswith(VIDEOS)
-        name = stem if dot and is_video else entry
-        if name not in names or not (is_video if folder == "videos" else listing(join(root, folder, entry))):
+        name = known.get(_composed(stem if dot and is_video else entry))
+        if name is None or not (is_video if folder == "videos" else listing(join(root, folder, entry))):
             continue
         if name in found:
             raise UserError(f"{join(root, folder)}: {basename(found[name])} and {entry} are both of camera {name}")
         found[name] = join(root, folder, entry)
     return found
+
+
+def _composed(name: str) -> str:
+    """A name in one spelling: Macs write the marks of letters apart, which looks the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _in_place_of(root: str, name: str) -> str:
+    """What lies where a camera's footage is expected, in words."""
+    for folder in ("videos", "images"):
+        for entry in listing(join(root, folder)):
+            stem = entry.rsplit(".", 1)[0] if folder == "videos" else entry
+            if stem != name and stem.casefold() == name.casefold():
+                return f"{folder}/{entry} is there, whose name is written otherwise"
+            if folder == "videos" and stem == name:
+                return f"{folder}/{entry} is there, which is none of {', '.join(VIDEOS)}: encode it so"
+    return f"it has {printable(', '.join(sorted(_names(root), key=natural))) or 'none'}"
 
 
 def _footage(
@@ -127,11 +148,11 @@ def _footage(
     for camera in cameras:
         if camera.name not in filmed:
             expected = f"expected videos/{camera.name}.mp4 or images/{camera.name}/"
-            raise UserError(
-                f"{root}: camera {camera.name} has no footage; {expected}, or name the cameras to take, --views"
-            )
+            found = f"camera {camera.name} has no footage ({_in_place_of(root, camera.name)})"
+            raise UserError(f"{root}: {found}; {expected}, or name the cameras to take, --views")
     known = {camera.name for camera in cameras}
-    strange = sorted(set(_names(root)) - known, key=natural)
+    same = {_composed(name) for name in known}
+    strange = sorted((name for name in set(_names(root)) if _composed(name) not in same), key=natural)
     if strange and all_of_them:
         names = ", ".join(sorted(known, key=natural)[:8])
         todo = "calibrate it, or name the cameras to take, --views"
@@ -154,13 +175,14 @@ def _masked(root: str, footage: Sequence[Footage], names: Sequence[str]) -> tupl
     place = next((join(root, name) for name in names if name in listing(root)), None)
     if place is None:
         return tuple(footage)
-    entries = {name.rsplit(".", 1)[0] if name.lower().endswith(VIDEOS) else name: name for name in listing(place)}
-    bare = [item.camera for item in footage if item.camera not in entries]
+    stems = {name.rsplit(".", 1)[0] if name.lower().endswith(VIDEOS) else name: name for name in listing(place)}
+    entries = {_composed(stem): name for stem, name in stems.items()}
+    bare = [item.camera for item in footage if _composed(item.camera) not in entries]
     if bare:
         held = ", ".join(sorted(entries, key=natural)[:8])
         todo = "copy them there, move the folder away, or name the cameras to take, --views"
         raise UserError(f"{place}: camera {bare[0]} has no masks (it has {held}): {todo}")
-    return tuple(Footage(item.camera, item.path, join(place, entries[item.camera])) for item in footage)
+    return tuple(Footage(item.camera, item.path, join(place, entries[_composed(item.camera)])) for item in footage)
 
 
 def _positions(footage: Sequence[Footage], people: Mapping[int, object]) -> tuple[dict[int, int], list[str]]:

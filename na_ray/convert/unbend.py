@@ -22,6 +22,8 @@ _COARSE = 8
 _REACH = 3
 # A lens that folds over more than this share of the picture is no fit.
 FOLDED = 0.02
+# So is one by which most of the result lies off the picture: a fish eye's numbers, or a fit that ran away.
+SEEN = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +69,9 @@ class Unbending:
             raise UserError(f"{found}: calibrate with fewer coefficients (k3 = 0), or with boards in the corners")
         with np.errstate(invalid="ignore"):
             seen = (x >= -0.5) & (x <= lens.width - 0.5) & (y >= -0.5) & (y <= lens.height - 0.5)
+        if seen.mean() < SEEN:
+            found = f"{where}: its lens fills but {100 * seen.mean():.0f} % of the picture"
+            raise UserError(f"{found}: calibrate with fewer coefficients (k3 = 0), or with boards in the corners")
         middle = (lens.width // 2, lens.height // 2)
         x, y = (np.where(seen, n, m).astype(np.float32) for n, m in zip((x, y), middle, strict=True))
         return cls(x, y, ~seen)

@@ -44,6 +44,8 @@ def _camera(values: dict[str, Any], name: str, where: str) -> CalibratedCamera:
     model = values.get("camera_model", "")
     if model not in MODELS:
         raise UserError(f"{where}: camera_model is {str(model)[:40]!r}; expected OPENCV or PINHOLE: undistort it first")
+    if values.get("is_fisheye"):  # instant-ngp's word for it, without a camera_model
+        raise UserError(f"{where}: is_fisheye is set; expected OpenCV's usual model: undistort it first")
     try:
         matrix = np.array(values["transform_matrix"], np.float64)
         width, height = (int(values[key]) for key in ("w", "h"))
@@ -60,6 +62,9 @@ def _camera(values: dict[str, Any], name: str, where: str) -> CalibratedCamera:
     pose = matrix[:3] @ np.diag([1.0, -1, -1, 1])
     R = pose[:, :3].T
     distortion = np.array([_number(values, key, 0.0, where) for key in COEFFICIENTS])
+    if distortion[5] and not distortion[6:].any():  # OpenCV's has k5 and k6, too, and divides by them
+        found = f"k4 is {distortion[5]:g} without k5 and k6: a fourth radial coefficient, as fish eyes have"
+        raise UserError(f"{where}: {found}; expected OpenCV's usual or rational model: undistort it first")
     return calibrated(where, name, K, distortion, R, -R @ pose[:, 3], (width, height))
 
 

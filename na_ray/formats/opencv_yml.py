@@ -104,3 +104,20 @@ def matrix_of(values: dict[str, Any], key: str, where: str) -> Float64[np.ndarra
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         found = f"there is no {error}" if isinstance(error, KeyError) else str(error)[:80]
         raise UserError(f"{expected}; {found}: calibrate or copy it again") from None
+
+
+OTHER_LENSES = re.compile(r"fish|equi|kannala|omni|unified|mei|scaramuzza|sphere|eucm|division", re.IGNORECASE)
+"""In the names of formulas that bend otherwise than OpenCV's usual one; their coefficients look the same."""
+LENS_KEYS = ("distortion_model", "camera_model", "lens_model", "model_type")
+"""Where ROS and others write which formula a lens has."""
+
+
+def check_lens(values: dict[str, Any], where: str) -> None:
+    """Raise UserError where a file says that its coefficients belong to another formula (a fish eye's)."""
+    said = {key: str(values.get(key, "")) for key in LENS_KEYS}
+    found = next((f"{key} is {text[:40]!r}" for key, text in said.items() if OTHER_LENSES.search(text)), None)
+    # OpenCV's calibration sample writes whether it fitted one.
+    if found is None and str(values.get("fisheye_model", "0")).lower() not in ("0", "false", "no"):
+        found = "fisheye_model is set"
+    if found:
+        raise UserError(f"{where}: {found}; expected OpenCV's usual or rational lens: undistort the pictures first")

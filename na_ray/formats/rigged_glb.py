@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 
 from na_ray.config.values import UserError
 from na_ray.formats.arrays import read_small
-from na_ray.formats.skinned_meshes import MOST_VERTICES, SkinnedMesh, Placed, joined, moved, welded
+from na_ray.formats.skinned_meshes import MOST_VERTICES, Placed, SkinnedMesh, joined, moved, welded
 
 TYPES = {5120: "i1", 5121: "u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 SHAPES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}

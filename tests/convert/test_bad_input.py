@@ -3,6 +3,7 @@
 
 import json
 import pickle
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -360,3 +361,69 @@ def test_a_matrix_of_half_the_pictures_size_is_told(place, monkeypatch, capsys):
         told.append([line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")])
     assert told[0] == []
     assert any("calibrated at 0.49 times the size" in line for line in told[1])
+
+
+def test_coefficients_of_a_fish_eye_are_doubted(place, monkeypatch, capsys):
+    calibration_of(place, dist=lambda e: np.array([-0.013, 0.06, -0.08, 0.03, 0]))
+    monkeypatch.chdir(place)
+    assert Convert("easymocap", "easymocap", place / "anna", body="body.npz", dry_run=True).run() == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert any("camera 01, 2, 10, cam_a: p1 and p2 are -0.08 and 0.03" in line for line in told)
+
+
+def renamed(place, new, calibrated):
+    """Camera cam_a under another name, in its folders and in the calibration."""
+    for folder in ("images", "mask"):
+        (place / "easymocap" / folder / "cam_a").rename(place / "easymocap" / folder / new)
+    for name in ("intri.yml", "extri.yml"):
+        path = place / "easymocap" / name
+        path.write_bytes(path.read_bytes().decode().replace("cam_a", calibrated).encode())
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_letter_with_its_mark_apart_is_the_same_letter(forms, place, monkeypatch, capsys):
+    """As file systems of Macs write names, which look alike on every screen."""
+    folder, calibrated = (unicodedata.normalize(form, "Kamera ü") for form in forms)
+    assert folder != calibrated
+    renamed(place, folder, calibrated)
+    monkeypatch.chdir(place)
+    assert Convert("easymocap", "easymocap", place / "anna", body="body.npz", dry_run=True).run() == 0
+    assert "4 cameras" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"),
+    [
+        ("images/Cam_A", "images/Cam_A is there, whose name is written otherwise"),
+        ("images/CAM_A", "images/CAM_A is there, whose name is written otherwise"),
+        ("videos/cam_a.webm", "videos/cam_a.webm is there, which is none of .avi, .mp4, .mkv, .mov: encode it so"),
+        ("images/other", "it has 01, 2, 10, other"),
+    ],
+)
+def test_what_is_there_in_place_of_footage_is_told(folder, expected, place, monkeypatch):
+    target = place / "easymocap" / folder
+    target.parent.mkdir(exist_ok=True)
+    (place / "easymocap/images/cam_a").rename(target)
+    monkeypatch.chdir(place)
+    with pytest.raises(MISTAKES, match="camera cam_a has no footage") as error:
+        Convert("easymocap", "easymocap", place / "anna", body="body.npz").run()
+    assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_calibration_is_named_by_its_file_too(place, monkeypatch, capsys):
+    (place / "lab").mkdir()
+    for name in ("intri.yml", "extri.yml"):
+        (place / "easymocap" / name).rename(place / "lab" / name)
+    monkeypatch.chdir(place)
+    given = {"body": "body.npz", "dry_run": True}
+    for name in ("lab", "lab/intri.yml", "lab/extri.yml"):
+        assert Convert("easymocap", "easymocap", place / "anna", calibration=name, **given).run() == 0
+        assert "4 cameras" in capsys.readouterr().out
+
+
+def test_a_folder_of_models_is_told(place, monkeypatch):
+    (place / "models").mkdir()
+    (place / "body.npz").rename(place / "models" / "SMPL_NEUTRAL.npz")
+    monkeypatch.chdir(place)
+    with pytest.raises(MISTAKES, match="of SMPL's models, name the file"):
+        Convert("easymocap", "easymocap", place / "anna", body="models").run()

@@ -136,3 +136,33 @@ def test_names_of_one_image_a_folder(eyes, tmp_path):
         frame["file_path"] = f"./images/kinect_{i}/rgb.png"
     (tmp_path / "transforms.json").write_text(json.dumps(values))
     assert [c.name for c in read_calibration(str(tmp_path))[0]] == [f"kinect_{i}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["fisheye_model: 0\n", "distortion_model: plumb_bob\n", "camera_model: Fuji X-T4\n", "model_type: rational\n"],
+)
+def test_what_opencv_files_say_of_usual_lenses(words, eyes, tmp_path):
+    (tmp_path / "a.yml").write_text(opencv_text(eyes[0]) + words)
+    (camera,), lines = read_calibration(str(tmp_path / "a.yml"))
+    np.testing.assert_allclose(camera.distortion[:5], eyes[0].dist)
+    assert not lines
+
+
+@pytest.mark.parametrize("name", ["cameras", "images"])
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_file_of_colmaps_model_names_its_folder(name, binary, eyes, tmp_path):
+    write_colmap(tmp_path, eyes, binary)
+    cameras, _ = read_calibration(str(tmp_path / f"{name}.{'bin' if binary else 'txt'}"))
+    assert len(cameras) == len(eyes)
+
+
+def test_coefficients_of_a_fish_eye_are_doubted(eyes, tmp_path):
+    """cv2.fisheye's k1 to k4 are four numbers, as OpenCV's k1 k2 p1 p2 are."""
+    (tmp_path / "seq").mkdir()
+    for dist, doubted in (([-0.013, 0.06, -0.08, 0.03], True), ([-0.3, 0.12, 0.004, -0.006], False)):
+        bent = [type(eye)(**{**vars(eye), "dist": np.array(dist)}) for eye in eyes]
+        easymocap(tmp_path / "seq", bent)
+        lines = write_calibration(str(tmp_path / "seq"), str(tmp_path / "out"), [], 1.0, False, dry_run=True)
+        warned = [line for line in lines if "p1 and p2 are -0.08 and 0.03" in line and "cv2.fisheye" in line]
+        assert len(warned) == doubted

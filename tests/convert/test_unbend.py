@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_footage import BARREL, HEIGHT, WIDTH, K, bend, grid, psnr, straight_places
 
+from na_ray.config.values import UserError
 from na_ray.convert.lens import Lens
 from na_ray.convert.painter import Painter
 from na_ray.convert.unbend import Unbending
@@ -67,3 +68,10 @@ def test_what_the_lens_did_not_see_is_nobody() -> None:
     assert (picture[unbending.outside] == (7, 8, 9)).all() and (picture[~unbending.outside] == 90).all()
     plain, _ = Painter((7, 8, 9), unbending).paint((image, None))
     np.testing.assert_array_equal(plain, picture)
+
+
+@pytest.mark.parametrize("coefficients", [(5.0, 80.0, 0.0, 0.0, 300.0), (20.0, 0.0, 0.0, 0.0)])
+def test_a_lens_that_fills_hardly_anything_is_refused(coefficients):
+    """Of such coefficients most of the picture would become background."""
+    with pytest.raises(UserError, match=r"camera 7: its lens fills but [0-9]+ % of the picture"):
+        Unbending.of(Lens(K, np.array(coefficients), WIDTH, HEIGHT), "camera 7")
