@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from na_ray.capture.about import camera_names
 from na_ray.capture.checks.defects import examine
 from na_ray.capture.checks.describe import describe, describe_split
 from na_ray.capture.dataset import Capture, Split
@@ -69,7 +70,7 @@ def inspect(
     verdicts: dict[str, Verdict] = {}
     capture = _attempt(partial(Capture.open, path), problems)
     if capture is not None:
-        lines = _describe(capture, problems)
+        lines = [*_describe(capture, problems), *(_attempt(partial(_cameras, capture), problems) or [])]
         for target, draw in drawings.items():
             shown = _attempt(partial(draw, capture, frames), problems)
             if shown is not None:
@@ -80,6 +81,14 @@ def inspect(
     defects = report.defects or list(dict.fromkeys(problems))
     defects += [f"{split}: {line}" for split, found in verdicts.items() for line in found.defects]
     return Inspection(lines, report.notes, defects, pictures, verdicts)
+
+
+def _cameras(capture: Capture) -> list[str]:
+    """Which camera of the source is which number here: other lines tell numbers, and `convert --views` takes names."""
+    named = [(f"{k:04d}", name) for k, name in enumerate(camera_names(capture.path))]
+    if all(number == name for number, name in named):
+        return []
+    return [f"  cameras of the source: {', '.join(f'{number} is {name}' for number, name in named)}"]
 
 
 def _turntable(capture: Capture, _frames: int) -> np.ndarray | None:

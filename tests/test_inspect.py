@@ -1,5 +1,6 @@
 """What `inspect` says of sound and broken captures, and whether its overlay draws the body where it stands."""
 
+import json
 import shutil
 
 import numpy as np
@@ -39,6 +40,29 @@ def test_a_sound_capture_is_described_and_drawn(capture, tmp_path):
     assert (
         inspect(str(capture), tmp_path / "sheets", frames=1, overwrite=True, verdict=False).pictures == found.pictures
     )
+
+
+@pytest.mark.parametrize(
+    ("cameras", "line"),
+    [
+        (
+            [{"name": "2"}, {"name": "10"}, {"name": "side"}],
+            "  cameras of the source: 0000 is 2, 0001 is 10, 0002 is side",
+        ),
+        ([{"name": "0000"}, {"name": "0001"}, {"name": "0002"}], None),
+        ([{"name": 2}, 3, None], None),
+        ({"0": "a"}, None),
+    ],
+)
+def test_names_of_the_sources_cameras_are_told(cameras, line, capture, tmp_path):
+    """Other lines tell numbers, and they are none of the names."""
+    shutil.copytree(capture, tmp_path / "named")
+    path = tmp_path / "named" / "capture.json"
+    about = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(about | {"cameras": cameras}))
+    found = inspect(str(tmp_path / "named"), verdict=False)
+    assert [told for told in found.lines if "of the source" in told] == ([line] if line else [])
+    assert found.defects == []
 
 
 def test_the_extracted_layout_is_drawn_too(tmp_path):

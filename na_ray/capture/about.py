@@ -40,6 +40,13 @@ def texture_cameras(root: str) -> tuple[int, ...] | None:
     return tuple(cameras)
 
 
+def camera_names(root: str) -> tuple[str, ...]:
+    """What the program that the cameras are from calls them, in their order; empty where nobody says."""
+    cameras = read_about(root).get("cameras")
+    names = [c.get("name") if isinstance(c, dict) else None for c in cameras] if isinstance(cameras, list) else []
+    return tuple(map(str, names)) if all(isinstance(name, str) and name.isprintable() for name in names) else ()
+
+
 def write_about(root: str, tool: str, up: Sequence[float], fps: float, cameras: Sequence[int]) -> None:
     """Write `capture.json`: lengths are metres, `up` points to the sky in world axes, `cameras` made the maps."""
     write_values(root, {"unit": "metre", "up": list(up), "fps": fps, "textures": {"cameras": list(cameras)}}, tool)
