@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from na_ray.capture import video
 from na_ray.capture.camera import Camera
@@ -29,6 +29,8 @@ from na_ray.convert.source import SourceSequence
 
 FPS = 25.0
 """Frames a second where neither the footage nor the user says."""
+FAR = 50.0
+"""Metres from which no camera shows more of a person than specks."""
 DRIFT = 1.5
 """Frames by which the videos' clocks may part until the end: files round their length by one."""
 
@@ -222,6 +224,13 @@ def _checked(made: Plan) -> Plan:
             if (points.min(axis=0) < camera.center).all() and (camera.center < points.max(axis=0)).all():
                 todo = "the calibration is in another unit than metres (--unit), or the camera is another one's"
                 raise UserError(f"{made.source.calibration[-1]}: camera {camera.name} stands within the body: {todo}")
+    away = _away(made.cameras, bodies)
+    if away > FAR:
+        found = f"the tracked body is {away:.0f} m away from the cameras"
+        line = (
+            f"warning: {found}: where its Th is in millimetres, multiply it by 0.001, and track in the cameras' world"
+        )
+        return replace(made, lines=(*made.lines, line))
     defects, notes = camera_faults(made.cameras, bodies, "calibrate again")
     hints = [f"warning: {line}" for line in (*defects, *notes)]
     hints += [f"warning: {line}" for line in intrinsics_notes(made.cameras)]
@@ -229,7 +238,14 @@ def _checked(made: Plan) -> Plan:
         hints.append(
             "warning: where the calibration is in another unit, --unit says how many metres one is (mm: 0.001)"
         )
-    return Plan(**{**vars(made), "lines": (*made.lines, *hints)})
+    return replace(made, lines=(*made.lines, *hints))
+
+
+def _away(cameras: Sequence[Camera], bodies: Sequence[Float[np.ndarray, "n 3"]]) -> float:
+    """Metres between the cameras and the body, beyond the room that the cameras stand in."""
+    centers, middle = np.stack([camera.center for camera in cameras]), np.mean([p.mean(axis=0) for p in bodies], axis=0)
+    reach = float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max())
+    return float(np.linalg.norm(middle - centers.mean(axis=0))) - 10 * reach
 
 
 COLORS: dict[str, Rgb] = {"white": WHITE, "black": (0, 0, 0)}

@@ -39,6 +39,9 @@ def write_png(path: Path, picture: np.ndarray, mark: str = "", fast: bool = Fals
         else:
             Image.fromarray(picture).save(aside, format="PNG", pnginfo=notes)
         os.replace(aside, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # what is written to a full disk does not say where
+        raise
     finally:
         aside.unlink(missing_ok=True)
 

@@ -120,7 +120,9 @@ def mask_line(evidence: Evidence, overlap: Float64[np.ndarray, "f c"] | None, in
 
 def tracking_line(evidence: Evidence, meant: Arrangement, overlap: Float64[np.ndarray, "f c"] | None) -> Judgement:
     """How far the mesh is off, how far the cameras disagree on its colors, and its joints from those found."""
-    spread, away, joints = color_spread(evidence, meant), _drift(evidence, meant), _reprojection(evidence)
+    spread, away = color_spread(evidence, meant), _drift(evidence, meant)
+    mended = meant is not evidence.said  # joints are known as the capture has them alone
+    joints = None if mended else _reprojection(evidence)
     parts = list[str]()
     if away is not None:
         parts.append(f"the mesh's middle lies {away[0]:.1f} px ({100 * away[1]:.1f} cm) from the silhouette's")
@@ -130,7 +132,7 @@ def tracking_line(evidence: Evidence, meant: Arrangement, overlap: Float64[np.nd
             f" (the mesh explains {spread.explained:.0%} of their variance)"
         )
     if joints is None:
-        parts.append("joint reprojection left out: no keypoints")
+        parts.append(f"joint reprojection left out: {'what was wrong moves joints, too' if mended else 'no keypoints'}")
     else:
         found = f"tracked joints lie {100 * joints[1]:.1f} cm from those found in the pictures"
         parts.append(f"joint reprojection {joints[0]:.1f} px: {found}")

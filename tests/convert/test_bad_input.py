@@ -427,3 +427,15 @@ def test_a_folder_of_models_is_told(place, monkeypatch):
     monkeypatch.chdir(place)
     with pytest.raises(MISTAKES, match="of SMPL's models, name the file"):
         Convert("easymocap", "easymocap", place / "anna", body="models").run()
+
+
+def test_a_track_in_millimetres_is_not_taken_for_cameras_in_other_units(place, monkeypatch, capsys):
+    for i in range(3):
+        path = place / "easymocap" / "smpl" / f"{i:06d}.json"
+        people = json.loads(path.read_text())
+        path.write_text(json.dumps([people[0] | {"Th": (1000 * np.array(people[0]["Th"])).tolist()}]))
+    monkeypatch.chdir(place)
+    assert Convert("easymocap", "easymocap", place / "anna", body="body.npz", dry_run=True).run() == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert len(told) == 1 and "m away from the cameras: where its Th is in millimetres" in told[0]
+    assert "--unit" not in told[0]

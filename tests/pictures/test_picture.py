@@ -1,5 +1,6 @@
 """Pictures: normals against the original's numbers and a sphere, files that are whole."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,17 @@ def test_a_picture_written_fast_is_the_same_picture(size, tmp_path):
     assert png.png_mark(tmp_path / "fast.png") == "abc 1"
     assert check_image(str(tmp_path / "fast.png")) == size
     assert [p.name for p in tmp_path.iterdir()] == ["fast.png"]
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_picture_that_cannot_be_written_says_which(fast, tmp_path):
+    """The system names no file when a disk, or what a user may write, is full."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as error:
+            png.write_png(tmp_path / "a.png", noise, fast=fast)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert error.value.filename == str(tmp_path / "a.png") and not list(tmp_path.iterdir())

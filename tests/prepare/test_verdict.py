@@ -147,6 +147,23 @@ def test_joints_that_were_found_tell_how_far_the_track_is_off(broken, off, state
     )
 
 
+def test_joints_are_not_held_against_a_track_whose_mistake_is_known(broken):
+    """They are known as the capture has them: a track in millimetres is hundreds of metres off, and mended is sound."""
+    joints = Capture.open(broken).split("training").pose(0).joints.astype(np.float64)
+    np.savez(broken / "keypoints.npz", names=np.array(["left_wrist"]), training=joints[None, [20]].astype(np.float32))
+    listed = [{"name": "left_wrist" if j == 20 else f"j{j}", "parent": None} for j in range(24)]
+    (broken / "capture.json").write_text(json.dumps({"joints": listed}))
+
+    def in_millimetres(values):
+        moved = 999 * values["translation"]
+        return {"translation": values["translation"] + moved, "joints": values["joints"] + moved.reshape(1, 3)}
+
+    change_poses(broken, in_millimetres)
+    found = verdict_on(broken)
+    assert "translations seem to be in millimetres" in named(found, "units")
+    assert "joint reprojection left out: what was wrong moves joints, too" in found.lines[4]
+
+
 def named(found, aspect):
     """The text of the one line that says that something is wrong; the other lines are of what was mended."""
     wrong = [j for j in found.judgements if j.state == "wrong"]
