@@ -140,6 +140,8 @@ def _check_numbers(clips: Sequence[CameraClip], count: int) -> None:
         found = numbers[clip.path]
         if first is None or not found or found == numbers[first.path]:
             continue
+        if _alike(clip.pictures[:count], first.pictures[:count]):
+            continue
         others = numbers[first.path]
         at = next(i for i in range(count) if found[i] != others[i])
         other = join(first.path, first.pictures[at])
@@ -148,6 +150,16 @@ def _check_numbers(clips: Sequence[CameraClip], count: int) -> None:
             raise UserError(f"{clip.path}: {what}; expected the same number for the same instant: rename the pictures")
         what = f"picture {at} is {clip.pictures[at]}, where {other} is the other camera's"
         raise UserError(f"{clip.path}: {what}: copy the missing picture, or remove it from every camera")
+
+
+def _alike(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether one of several numbers in the names is that of the frame: the last one may be the milliseconds'."""
+    rows, other_rows = ([re.findall("[0-9]+", name.rsplit(".", 1)[0]) for name in each] for each in (names, others))
+    for column in range(1, min(map(len, [*rows, *other_rows])) + 1):
+        found = [int(row[-column]) for row in rows]
+        if len(set(found)) == len(found) and found == [int(row[-column]) for row in other_rows]:
+            return True
+    return False
 
 
 def numbers_of(folder: str, names: Sequence[str]) -> tuple[int, ...]:

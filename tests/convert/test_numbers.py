@@ -174,3 +174,17 @@ def test_masks_without_the_pictures_names(numbers, is_video, whole, seq):
     else:
         with pytest.raises(UserError, match="of 6 frames: nothing says which is whose"):
             open_masks(clip, range(4))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_number_of_the_frame_among_others_counts(same, seq, planned):
+    """As ZJU-MoCap's oldest sequences are named: frame, date and time of the exposure."""
+    for k, camera in enumerate(CAMERAS):
+        for i, file in enumerate(sorted((seq / "images" / camera).iterdir())):
+            frame = i + (not same) * k
+            file.rename(file.with_name(f"Camera ({k})_{frame:04d}_2019-08-23_16-08-50.{592 + 16 * i + k}.jpg"))
+    if same:
+        assert list(planned()[1].values()) == [0, 1, 2, 3, 4, 5]
+    else:
+        with pytest.raises(UserError, match="no number in common"):
+            planned()
