@@ -16,12 +16,18 @@ from na_ray.config.values import UserError
 UNCOVERED = 2**31 - 1
 
 
+LARGEST = 2**14
+"""Texels a side: a map of that has 800 MB."""
+
+
 class Atlas:
     """The face and the barycentrics at every texel of a square map; made once for a body and a size."""
 
     def __init__(self, body: Body, size: int = 512):
         if size < 1:
             raise UserError(f"an atlas needs a size of at least one texel, got {size}")
+        if size > LARGEST:
+            raise UserError(f"an atlas of {size} texels a side; expected at most {LARGEST}: ask for a smaller one")
         self.body = body
         self.size = size
         corners = _corners_in_texels(body, size)

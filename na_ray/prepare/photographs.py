@@ -14,6 +14,9 @@ from na_ray.capture.masks import Masks
 from na_ray.capture.rig import Pose
 from na_ray.config.values import UserError
 
+LOOKS = 6
+"""Frames of which silhouettes are looked at before hours go into maps."""
+
 
 @dataclass(frozen=True, eq=False)
 class FilmedFrame:
@@ -75,6 +78,14 @@ class Photographs:
         if all(image.shape[2] == 4 for image in images):
             return [image[..., 3] > 127 for image in images]
         return None
+
+    def check_masks(self) -> None:
+        """Raise UserError where the silhouettes show nobody at all: no texel would be seen."""
+        if self.files is None or any(self.files.mask(p, c).any() for p in self.some(LOOKS) for c in self.chosen):
+            return
+        found = f"black in all of {len(self.some(LOOKS))} frames and {len(self.chosen)} cameras"
+        path = self.files.path(0, self.chosen[0])
+        raise UserError(f"{path}: the silhouettes are {found}: make them again, or remove masks/")
 
     def _mask(self, position: int, camera: int, image: UInt8[np.ndarray, "h w c"]) -> Bool[np.ndarray, "h w"]:
         assert self.files is not None

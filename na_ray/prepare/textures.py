@@ -191,6 +191,7 @@ def _make_all(
     """Write the maps; returns what there is to tell of each split."""
     done, total, lines = 0, sum(len(job.frames) for job in jobs), []
     for job in jobs:
+        job.photographs.check_masks()
         shop = Workshop(job.photographs, options.side, options.device, options.mode, gains, options.register)
         for _ in _make(job, shop, options):
             done += 1

@@ -61,6 +61,8 @@ class _Cause:
 
 def judge(evidence: Evidence) -> Verdict:
     """The verdict."""
+    if evidence.outlines is not None and not any(o.any() for row in evidence.outlines for o in row):
+        return _judge_without_person(evidence)
     inverted = _are_inverted(evidence)
     if inverted is not None:
         evidence = inverted
@@ -84,6 +86,15 @@ def judge(evidence: Evidence) -> Verdict:
         for hypothesis in found.hypotheses:
             judgements[hypothesis.aspect] = _named(hypothesis, found, evidence)
     return Verdict(tuple(judgements[aspect] for aspect in ASPECTS), found.hypotheses if found else ())
+
+
+def _judge_without_person(evidence: Evidence) -> Verdict:
+    """Where no silhouette shows anybody: whatever moves the body out of the pictures would seem to mend it."""
+    found = judge(replace(evidence, outlines=None))
+    count = sum(map(len, evidence.outlines or ()))
+    text = f"by {evidence.told_by} nobody is in any of the {count} pictures that were looked at"
+    mask = Judgement("mask", "wrong", f"{text}: make the silhouettes again, or leave them out")
+    return replace(found, judgements=tuple(mask if j.aspect == "mask" else j for j in found.judgements))
 
 
 def _named(hypothesis: Hypothesis, found: _Cause, evidence: Evidence) -> Judgement:

@@ -98,6 +98,11 @@ def test_white_lies_outside_the_charts_and_outlines_grow_them_by_a_texel_at_most
     assert (picture[atlas.inside][:, 1].float() - 127.5).abs().max() <= 0.5
 
 
+def test_an_atlas_that_no_memory_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match="100000 texels a side; expected at most 16384"):
+        Atlas(square(), 100_000)
+
+
 def test_an_atlas_of_no_texels_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one texel, got 0"):
         Atlas(square(), 0)

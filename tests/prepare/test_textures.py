@@ -115,14 +115,19 @@ def test_masks_keep_the_background_out(tmp_path: Path) -> None:
     capture = Capture.open(folder)
     bare = write_textures(capture, tmp_path / "bare", "0", side=32)
     assert "no masks/ and no alpha" in bare[-1]
-    write_picture(folder / "masks" / "training" / "000" / "000000.png", np.zeros((32, 40), np.uint8))
+    corner = np.zeros((32, 40), np.uint8)
+    corner[0, 0] = 255
+    write_picture(folder / "masks" / "training" / "000" / "000000.png", corner)
     masked = write_textures(capture, tmp_path / "masked", "0", side=32)
     assert masked[-1] == "training: the background was kept out by masks/"
-    # Nothing is the person's: every texel is the gray of what no camera sees.
+    # Nothing of the body is the person's: every texel is the gray of what no camera sees.
     inside = Atlas(Body.from_rig(capture.rig), 32).inside.numpy()
     gray, colored = (Capture.open(tmp_path / n).split("training").texture(0)[inside] for n in ("masked", "bare"))
     assert np.isin(gray, (127, 128)).all() and not np.isin(colored, (127, 128)).all()
-    write_picture(folder / "masks" / "training" / "000" / "000000.png", np.zeros((16, 20), np.uint8))
+    write_picture(folder / "masks" / "training" / "000" / "000000.png", np.zeros((32, 40), np.uint8))
+    with pytest.raises(ValueError, match=r"000000\.png: the silhouettes are black in all of 1 frames and 1 cameras"):
+        write_textures(capture, tmp_path / "black", "0", side=32)
+    write_picture(folder / "masks" / "training" / "000" / "000000.png", np.full((16, 20), 255, np.uint8))
     with pytest.raises(ValueError, match=r"000000\.png is 20x16; expected 40x32, as the photograph: resize it"):
         write_textures(capture, tmp_path / "odd", "0", side=32)
 

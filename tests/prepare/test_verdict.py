@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from make_capture import write_picture, write_video
+from PIL import Image
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
@@ -245,6 +246,16 @@ def test_inverted_masks_are_named_and_turned_round_for_the_rest(broken):
     found = verdict_on(broken)
     assert [j.aspect for j in found.judgements if j.state == "wrong"] == ["mask"]
     assert "invert them" in found.lines[3] and "IoU 0.8" in found.lines[3]
+
+
+def test_masks_without_anybody_are_blamed_themselves(broken):
+    """A mesh out of sight would agree with them: cameras that look elsewhere are no mend."""
+    for path in (broken / "masks").rglob("*.png"):
+        with Image.open(path) as mask:
+            Image.new("L", mask.size).save(path)
+    found = verdict_on(broken)
+    assert [j.aspect for j in found.judgements if j.state == "wrong"] == ["mask"]
+    assert "by masks/ nobody is in any of the" in found.lines[3] and found.causes == ()
 
 
 def test_a_track_that_is_off_is_doubted_but_blamed_on_nothing_else(broken):
