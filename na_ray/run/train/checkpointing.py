@@ -55,6 +55,8 @@ def look_and_save(trainer: Trainer, context: TrainContext, step: int, notice: Pr
     if validating:  # reported once it is saved: a scheduler may stop the training at this score and open its checkpoint
         worker.report({"step": step} | scores)
     if stopping:
+        # Ray ends all workers with the first that ends: the others wait for the one that writes.
+        worker.mean({"saved": 1.0})
         raise StoppedError(f"stopped at step {step}, with a checkpoint: --resume auto goes on from it")
 
 
