@@ -8,7 +8,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -39,14 +39,15 @@ def interrupt_main_thread() -> None:
     signal.pthread_kill(ident, signal.SIGTERM if ignored else signal.SIGINT)
 
 
-def _on_main_thread() -> bool:
+def on_main_thread() -> bool:
+    """Whether signals can be handled here."""
     return threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager
 def termination_raised() -> Iterator[None]:
     """SIGTERM raises Terminated in the body of the `with`, which then cleans up, instead of ending the process."""
-    if not _on_main_thread():
+    if not on_main_thread():
         yield
         return
 
@@ -61,6 +62,31 @@ def termination_raised() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def asked_first(ask: Callable[[], None]) -> Iterator[threading.Event]:
+    """SIGTERM calls `ask` in the body of the `with`, which then ends by itself; a second one raises Terminated, and
+    after `GRACE` seconds the main thread is interrupted. Gives what is set when the first comes.
+    """
+    asked = threading.Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise Terminated
+        asked.set()
+        ask()
+        late.start()
+
+    late = threading.Timer(GRACE, interrupt_main_thread)
+    late.daemon = True
+    before = signal.signal(signal.SIGTERM, end), signal.getsignal(signal.SIGINT)
+    try:
+        yield asked
+    finally:
+        late.cancel()
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
+
+
+@contextlib.contextmanager
 def stop_on_termination(folder: Path) -> Iterator[None]:
     """While the body of the `with` trains the stage of a folder: SIGTERM asks its workers to save and to end.
 
@@ -68,32 +94,22 @@ def stop_on_termination(folder: Path) -> Iterator[None]:
     Ray turns it into the end of the process.
     """
     (folder / STOP).unlink(missing_ok=True)
-    if not _on_main_thread():  # a trial of a sweep: what ends it is the sweep's driver
+    if not on_main_thread():  # a trial of a sweep: what ends it is the sweep's driver
         yield
         return
-    asked = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked.is_set():
-            raise Terminated
-        asked.set()
+    def ask() -> None:
         (folder / STOP).touch()
         print("SIGTERM: saving a checkpoint, then ending", file=sys.stderr, flush=True)
-        late.start()
 
-    late = threading.Timer(GRACE, interrupt_main_thread)
-    late.daemon = True
-    before = signal.signal(signal.SIGTERM, ask), signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except (UserError, KeyboardInterrupt, SystemExit) as error:  # Ray's handler of Ctrl-C exits, with code 0
-        if asked.is_set():
-            raise Terminated from error
-        if isinstance(error, SystemExit):
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        late.cancel()
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGINT, before[1])
-        (folder / STOP).unlink(missing_ok=True)
+    with asked_first(ask) as asked:
+        try:
+            yield
+        except (UserError, KeyboardInterrupt, SystemExit) as error:  # Ray's handler of Ctrl-C exits, with code 0
+            if asked.is_set():
+                raise Terminated from error
+            if isinstance(error, SystemExit):
+                raise KeyboardInterrupt from error
+            raise
+        finally:
+            (folder / STOP).unlink(missing_ok=True)
