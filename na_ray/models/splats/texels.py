@@ -13,6 +13,7 @@ from na_ray.body.atlas import Atlas
 from na_ray.body.body import Body, PosedBody, rotate
 from na_ray.config.values import UserError
 from na_ray.models.splats import texel_kernels
+from na_ray.models.splats.decoder import places
 
 FEWEST = 16
 """Texels below which an atlas is no use."""
@@ -36,6 +37,8 @@ class Texels(nn.Module):
     """Tables of the n texels that a face touches, of a body and an atlas of side s. No checkpoint holds them."""
 
     index: Tensor
+    places: Tensor
+    """(n,): where the decoder's output has them."""
     corners: Tensor
     barycentrics: Tensor
     weights: Tensor
@@ -64,6 +67,7 @@ class Texels(nn.Module):
         covered[index] = True
         tables = {
             "index": index.to(torch.int32),
+            "places": places(side)[index].to(torch.int32),
             "corners": corners.to(torch.int32),
             "barycentrics": barycentrics,
             "weights": (body.weights[corners] * barycentrics[..., None]).sum(1),
