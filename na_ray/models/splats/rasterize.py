@@ -140,12 +140,20 @@ class _Draw(torch.autograd.Function):
 def _scan(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Tensor], name: str) -> Tensor:
     """Draw nearest first; returns the order."""
     order = _nearest_first(e.depths)
+    *shown, touched = pictures
+    planes = [_plane(picture) for picture in (shown[0].permute(3, 0, 1, 2), *shown[1:])]
     inputs = [kernels.as_array(order), kernels.as_array(views.windows), *e.arrays, kernels.as_array(opacities)]
-    colors, *others, touched = pictures
-    outputs = [kernels.as_array(colors.view(-1, 3), dtype=wp.vec3)]
-    outputs += [*(kernels.as_array(picture.view(-1)) for picture in others), kernels.as_array(touched)]
+    outputs = [*map(kernels.as_array, planes), kernels.as_array(touched)]
     wp.launch(scan_kernels.draw_in_order, len(views), [*inputs, *views.size, depth], outputs, device=name)
+    for picture, plane in zip(shown, planes, strict=True):
+        drawn = plane[..., : picture.numel() // (3 if plane.ndim == 2 else 1)]
+        picture.copy_(drawn.T.view_as(picture) if plane.ndim == 2 else drawn.view_as(picture))
     return order
+
+
+def _plane(picture: Tensor) -> Tensor:
+    """Pixels in one row a color, (p) or (3, p), with room behind them for reading a few at once."""
+    return torch.nn.functional.pad(picture.flatten(-3), (0, scan_kernels.LANES))
 
 
 def _nearest_first(depths: Float[Tensor, "k n"]) -> Int[Tensor, "k n"]:
@@ -174,9 +182,9 @@ def _scan_back(
     passing, behind, colors = held
     inputs = [kernels.as_array(order), kernels.as_array(views.windows), centers, conics, shades, reaches]
     inputs += [kernels.as_array(opacities), *views.size]
-    inputs += [kernels.as_array(marks[0].view(-1)), kernels.as_array(marks[1])]
-    inputs += [kernels.as_array(passing.view(-1)), kernels.as_array(behind.view(-1))]
-    inputs.append(kernels.as_array(colors.view(-1, 3), dtype=wp.vec3))
+    planes = [_plane(part) for part in (marks[0], colors.permute(3, 0, 1, 2), passing, behind)]
+    last, *others = map(kernels.as_array, planes)
+    inputs += [last, kernels.as_array(marks[1]), *others]
     wp.launch(scan_kernels.draw_in_order_back, len(views), inputs, grads, device=name)
 
 

@@ -1,7 +1,8 @@
 """Drawing one Gaussian after the other, nearest first: the way of a CPU, which has one thread and large caches.
 
-Every pixel of an ellipse is found from the ellipse's equation, a row at a time, so that hardly a pair of Gaussian and
-pixel is evaluated in vain. Nothing depends on timing: results are the same to the bit from run to run.
+The pixels of an ellipse are found a row at a time, eight neighbors at once: in C++, whose vectors of eight become
+whatever the processor has. Nothing depends on timing: results are the same to the bit from run to run. Pixels lie in
+planes, one a color, with `LANES` more at the end of each, since eight are read where fewer are left.
 """
 
 from typing import no_type_check
@@ -14,27 +15,231 @@ OPAQUE = wp.constant(1.0e-3)
 """A pixel that lets less light pass is finished."""
 MOST_ALPHA = wp.constant(0.995)
 """Greatest alpha of one Gaussian: what is behind it keeps a gradient."""
+LANES = 8
+"""Pixels that are computed at once."""
+
+_VECTORS = r"""
+    #pragma clang fp contract(fast)
+    typedef float lanes __attribute__((vector_size(32)));
+    typedef int marks __attribute__((vector_size(32)));
+    typedef long long quads __attribute__((vector_size(32)));
+    const lanes along = {0.0f, 1.0f, 2.0f, 3.0f, 4.0f, 5.0f, 6.0f, 7.0f};
+    const marks number = {0, 1, 2, 3, 4, 5, 6, 7};
+    const marks none = {0, 0, 0, 0, 0, 0, 0, 0};
+    const lanes zero = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+    auto load = [](const float* from) { lanes x; __builtin_memcpy(&x, from, sizeof x); return x; };
+    auto store = [](float* to, lanes x) { __builtin_memcpy(to, &x, sizeof x); };
+    auto any = [](marks x) { quads q = (quads)x; return ((q[0] | q[1]) | (q[2] | q[3])) != 0; };
+    auto sum = [](lanes x) { return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7])); };
+    // e^x for x <= 0: 2^n by the exponent's bits, times Taylor's polynomial of what is left, within 1e-7.
+    auto exponential = [&](lanes x) {
+        x = x > -80.0f ? x : zero - 80.0f;
+        lanes n = x * 1.44269504f + 12582912.0f;  // so large that its last bit counts wholes
+        const marks power = ((marks)n << 23) + 0x3f800000;
+        n = n - 12582912.0f;
+        const lanes r = (x - n * 0.693359375f) + n * 2.12194440e-4f;  // ln 2 in two parts, the first of few bits
+        const lanes rr = r * r;
+        const lanes high = (r * (1.0f / 720.0f) + 1.0f / 120.0f) * rr + (r * (1.0f / 24.0f) + 1.0f / 6.0f);
+        return (high * (rr * r) + (rr * 0.5f + (r + 1.0f))) * (lanes)power;
+    };
+"""
+
+# What both ways have in common: the rows of an ellipse and, in each, eights of columns. `half` the width of a row where
+# p (dx - m dy)^2 + r dy^2 = level, a little generously; where the whole ellipse is narrow, that of all of it.
+_ROWS = r"""
+        const float x = centers.data[at][0], y = centers.data[at][1];
+        const float p = conics.data[at][0], m = conics.data[at][1], r = conics.data[at][2];
+        const float opacity = opacities.data[i];
+        const float s0 = shades.data[at][0], s1 = shades.data[at][1], s2 = shades.data[at][2];
+        const bool narrow = reaches.data[at][0] < 3.5f;
+        const float level = narrow ? 0.0f : 2.0f * wp::log(opacity / least);
+        float half = reaches.data[at][0];
+        int begin = (int)__builtin_ceilf(x - half - 0.001f) - left;
+        int end = (int)__builtin_floorf(x + half + 0.001f) - left;
+        const int above = (int)__builtin_ceilf(y - reaches.data[at][1] - 0.001f) - top;
+        const int below = (int)__builtin_floorf(y + reaches.data[at][1] + 0.001f) - top;
+        begin = begin > 0 ? begin : 0;
+        end = end < across ? end : across - 1;
+        for (int row = above > 0 ? above : 0; row <= below && row < down; ++row) {
+            const float dy = (float)(row + top) - y;
+            const float middle = x + m * dy;
+            const float fall = r * dy * dy;
+            if (!narrow) {
+                if (level < fall) continue;
+                half = __builtin_sqrtf((level - fall) / p) + 0.001f;
+                begin = (int)__builtin_ceilf(middle - half) - left;
+                end = (int)__builtin_floorf(middle + half) - left;
+                begin = begin > 0 ? begin : 0;
+                end = end < across ? end : across - 1;
+            }
+            const long long base = ((long long)k * height + row) * width;
+            for (int column = begin; column <= end; column += 8) {
+                const long long pixel = base + column;
+                const lanes e = along + ((float)(column + left) - middle);
+                const lanes weight = exponential(-0.5f * (p * e * e + fall));
+                lanes alpha = opacity * weight;
+                alpha = alpha < most ? alpha : zero + most;
+                marks open = (number <= end - column) & (alpha >= least);
+"""
+
+_DRAW = (
+    _VECTORS
+    + r"""
+    const int n = order.shape[1];
+    auto fetch = [&](int place) {
+        if (place < 0 || place >= n) return;
+        const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
+        __builtin_prefetch(&touched.data[at]);
+        __builtin_prefetch(&reaches.data[at]);
+        __builtin_prefetch(&centers.data[at]);
+        __builtin_prefetch(&conics.data[at]);
+        __builtin_prefetch(&shades.data[at]);
+        __builtin_prefetch(&opacities.data[i]);
+    };
+    const int left = windows.data[4 * k], top = windows.data[4 * k + 1];
+    const int across = windows.data[4 * k + 2], down = windows.data[4 * k + 3];
+    for (int place = 0; place < n; ++place) {
+        fetch(place + 6);
+        const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
+        if (!(reaches.data[at][1] >= 0.0f)) continue;
+        marks changed = none;
+"""
+    + _ROWS
+    + r"""
+                const lanes t = load(passing.data + pixel);
+                open = open & (t >= opaque);
+                if (!any(open)) continue;
+                changed = changed | open;
+                const lanes share = open ? t * alpha : zero;
+                store(colors.data + pixel, load(colors.data + pixel) + share * s0);
+                store(colors.data + plane + pixel, load(colors.data + plane + pixel) + share * s1);
+                store(colors.data + 2 * plane + pixel, load(colors.data + 2 * plane + pixel) + share * s2);
+                if (with_depth) store(depth.data + pixel, load(depth.data + pixel) + share * depths.data[at]);
+                store(passing.data + pixel, open ? t * (1.0f - alpha) : t);
+                marks before;
+                __builtin_memcpy(&before, last.data + pixel, sizeof before);
+                before = open ? none + place : before;
+                __builtin_memcpy(last.data + pixel, &before, sizeof before);
+            }
+        }
+        touched.data[at] = any(changed);
+    }
+"""
+)
+
+_DRAW_BACK = (
+    _VECTORS
+    + r"""
+    const int n = order.shape[1];
+    auto fetch = [&](int place) {
+        if (place < 0 || place >= n) return;
+        const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
+        __builtin_prefetch(&touched.data[at]);
+        __builtin_prefetch(&reaches.data[at]);
+        __builtin_prefetch(&centers.data[at]);
+        __builtin_prefetch(&conics.data[at]);
+        __builtin_prefetch(&shades.data[at]);
+        __builtin_prefetch(&opacities.data[i]);
+    };
+    const int left = windows.data[4 * k], top = windows.data[4 * k + 1];
+    const int across = windows.data[4 * k + 2], down = windows.data[4 * k + 3];
+    for (int place = n - 1; place >= 0; --place) {
+        fetch(place - 6);
+        const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
+        if (touched.data[at] == 0) continue;
+        lanes by_weight = zero, by_s0 = zero, by_s1 = zero, by_s2 = zero;
+        lanes by_y = zero, by_x = zero, by_xx = zero, by_xy = zero, by_yy = zero;
+"""
+    + _ROWS
+    + r"""
+                marks final;
+                __builtin_memcpy(&final, last.data + pixel, sizeof final);
+                open = open & (final >= place);
+                if (!any(open)) continue;
+                const lanes g0 = load(grad_colors.data + pixel), g1 = load(grad_colors.data + plane + pixel);
+                const lanes g2 = load(grad_colors.data + 2 * plane + pixel);
+                const lanes light = load(passing.data + pixel), rest = load(behind.data + pixel);
+                const lanes inverse = 1.0f / (1.0f - alpha);
+                const lanes t = light * inverse;
+                const lanes share = open ? t * alpha : zero;
+                by_s0 += share * g0;
+                by_s1 += share * g1;
+                by_s2 += share * g2;
+                const lanes own = g0 * s0 + g1 * s1 + g2 * s2;
+                store(behind.data + pixel, open ? rest + share * own : rest);
+                store(passing.data + pixel, open ? t : light);
+                const lanes by_alpha = (open & (opacity * weight < most)) ? t * own - rest * inverse : zero;
+                const lanes by_power = by_alpha * alpha, pe = p * e;
+                by_weight += by_alpha * weight;
+                by_x += by_power * pe;
+                by_y += by_power * dy;
+                by_xx += by_power * (e * e);
+                by_xy += by_power * pe * dy;
+                by_yy += by_power * (dy * dy);
+            }
+        }
+        grad_centers.data[at] = {sum(by_x), r * sum(by_y) - m * sum(by_x)};
+        grad_conics.data[at] = {-0.5f * sum(by_xx), sum(by_xy), -0.5f * sum(by_yy)};
+        grad_shades.data[at] = {sum(by_s0), sum(by_s1), sum(by_s2)};
+        grad_opacities.data[at] = sum(by_weight);
+    }
+"""
+)
 
 
-@wp.func
+@wp.func_native(_DRAW)
 @no_type_check
-def span(middle: wp.float32, half: wp.float32, start: wp.int32, count: wp.int32) -> wp.vec2i:
-    """The first and one past the last of the pixel centers within half a width of the middle, a little generously, in a
-    picture of `count` pixels that begins at `start`."""
-    first = wp.max(wp.int32(wp.ceil(middle - half - 0.001)) - start, 0)
-    last = wp.min(wp.int32(wp.floor(middle + half + 0.001)) - start, count - 1)
-    return wp.vec2i(first, last + 1)
+def draw_view(
+    k: wp.int32,
+    order: wp.array2d[wp.int64],
+    windows: wp.array2d[wp.int32],
+    centers: wp.array2d[wp.vec2],
+    conics: wp.array2d[wp.vec3],
+    shades: wp.array2d[wp.vec3],
+    depths: wp.array2d[wp.float32],
+    reaches: wp.array2d[wp.vec2],
+    opacities: wp.array[wp.float32],
+    height: wp.int32,
+    width: wp.int32,
+    plane: wp.int32,
+    with_depth: wp.bool,
+    opaque: wp.float32,
+    most: wp.float32,
+    least: wp.float32,
+    colors: wp.array2d[wp.float32],
+    passing: wp.array[wp.float32],
+    depth: wp.array[wp.float32],
+    last: wp.array[wp.int32],
+    touched: wp.array2d[wp.int32],
+) -> None: ...
 
 
-@wp.func
+@wp.func_native(_DRAW_BACK)
 @no_type_check
-def half_width(conic: wp.vec3, dy: wp.float32, level: wp.float32) -> wp.float32:
-    """Half the width of an ellipse's row, where p (dx - m dy)^2 + r dy^2 = level; negative where it has none. The
-    row's middle lies at m dy."""
-    rest = level - conic[2] * dy * dy
-    if rest < 0.0:
-        return -1.0
-    return wp.sqrt(rest / conic[0])
+def draw_view_back(
+    k: wp.int32,
+    order: wp.array2d[wp.int64],
+    windows: wp.array2d[wp.int32],
+    centers: wp.array2d[wp.vec2],
+    conics: wp.array2d[wp.vec3],
+    shades: wp.array2d[wp.vec3],
+    reaches: wp.array2d[wp.vec2],
+    opacities: wp.array[wp.float32],
+    height: wp.int32,
+    width: wp.int32,
+    plane: wp.int32,
+    most: wp.float32,
+    least: wp.float32,
+    last: wp.array[wp.int32],
+    touched: wp.array2d[wp.int32],
+    grad_colors: wp.array2d[wp.float32],
+    passing: wp.array[wp.float32],
+    behind: wp.array[wp.float32],
+    grad_centers: wp.array2d[wp.vec2],
+    grad_conics: wp.array2d[wp.vec3],
+    grad_shades: wp.array2d[wp.vec3],
+    grad_opacities: wp.array2d[wp.float32],
+) -> None: ...
 
 
 @wp.kernel(enable_backward=False)
@@ -51,7 +256,7 @@ def draw_in_order(
     height: wp.int32,
     width: wp.int32,
     with_depth: wp.bool,
-    colors: wp.array[wp.vec3],
+    colors: wp.array2d[wp.float32],
     passing: wp.array[wp.float32],
     depth: wp.array[wp.float32],
     last: wp.array[wp.int32],
@@ -64,41 +269,29 @@ def draw_in_order(
     changed any.
     """
     k = wp.tid()
-    left = windows[k, 0]
-    top = windows[k, 1]
-    for place in range(order.shape[1]):
-        i = wp.int32(order[k, place])
-        reach = reaches[k, i]
-        if reach[1] >= 0.0:
-            center = centers[k, i]
-            conic = conics[k, i]
-            opacity = opacities[i]
-            level = 2.0 * wp.log(opacity / LEAST_ALPHA)
-            shade = shades[k, i]
-            changed = wp.int32(0)
-            rows = span(center[1], reach[1], top, windows[k, 3])
-            for row in range(rows[0], rows[1]):
-                dy = wp.float32(row + top) - center[1]
-                half = half_width(conic, dy, level)
-                if half >= 0.0:
-                    middle = center[0] + conic[1] * dy
-                    base = (k * height + row) * width
-                    fall = conic[2] * dy * dy
-                    columns = span(middle, half, left, windows[k, 2])
-                    for column in range(columns[0], columns[1]):
-                        t = passing[base + column]
-                        if t >= OPAQUE:
-                            e = wp.float32(column + left) - middle
-                            power = -0.5 * (conic[0] * e * e + fall)
-                            alpha = wp.min(opacity * wp.exp(power), MOST_ALPHA)
-                            if alpha >= LEAST_ALPHA:
-                                colors[base + column] = colors[base + column] + (t * alpha) * shade
-                                if with_depth:
-                                    depth[base + column] = depth[base + column] + t * alpha * depths[k, i]
-                                passing[base + column] = t * (1.0 - alpha)
-                                last[base + column] = place
-                                changed = 1
-            touched[k, i] = changed
+    draw_view(
+        k,
+        order,
+        windows,
+        centers,
+        conics,
+        shades,
+        depths,
+        reaches,
+        opacities,
+        height,
+        width,
+        colors.shape[1],
+        with_depth,
+        OPAQUE,
+        MOST_ALPHA,
+        LEAST_ALPHA,
+        colors,
+        passing,
+        depth,
+        last,
+        touched,
+    )
 
 
 @wp.kernel(enable_backward=False)
@@ -115,9 +308,9 @@ def draw_in_order_back(
     width: wp.int32,
     last: wp.array[wp.int32],
     touched: wp.array2d[wp.int32],
+    grad_colors: wp.array2d[wp.float32],
     passing: wp.array[wp.float32],
     behind: wp.array[wp.float32],
-    grad_colors: wp.array[wp.vec3],
     grad_centers: wp.array2d[wp.vec2],
     grad_conics: wp.array2d[wp.vec3],
     grad_shades: wp.array2d[wp.vec3],
@@ -128,53 +321,27 @@ def draw_in_order_back(
     that of the light that passes everything. Both are used up.
     """
     k = wp.tid()
-    left = windows[k, 0]
-    top = windows[k, 1]
-    for back in range(order.shape[1]):
-        place = order.shape[1] - 1 - back
-        i = wp.int32(order[k, place])
-        if touched[k, i] != 0:
-            center = centers[k, i]
-            conic = conics[k, i]
-            opacity = opacities[i]
-            shade = shades[k, i]
-            reach = reaches[k, i]
-            level = 2.0 * wp.log(opacity / LEAST_ALPHA)
-            gm = wp.vec2(0.0, 0.0)
-            gf = wp.vec3(0.0, 0.0, 0.0)
-            go = wp.float32(0.0)
-            gs = wp.vec3(0.0, 0.0, 0.0)
-            rows = span(center[1], reach[1], top, windows[k, 3])
-            for row in range(rows[0], rows[1]):
-                dy = wp.float32(row + top) - center[1]
-                half = half_width(conic, dy, level)
-                if half >= 0.0:
-                    middle = center[0] + conic[1] * dy
-                    base = (k * height + row) * width
-                    fall = conic[2] * dy * dy
-                    columns = span(middle, half, left, windows[k, 2])
-                    for column in range(columns[0], columns[1]):
-                        if place <= last[base + column]:
-                            e = wp.float32(column + left) - middle
-                            power = -0.5 * (conic[0] * e * e + fall)
-                            weight = wp.exp(power)
-                            alpha = wp.min(opacity * weight, MOST_ALPHA)
-                            if alpha >= LEAST_ALPHA:
-                                g = grad_colors[base + column]
-                                t = passing[base + column] / (1.0 - alpha)
-                                gs = gs + (t * alpha) * g
-                                own = wp.dot(g, shade)
-                                rest = behind[base + column]
-                                grad_alpha = t * own - rest / (1.0 - alpha)
-                                behind[base + column] = rest + t * alpha * own
-                                passing[base + column] = t
-                                if opacity * weight < MOST_ALPHA:
-                                    go = go + grad_alpha * weight
-                                    gp = grad_alpha * alpha
-                                    pe = conic[0] * e
-                                    gm = gm + gp * wp.vec2(pe, conic[2] * dy - pe * conic[1])
-                                    gf = gf + gp * wp.vec3(-0.5 * e * e, pe * dy, -0.5 * dy * dy)
-            grad_centers[k, i] = gm
-            grad_conics[k, i] = gf
-            grad_shades[k, i] = gs
-            grad_opacities[k, i] = go
+    draw_view_back(
+        k,
+        order,
+        windows,
+        centers,
+        conics,
+        shades,
+        reaches,
+        opacities,
+        height,
+        width,
+        grad_colors.shape[1],
+        MOST_ALPHA,
+        LEAST_ALPHA,
+        last,
+        touched,
+        grad_colors,
+        passing,
+        behind,
+        grad_centers,
+        grad_conics,
+        grad_shades,
+        grad_opacities,
+    )
