@@ -14,14 +14,14 @@ PLACE_CHANNELS = 8
 """Learned channels that tell the places apart."""
 
 
-def places(side: int) -> Int[Tensor, "s*s"]:
+def places(side: int) -> Int[Tensor, "t"]:
     """Where the decoder's output has each texel of an atlas of that side, row by row."""
     flat = torch.arange(side**2).view(1, 1, side, side)
     return F.pixel_unshuffle(flat, UNSHUFFLE).flatten().argsort()
 
 
 class Decoder(nn.Module):
-    """(channels_in, s, s) to (channels_out, s * s), s a multiple of 16; zero before training.
+    """(channels_in, s, s) to (channels_out, t = s * s), s a multiple of 16; zero before training.
 
     Squares of 4 x 4 texels become channels; then a 3 x 3 convolution at the largest level and two at the others, half
     the size at each level, and back with added skips; no normalization. Texels come out in the order of `places`, as
@@ -41,7 +41,7 @@ class Decoder(nn.Module):
         for parameter in self.out.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Float[Tensor, "b i s s"]) -> Float[Tensor, "b o s*s"]:
+    def forward(self, x: Float[Tensor, "b i s s"]) -> Float[Tensor, "b o t"]:
         """A batch of frames."""
         batch, _, side, _ = x.shape
         x = F.pixel_unshuffle(x, UNSHUFFLE)
@@ -55,9 +55,9 @@ class Decoder(nn.Module):
         return _mix(self.out, x).reshape(batch, -1, side**2)
 
 
-def _mix(layer: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
+def _mix(layer: nn.Module, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h w"]:
     """A convolution with one tap: a matrix product, which a CPU does three times as fast when told so."""
-    assert layer.bias is not None
+    assert isinstance(layer, nn.Conv2d) and layer.bias is not None
     weight, bias = layer.weight[:, :, 0, 0].expand(len(x), -1, -1), layer.bias[:, None]
     return torch.baddbmm(bias, weight, x.flatten(2)).unflatten(2, x.shape[2:])
 

@@ -41,13 +41,15 @@ class _Ssim(torch.autograd.Function):
         c = x.shape[1]
         means = _box(torch.cat([x, y, x * x, y * y, x * y], dim=1))
         mx, my, xx, yy, xy = means.split(c, dim=1)
-        above1, above2 = 2 * mx * my + C1, 2 * (xy - mx * my) + C2
-        below1, below2 = mx * mx + my * my + C1, xx - mx * mx + yy - my * my + C2
-        ssim = above1 * above2 / (below1 * below2)
-        # Of the mean: numerator's and denominator's logarithmic slopes.
-        by_xy = 2 * ssim / above2
-        by_xx = -ssim / below2
-        by_mx = ssim * (2 * my / above1 - 2 * my / above2 - 2 * mx / below1 + 2 * mx / below2)
+        across, squares = mx * my, mx * mx + my * my
+        above1, above2 = 2 * across + C1, 2 * (xy - across) + C2
+        below1, below2 = squares + C1, xx + yy - squares + C2
+        inverse = 1 / (below1 * below2)
+        ssim = above1 * above2 * inverse
+        # Of the mean, by the three that follow x; divisions are what costs.
+        by_xy = 2 * above1 * inverse
+        by_xx = -ssim * below1 * inverse
+        by_mx = 2 * (my * (above2 - above1) - mx * ssim * (below2 - below1)) * inverse
         slopes = torch.cat([by_mx, by_xx, by_xy], dim=1) / ssim.numel()
         edge = WINDOW - 1
         by_mx, by_xx, by_xy = _box(F.pad(slopes, (edge,) * 4)).split(c, dim=1)

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 import warp as wp
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -16,15 +15,12 @@ THICKNESS = 0.0015
 """Of a texel's Gaussian before training, m: two standard deviations or so."""
 
 
-def squash(output: Float[Tensor, "14 t"]) -> Float[Tensor, "14 t"]:
-    """The decoder's output x as numbers between 0 and 1, (1 + tanh(x / 3)) / 2: a CPU is three times as fast here as
-    in a kernel."""
-    return torch.sigmoid(output * (2 / 3))
-
-
 class MakeGaussians(torch.autograd.Function):
-    """`texel_kernels.make_gaussians` for autograd: differentiable in a texel's own numbers and the decoder's (as
-    `squash` gives them), and in its point and frame."""
+    """`texel_kernels.make_gaussians` for autograd: differentiable in a texel's own numbers and the decoder's, and in
+    its point and frame.
+
+    The decoder's numbers x (14, s * s), in the order of `places`, reach the kernels as shares (1 + tanh(x / 3)) / 2:
+    torch makes them three times as fast on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, fixed: Tensor, posed: Tensor, texture: Tensor, *rest: Any) -> tuple[Tensor, ...]:
@@ -32,7 +28,8 @@ class MakeGaussians(torch.autograd.Function):
         lit, points, frames, texels = rest
         n, device = fixed.shape[1], fixed.device
         ctx.inputs = [t.detach().contiguous() for t in (texels.index, texels.places, points, frames, texels.footprints)]
-        ctx.parameters = [t.detach().reshape(len(t), -1).contiguous() for t in (texture, lit, fixed, posed)]
+        shares = torch.sigmoid(posed.detach() * (2 / 3))
+        ctx.parameters = [t.detach().reshape(len(t), -1).contiguous() for t in (texture, lit, fixed, shares)]
         outputs = [fixed.new_zeros(n, *shape) for shape in ((3,), (3, 3), (), (3,))]
         with kernels.on_device(device) as name:
             wp.launch(texel_kernels.make_gaussians, n, _inputs(ctx), _outputs(outputs), device=name)
@@ -42,8 +39,8 @@ class MakeGaussians(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         """Of the first two arguments, and of points and frames where these are learned."""
-        _, _, fixed, posed = ctx.parameters
-        found = torch.zeros_like(fixed), torch.zeros_like(posed)
+        _, _, fixed, shares = ctx.parameters
+        found = torch.zeros_like(fixed), torch.zeros_like(shares)
         given = _outputs([g.contiguous() for g in grads])
         index, places, _, *rest = _inputs(ctx)
         outputs = [kernels.as_array(g) for g in found]
@@ -52,17 +49,18 @@ class MakeGaussians(torch.autograd.Function):
             wp.launch(texel_kernels.make_gaussians_back, fixed.shape[1], inputs, outputs, device=name)
         frames = _frames_back(ctx, grads) if ctx.needs_input_grad[5] else None
         points = grads[0] if ctx.needs_input_grad[4] else None
-        return found[0], found[1], None, None, points, frames, None
+        by_output = torch.ops.aten.sigmoid_backward(found[1], shares).mul_(2 / 3)
+        return found[0], by_output, None, None, points, frames, None
 
 
 def _frames_back(ctx: Any, grads: Sequence[Tensor]) -> Tensor:
     """The gradient (n, 3, 3) of the texels' frames."""
     means, factors = (g.contiguous() for g in grads[:2])
     found = torch.zeros_like(factors)
-    _, places, _, _, footprints, thickness, _, _, fixed, posed = _inputs(ctx)
+    _, places, _, _, footprints, thickness, _, _, fixed, shares = _inputs(ctx)
     given = [kernels.as_array(means, dtype=wp.vec3), kernels.as_array(factors, dtype=wp.mat33)]
     with kernels.on_device(found.device) as name:
-        inputs = [places, footprints, thickness, fixed, posed, *given]
+        inputs = [places, footprints, thickness, fixed, shares, *given]
         outputs = [kernels.as_array(found, dtype=wp.mat33)]
         wp.launch(texel_kernels.frames_back, len(found), inputs, outputs, device=name)
     return found

@@ -211,7 +211,9 @@ def draw_view(
     depth: wp.array[wp.float32],
     last: wp.array[wp.int32],
     touched: wp.array2d[wp.int32],
-) -> None: ...
+) -> None:
+    """`draw_in_order` for a view."""
+    ...
 
 
 @wp.func_native(_DRAW_BACK)
@@ -239,7 +241,9 @@ def draw_view_back(
     grad_conics: wp.array2d[wp.vec3],
     grad_shades: wp.array2d[wp.vec3],
     grad_opacities: wp.array2d[wp.float32],
-) -> None: ...
+) -> None:
+    """`draw_in_order_back` for a view."""
+    ...
 
 
 @wp.kernel(enable_backward=False)

@@ -21,7 +21,7 @@ from na_ray.models.lighting import COUNT, fit_light, local_light, relit
 from na_ray.models.splats.coarse import CHANNELS, Coarse
 from na_ray.models.splats.decoder import Decoder
 from na_ray.models.splats.loss import picture_loss
-from na_ray.models.splats.make import MakeGaussians, squash
+from na_ray.models.splats.make import MakeGaussians
 from na_ray.models.splats.poses import CarriedBack, MovedPose, PoseTable
 from na_ray.models.splats.rasterize import draw
 from na_ray.models.splats.texels import PosedTexels, Texels
@@ -187,7 +187,7 @@ class Splats(Avatar[SplatFrame]):
         texture: Float[Tensor, "3 s s"],
         lit: Float[Tensor, "3 n"],
         normals: Float[Tensor, "3 s s"],
-    ) -> tuple[Gaussians, Float[Tensor, "14 s*s"]]:
+    ) -> tuple[Gaussians, Float[Tensor, "14 t"]]:
         """The Gaussians, and the decoder's output that corrected them; differentiable in the parameters.
 
         `lit`: what the light of the pose adds to the texels' colors. `normals`: as the decoder sees them.
@@ -196,7 +196,7 @@ class Splats(Avatar[SplatFrame]):
         seen = torch.cat([texture - 0.5, normals, 3 * (texture - self.mean_texture)])
         output = self.decoder(seen[None])[0]
         means, factors, opacities, colors = MakeGaussians.apply(
-            self.fixed + self.coarse(), squash(output), texture, lit, texels.points, texels.frames, self.texels
+            self.fixed + self.coarse(), output, texture, lit, texels.points, texels.frames, self.texels
         )
         return Gaussians(means, factors, opacities, colors, texels.frames, self.changes), output
 

@@ -29,7 +29,7 @@ THICKEST = wp.constant(3.0)
 @wp.func
 @no_type_check
 def bounded(share: wp.float32, reach: wp.float32) -> wp.float32:
-    """The decoder's output x, bounded: reach tanh(x / 3). `share` is what `squash` gives of it."""
+    """The decoder's output x, bounded: reach tanh(x / 3). `share`: (1 + tanh(x / 3)) / 2."""
     return reach * (2.0 * share - 1.0)
 
 
@@ -129,7 +129,8 @@ def make_gaussians(
     opacities: wp.array[wp.float32],
     colors: wp.array[wp.vec3],
 ) -> None:
-    """A texel's parameters, fixed (25, n) and posed (14, s * s; in the order of `places`), to its Gaussian: the covariance is M M^T, M = F U L.
+    """A texel's parameters, fixed (25, n) and posed (14, s * s; shares at `places`), to its Gaussian: the covariance is
+    M M^T, M = F U L.
 
     Rows of both: offset 3, log-scales 3, shears 3, opacity; then of `fixed` own color 3, residual 3 (and the change
     of color with direction, 9, which `project` reads), of `posed` the texture's share and residual 3. `lit`: what the

@@ -37,6 +37,12 @@ def reference(fixed: Tensor, posed: Tensor, texture: Tensor, lit: Tensor, scene:
     return [means, frames @ upper @ lower, opacities, colors.T]
 
 
+def in_squares(posed: Tensor) -> Tensor:
+    """Texels as the decoder gives them: the corners of all squares of 4 x 4 first, then their second texels."""
+    squares = [posed[:, y::4, x::4].reshape(len(posed), -1) for y in range(4) for x in range(4)]
+    return torch.cat(squares, dim=1)
+
+
 def made(seed: int, spread: float) -> tuple[Texels, dict[str, Tensor], list[Tensor]]:
     """Texels of the column, their tables in float64, and random numbers: (fixed, posed, texture, lit)."""
     body = body_of(column_rig())
@@ -55,7 +61,13 @@ def both(seed: int, spread: float) -> tuple[list[Tensor], list[Tensor], list[Ten
     texels, scene, (fixed, posed, texture, lit) = made(seed, spread)
     fast = [fixed.clone().requires_grad_(), posed.clone().requires_grad_()]
     found = MakeGaussians.apply(
-        *fast, texture, lit, scene["points"].float(), scene["frames"].float().contiguous(), texels
+        fast[0],
+        in_squares(fast[1]),
+        texture,
+        lit,
+        scene["points"].float(),
+        scene["frames"].float().contiguous(),
+        texels,
     )
     exact = [fixed.double().requires_grad_(), posed.double().requires_grad_()]
     expected = reference(*exact, texture.double(), lit.double(), scene)
@@ -104,7 +116,7 @@ def test_numbers_of_texels_that_nothing_is_drawn_of_have_no_gradient() -> None:
     texels, scene, (fixed, posed, texture, lit) = made(0, 0.5)
     fixed, posed = fixed.requires_grad_(), posed.requires_grad_()
     found = MakeGaussians.apply(
-        fixed, posed, texture, lit, scene["points"].float(), scene["frames"].float().contiguous(), texels
+        fixed, in_squares(posed), texture, lit, scene["points"].float(), scene["frames"].float().contiguous(), texels
     )
     found[3][:5].sum().backward()
     assert (fixed.grad[:, 5:] == 0).all() and (fixed.grad[10:16, :5] != 0).all()  # type: ignore[index]

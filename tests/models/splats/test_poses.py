@@ -22,7 +22,7 @@ from na_ray.motion.posed import make_pose
 from na_ray.prepare.kinematics import Correction, corrected
 from na_ray.run.train.splats.pose_table import check_tree
 from tests.models.splats.actors import SMALL, beside, body_of, column_rig, pattern
-from tests.models.splats.test_make import reference
+from tests.models.splats.test_make import in_squares, reference
 
 SIDE = 32
 TREE = Skeleton(tuple("abcde"), (1, 2, -1, 2, 3), np.array([[0.0, 0.4 * j, 0.01 * j] for j in range(5)]))
@@ -103,7 +103,7 @@ def test_gradients_through_positions_and_covariances_are_those_of_the_formulas()
         fast = random_correction(seed, size).float().requires_grad_()
         moved = table.move(body, pose, fast)
         at = back(texels, texels.pose(moved.posed, moved.origin), moved)
-        found = MakeGaussians.apply(*numbers[:4], at.points, at.frames, texels)
+        found = MakeGaussians.apply(numbers[0], in_squares(numbers[1]), *numbers[2:4], at.points, at.frames, texels)
 
         exact = fast.detach().double().requires_grad_()
         points, frames = naive(pose, exact, texels, texels.rest.double())

@@ -58,7 +58,7 @@ def test_the_decoder_says_nothing_before_training() -> None:
     texels = splats.texels.pose(splats.body.pose(column_pose(4)))
     texture = torch.rand(3, 64, 64)
     gaussians, output = splats.gaussians_of(texels, texture, torch.zeros(3, len(splats.texels)), texels.normals)
-    assert output.shape == (14, 64, 64) and (output == 0).all()
+    assert output.shape == (14, 64 * 64) and (output == 0).all()
     seen = texture.view(3, -1)[:, splats.texels.index.long()].T
     share = 1 / (1 + np.exp(-3))
     torch.testing.assert_close(gaussians.colors, share * seen + (1 - share) * 0.5, rtol=0, atol=1e-6)
