@@ -4,9 +4,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+import warp as wp
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from na_ray.body import kernels
+from na_ray.models.splats import loss_kernels
 
 WINDOW = 7
 """Side of the square over which SSIM compares means and variances."""
@@ -20,12 +24,38 @@ def picture_loss(
 
     Pictures smaller than SSIM's window go without it.
     """
+    if color.device.type == "cpu" and color.dtype == torch.float32:
+        loss, squared = _OnCpu.apply(color, target, l1, l2, ssim)
+        return loss, squared
     difference = color - target
     squared = difference.square().mean()
     loss = l1 * difference.abs().mean() + l2 * squared
     if ssim and min(color.shape[:2]) >= WINDOW:
         loss = loss + ssim * (1 - structural_similarity(color.permute(2, 0, 1)[None], target.permute(2, 0, 1)[None]))
     return loss, squared.detach()
+
+
+class _OnCpu(torch.autograd.Function):
+    """The same by `loss_kernels`, in a sixth of the time; the gradient is found along the way."""
+
+    @staticmethod
+    def forward(ctx: Any, color: Tensor, target: Tensor, *weights: float) -> tuple[Tensor, Tensor]:
+        h, w, _ = color.shape
+        rows = [p.detach().reshape(h, 3 * w) for p in (color, target)]
+        ctx.gradient = color.new_empty(h, w, 3)
+        room = [color.new_empty(6, 3 * w + 18), color.new_empty(3 * h, 3 * w), ctx.gradient.view(h, 3 * w)]
+        result = color.new_empty(2)
+        arrays = [kernels.as_array(t) for t in (*room, result)]
+        inputs = [*map(kernels.as_array, rows), *weights, C1, C2]
+        wp.launch(loss_kernels.picture_loss, 1, [*inputs, *arrays], device="cpu")
+        loss, squared = result.unbind()
+        ctx.mark_non_differentiable(squared)
+        return loss, squared
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return grad * ctx.gradient, None, None, None, None
 
 
 def structural_similarity(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:

@@ -60,3 +60,25 @@ def test_the_loss_is_the_weighted_sum() -> None:
     small, _ = picture_loss(x[:6], y[:6], 1.5, 5.0, 0.2)
     difference = difference[:6]
     assert small.item() == pytest.approx(1.5 * np.abs(difference).mean() + 5 * (difference**2).mean(), rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [(7, 7), (6, 40), (40, 6), (23, 17)])
+def test_a_part_of_a_float32_picture_has_the_loss_and_the_gradient_of_the_windows(size: tuple[int, int]) -> None:
+    """What a CPU does in one pass, against float64 by autograd, whose parts the tests above hold."""
+    height, width = size
+    x, y = (p[0].permute(1, 2, 0) for p in pictures(height, width, seed=3))
+    y[2, 3] = x[2, 3]  # where the absolute difference has no slope
+    padded, target = torch.full((50, 60, 3), 7.0), torch.full((50, 60, 3), 9.0)
+    padded[:height, :width], target[:height, :width] = x, y
+    padded.requires_grad_()
+    exact = x.float().double().requires_grad_()
+    loss, squared = picture_loss(padded[:height, :width], target[:height, :width], 1.5, 5.0, 0.2)
+    expected, expected_squared = picture_loss(exact, y.float().double(), 1.5, 5.0, 0.2)
+    (3 * loss).backward()
+    (3 * expected).backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert squared.item() == pytest.approx(expected_squared.item(), rel=1e-6) and not squared.requires_grad
+    assert padded.grad is not None and exact.grad is not None
+    inside = padded.grad[:height, :width]
+    assert (inside - exact.grad).abs().max() < 2e-6 * exact.grad.abs().max()
+    assert not padded.grad[height:].any() and not padded.grad[:, width:].any()
