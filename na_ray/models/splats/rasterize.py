@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from na_ray.body import kernels
 from na_ray.models.gaussians import Gaussians
-from na_ray.models.splats import project_kernels, scan_kernels, tile_back_kernels, tile_kernels
+from na_ray.models.splats import project_kernels, scan_kernels, scan_native, tile_back_kernels, tile_kernels
 from na_ray.models.splats.views import Views
 
 DrawnBy = Literal["scan", "tiles"]
@@ -145,15 +145,15 @@ def _scan(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: 
     inputs = [kernels.as_array(order), kernels.as_array(views.windows), *e.arrays, kernels.as_array(opacities)]
     outputs = [*map(kernels.as_array, planes), kernels.as_array(touched)]
     wp.launch(scan_kernels.draw_in_order, len(views), [*inputs, *views.size, depth], outputs, device=name)
-    for picture, plane in zip(shown, planes, strict=True):
-        drawn = plane[..., : picture.numel() // (3 if plane.ndim == 2 else 1)]
-        picture.copy_(drawn.T.view_as(picture) if plane.ndim == 2 else drawn.view_as(picture))
+    shown[0].copy_(planes[0].T[: shown[1].numel()].view_as(shown[0]))
+    for picture, plane in zip(shown[1:], planes[1:], strict=True):
+        picture.copy_(plane[: picture.numel()].view_as(picture))
     return order
 
 
 def _plane(picture: Tensor) -> Tensor:
     """Pixels in one row a color, (p) or (3, p), with room behind them for reading a few at once."""
-    return torch.nn.functional.pad(picture.flatten(-3), (0, scan_kernels.LANES))
+    return torch.nn.functional.pad(picture.flatten(-3), (0, scan_native.LANES))
 
 
 def _nearest_first(depths: Float[Tensor, "k n"]) -> Int[Tensor, "k n"]:
