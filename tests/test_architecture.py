@@ -5,6 +5,7 @@ import collections
 import functools
 import graphlib
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -115,6 +116,29 @@ def test_foreign_packages_stay_where_they_belong() -> None:
             assert not packages & {"torch", "warp"}, f"{path} imports torch or warp: decode workers pay for it"
         if not name_of(path).startswith("na_ray.capture.video"):
             assert "av" not in packages, f"{path} imports av: only capture/video knows it"
+
+
+def test_mypy_passes_over_nothing_that_is_imported_here() -> None:
+    """What it passes over, it takes for Any: a mistake in its use would not be found."""
+    settings = (ROOT / "pyproject.toml").read_text().split("[[tool.mypy.overrides]]")[1:]
+    skipped = {
+        name for text in settings if 'follow_imports = "skip"' in text for name in re.findall(r'"([\w.]+)\.\*"', text)
+    }
+    read = {
+        name
+        for text in settings
+        if 'follow_imports = "normal"' in text
+        for name in re.findall(r'"([\w.]+?)(?:\.\*)?"', text)
+    }
+    assert len(skipped) > 50 and "ray" in skipped and "moto.moto_server" in read
+
+    def passed_over(name: str) -> bool:
+        above = {name[:end] for end in [*(match.start() for match in re.finditer(r"\.", name)), len(name)]}
+        return bool(above & skipped) and not above & read
+
+    for path in SOURCES:
+        found = [name for name in imports(path) if passed_over(name) and not name.startswith("ray.") and name != "ray"]
+        assert not found, f"{path} imports {found}: strike it from what mypy passes over in pyproject.toml"
 
 
 def test_what_stands_above_the_models_knows_no_avatar_by_name() -> None:
