@@ -179,6 +179,12 @@ def test_training_workers_load_no_mlflow() -> None:
     assert loaded_after(["na_ray.run.train.ray_trainer"], ("mlflow", "na_ray.run.train.nerf.report")) == []
 
 
+def test_ray_train_s_controller_loads_no_torch() -> None:
+    """It takes seconds before the first worker is started: what goes to the controller lies in modules of its own."""
+    controllers = ["na_ray.run.train.controller", "na_ray.run.train.restart_policy", "na_ray.run.sweep.tell"]
+    assert loaded_after(controllers, ("torch", "warp", "mlflow")) == []
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_and_functions_stay_short(path: Path) -> None:
     assert path.read_text().count("\n") <= 300, f"{path} has more than 300 lines: split it by topic"

@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import write_json
@@ -24,6 +23,7 @@ from na_ray.config import Experiment, StageName
 from na_ray.config.files import from_json, read_json
 from na_ray.config.secrets import hidden
 from na_ray.run.sweep.state import SCORE
+from na_ray.run.sweep.tell import TellScores
 from na_ray.run.train.interrupt import StoppedError
 from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, clear_leftovers
@@ -45,15 +45,6 @@ class Share:
     gpus_in_all: int
     """GPUs that it holds, its workers' included."""
     concurrent: int
-
-
-class TellScores(TuneReportCallback):
-    """Reports validations to Ray Tune. Everything else reaches MLflow through the run's record."""
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Called by Ray Train's controller when all workers have reported."""
-        if SCORE in metrics[0]:
-            super().after_report(run_context, metrics, checkpoint)
 
 
 def make_trainable(share: Share, experiment: Experiment) -> Callable[[dict[str, Any]], None]:
@@ -88,7 +79,7 @@ def train_trial(root: Path, stage: StageName) -> None:
             torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
             train_here(experiment, dataset, run, report=_tell)
         else:
-            train_on_ray(experiment, run, callbacks=[TellScores()])
+            train_on_ray(experiment, run, callbacks=[TellScores(SCORE)])
         write_json(root / "done.json", {"steps": run.record(0)[0][-1]["step"]})
 
 

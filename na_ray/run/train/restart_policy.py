@@ -1,14 +1,16 @@
 """When workers fail: which failures end the run, and with which message."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.exceptions import RayActorError
 from ray.train import UserCallback
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
-from na_ray.checkpoints import Checkpoints
 from na_ray.config.values import MISTAKES, StorageError, UserError
 from na_ray.run.train.interrupt import StoppedError
+
+if TYPE_CHECKING:
+    from na_ray.checkpoints import Checkpoints
 
 
 class RestartPolicy(UserCallback):
@@ -19,8 +21,8 @@ class RestartPolicy(UserCallback):
     not count.
     """
 
-    def __init__(self, checkpoints: Checkpoints, limit: int) -> None:
-        self.checkpoints, self.limit, self.failures = checkpoints, limit, 0
+    def __init__(self, checkpoints: "Checkpoints", limit: int) -> None:
+        self.root, self.keep_last, self.limit, self.failures = checkpoints.root, checkpoints.keep_last, limit, 0
         self.latest = checkpoints.latest()
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
@@ -31,7 +33,9 @@ class RestartPolicy(UserCallback):
                 raise UserError(last_line(cause))
         if any(isinstance(cause, RayActorError) and cause.preempted for cause in causes):
             return
-        latest = self.checkpoints.latest()
+        from na_ray.checkpoints import Checkpoints  # and with it torch: only where a worker failed (`controller`)
+
+        latest = Checkpoints(self.root, self.keep_last).latest()
         self.failures, self.latest = (self.failures + 1 if latest == self.latest else 1), latest
         if self.failures > self.limit:
             for cause in causes:

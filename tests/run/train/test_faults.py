@@ -29,7 +29,7 @@ from na_ray.run.train.driver import train
 from na_ray.run.train.restart_policy import RestartPolicy
 from na_ray.run.train.run_folder import RunFolder
 from tests.make_capture import write_tiny_capture
-from tests.moments import until
+from tests.moments import kill_decoder, kill_training_worker, until
 
 
 def record(experiment: Experiment) -> list[dict]:
@@ -84,21 +84,45 @@ def damage(experiment: Experiment) -> None:
         file.write(bytes(3 * len(data) // 4))
 
 
-def test_a_video_that_turns_unreadable_ends_training_with_one_line_at_once(own_capture: Experiment) -> None:
-    endless = override(own_capture, {"train.steps": 10**6})
+def trained(run: Path) -> dict[str, torch.Tensor]:
+    """Parameters alone: running statistics are each worker's own."""
+    return {name: p.detach() for name, p in load_avatar(run).model.named_parameters()}
+
+
+def test_two_workers_learn_what_one_does_though_processes_are_killed_and_end_at_once_by_an_unreadable_video(
+    own_capture: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed decoder costs nothing; a killed worker is replaced, and costs what was not saved; a video that turns
+    unreadable ends the training with one line. One training for all of them: its processes take most of a minute."""
+    both = override(own_capture, {"train.global_batch": 2, "train.steps": 20, "train.validate_every": 5})
+    one = train(override(both, {"name": "one", "train.num_workers": 0}))
+    # Each worker reads eight shards and more: twenty rows, of groups of four shards of four rows.
+    marker = Path(both.storage) / "killed"
+    kill_training_worker(monkeypatch, step=8)
+    kill_decoder(monkeypatch, str(marker), shard=5)
+    shared = {"name": "two", "train.num_workers": 2, "train.steps": 10**6, "train.keep_last": 1000}
+    two, notes = override(both, shared), list[str]()
+    root = Path(two.storage) / "two" / "nerf"
 
     def break_it() -> None:
-        until(lambda: len(steps(endless)) >= 3)
-        damage(endless)
+        until((root / "checkpoints" / "step_000020" / "metrics.json").exists)
+        notes.extend(line["note"] for line in record(two) if "note" in line)
+        damage(two)
 
     breaking = meanwhile(break_it)
     with pytest.raises(ValueError, match=r"rgb_video/000.*: copy the file again$") as told:
-        train(endless)
+        train(two)
     breaking.join()
     assert "\n" not in str(told.value)
-    assert not [line for line in record(own_capture) if "note" in line], "nobody tried again"
-    runs = MlflowClient().search_runs([MlflowClient().get_experiment_by_name("tiny").experiment_id])
+    assert [line["note"] for line in record(two) if "note" in line] == notes, "nobody tried again"
+    assert marker.exists() and (root / "killed").exists()
+    last = steps(two)[-1]
+    assert steps(two) == [*range(1, 9), *range(6, last + 1)], "those behind the checkpoint are done twice, no other is"
+    assert last >= 20 and delivered(two) == list(range(1, last + 1))
+    runs = MlflowClient().search_runs([MlflowClient().get_experiment_by_name("two").experiment_id])
     assert {run.info.status for run in runs} == {"FAILED"}
+    a, b = (trained(folder / "step_000020") for folder in (one.parent, root / "checkpoints"))
+    assert max(float((a[name] - b[name]).abs().max()) for name in a) < 2e-5
 
 
 def test_shards_of_an_unreadable_video_are_skipped_and_counted_on_request(

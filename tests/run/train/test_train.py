@@ -27,17 +27,10 @@ from na_ray.motion.textures import MeanTexture
 from na_ray.render import encode
 from na_ray.run.tracking.registry import resolve
 from na_ray.run.train.driver import train
-from tests.moments import kill_decoder, kill_training_worker
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return checkpoint.load_weights(folder)
-
-
-def trained(run: Path) -> dict[str, torch.Tensor]:
-    """Parameters alone: running statistics are each worker's own."""
-    actor = load_avatar(run)
-    return {name: p.detach() for name, p in actor.model.named_parameters()}
 
 
 def record(root: Path) -> list[dict]:
@@ -203,28 +196,6 @@ def test_mistakes_are_told_before_training(tiny: Experiment, tmp_path: Path) -> 
         train(override(tiny, {"data.train_views": "9", "name": "b"}))
     with pytest.raises((ValueError, FileNotFoundError), match="nowhere"):
         train(override(tiny, {"capture": str(tmp_path / "nowhere"), "name": "c"}))
-
-
-def test_two_workers_learn_what_one_does_though_a_decoder_and_then_a_worker_are_killed(
-    tiny: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A killed decoder costs nothing; a killed worker is replaced, and costs what was not saved."""
-    both = override(tiny, {"train.global_batch": 2, "train.steps": 20, "train.log_every": 1, "report.frames": 0})
-    one = train(override(both, {"name": "one"}))
-    # Each worker reads eight shards and more: twenty rows, of groups of four shards of four rows.
-    marker = Path(tiny.storage) / "killed"
-    kill_training_worker(monkeypatch, step=8)
-    kill_decoder(monkeypatch, str(marker), shard=5)
-    shared = {"name": "two", "train.num_workers": 2, "train.cpus_per_worker": 0.5, "data.memory_mb": 1}
-    two = train(override(both, shared))
-    root = Path(tiny.storage) / "two"
-    assert marker.exists() and (root / "nerf" / "killed").exists()
-    steps = [line["step"] for line in record(root) if "loss" in line["metrics"]]
-    assert steps == [*range(1, 9), *range(6, 21)], "those behind the checkpoint of step 5 are done twice, no other is"
-    history = MlflowClient().get_metric_history(json.loads((root / "tracking.json").read_text())["nerf"], "loss")
-    assert [m.step for m in history] == list(range(1, 21))
-    a, b = trained(one.parent / "step_000020"), trained(two.parent / "step_000020")
-    assert max(float((a[name] - b[name]).abs().max()) for name in a) < 2e-5
 
 
 def test_a_killed_driver_is_resumed_into_the_same_mlflow_run(tiny: Experiment, tmp_path: Path) -> None:
