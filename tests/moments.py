@@ -24,8 +24,11 @@ def until(condition: Callable[[], Any], alive: Callable[[], bool] = lambda: True
         time.sleep(0.02)
 
 
-def _killed_at(step: int, module: str, name: str) -> Callable[..., Any]:
-    """A function of `na_ray` that is killed as soon as the line of `step` is on disk: once, as a file there tells."""
+def _killed_at(step: int, module: str, name: str, run: str = "") -> Callable[..., Any]:
+    """A function of `na_ray` that is killed as soon as the line of `step` is on disk: once, as a file there tells.
+
+    `run`: the name of the only run to kill.
+    """
 
     def killed(*arguments: Any) -> Any:
         import importlib
@@ -38,7 +41,7 @@ def _killed_at(step: int, module: str, name: str) -> Callable[..., Any]:
 
         def append_and_die(self: Any, at: int, *rest: Any, **named: Any) -> None:
             append(self, at, *rest, **named)
-            if at == step and not (self.folder / "killed").exists():
+            if at == step and self.root.name == (run or self.root.name) and not (self.folder / "killed").exists():
                 (self.folder / "killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
 
@@ -53,9 +56,9 @@ def kill_training_worker(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(ray_trainer, "_worker", _killed_at(step, "na_ray.run.train.ray_trainer", "_worker"))
 
 
-def kill_trial(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """The process of a sweep's trial that reports `step` is killed when it has."""
-    monkeypatch.setattr(trial, "trial", _killed_at(step, "na_ray.run.sweep.trial", "trial"))
+def kill_trial(monkeypatch: pytest.MonkeyPatch, step: int, name: str) -> None:
+    """The process of the sweep's trial of this name is killed when it has reported `step`."""
+    monkeypatch.setattr(trial, "trial", _killed_at(step, "na_ray.run.sweep.trial", "trial", name))
 
 
 def kill_decoder(monkeypatch: pytest.MonkeyPatch, marker: str, shard: int) -> None:

@@ -5,6 +5,7 @@ import collections
 import functools
 import graphlib
 import itertools
+import json
 import re
 import subprocess
 import sys
@@ -152,37 +153,52 @@ def test_what_stands_above_the_models_knows_no_avatar_by_name() -> None:
             assert not found, f"{name_of(path)} knows {sorted(found)}: ask na_ray.models.avatar.Avatar"
 
 
-def loaded_after(modules: list[str], suspects: tuple[str, ...]) -> list[str]:
-    """Which of the suspects a fresh process has loaded once it imported the modules."""
-    lines = [f"import {module}" for module in modules]
-    lines.append(f"import sys; print(*[s for s in {suspects!r} if s in sys.modules])")
+@functools.cache
+def loaded() -> dict[str, set[str]]:
+    """What a fresh process has loaded after each step of imports, one step after the other: starting one takes seconds.
+
+    So nothing of a later step is missing in an earlier one's; what an earlier one loads counts for the later ones, too.
+    """
+    names = [name_of(path) for path in MODULES]
+    steps = {
+        "decode workers": [n for n in names if n.startswith(("na_ray.config", "na_ray.capture"))],
+        "outside of run": [n for n in names if n == "na_ray" or part_of(n) not in ("run", "cli")],
+        "training workers": ["na_ray.run.train.ray_trainer"],
+    }
+    assert all(len(steps[step]) > 10 for step in ("decode workers", "outside of run"))
+    return after_each(steps)
+
+
+def after_each(steps: dict[str, list[str]]) -> dict[str, set[str]]:
+    """The modules of a fresh process after the imports of each step."""
+    lines = ["import importlib, json, sys", "names = {}"]
+    for step, modules in steps.items():
+        lines.append(f"[importlib.import_module(name) for name in {modules!r}]")
+        lines.append(f"names[{step!r}] = sorted(sys.modules)")
+    lines.append("print(json.dumps(names))")
     done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout.split()
+    return {step: set(names) for step, names in json.loads(done.stdout).items()}
 
 
 def test_the_package_loads_neither_ray_nor_mlflow() -> None:
-    names = [name_of(path) for path in MODULES]
-    outside = [n for n in names if n == "na_ray" or part_of(n) not in ("run", "cli")]
-    assert len(outside) > 10
-    assert loaded_after(outside, ("ray", "mlflow")) == []
+    assert "na_ray.prepare.track" in loaded()["outside of run"]
+    assert not loaded()["outside of run"] & {"ray", "mlflow"}
 
 
 def test_decode_workers_load_neither_torch_nor_warp() -> None:
-    names = [name_of(path) for path in MODULES]
-    capture = [n for n in names if n.startswith(("na_ray.config.values", "na_ray.config", "na_ray.capture"))]
-    assert loaded_after(capture, ("torch", "warp", "ray", "mlflow")) == []
+    assert not loaded()["decode workers"] & {"torch", "warp", "ray", "mlflow"}
 
 
 def test_training_workers_load_no_mlflow() -> None:
     """It takes a second, of every worker and of those that replace it: the driver alone tracks and reports."""
-    assert loaded_after(["na_ray.run.train.ray_trainer"], ("mlflow", "na_ray.run.train.nerf.report")) == []
+    assert not loaded()["training workers"] & {"mlflow", "na_ray.run.train.nerf.report"}
 
 
 def test_ray_train_s_controller_loads_no_torch() -> None:
     """It takes seconds before the first worker is started: what goes to the controller lies in modules of its own."""
     controllers = ["na_ray.run.train.controller", "na_ray.run.train.restart_policy", "na_ray.run.sweep.tell"]
-    assert loaded_after(controllers, ("torch", "warp", "mlflow")) == []
+    assert not after_each({"controller": controllers})["controller"] & {"torch", "warp", "mlflow"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -45,9 +45,9 @@ def actor(capture: Path) -> Path:
     return folder
 
 
-def test_inspect_exits_with_two_for_a_defect(capture: Path, tmp_path: Path) -> None:
-    sound = na_ray("inspect", capture, "-o", tmp_path / "sheets")
-    assert sound.returncode == 0 and "3 cameras" in sound.stdout, sound.stderr
+def test_inspect_exits_with_two_for_a_defect(shell: Shell, capture: Path, tmp_path: Path) -> None:
+    code, told, err = shell.run("inspect", capture, "-o", tmp_path / "sheets")
+    assert code == 0 and "3 cameras" in told, err
     assert sorted(p.name for p in (tmp_path / "sheets").iterdir()) == [
         "contact_sheet.png",
         "overlay.png",

@@ -41,14 +41,17 @@ def runs_of(experiment: Experiment) -> dict[str, Run]:
     return {r.info.run_name: r for r in runs}
 
 
-def test_a_sweep_compares_trials_and_registers_the_best_actor(
-    tiny: Experiment, ray_cluster: None, capsys: pytest.CaptureFixture[str]
+def test_a_sweep_compares_trials_one_of_which_dies_and_registers_the_best_actor(
+    tiny: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    changes = {"project": "column", "train.steps": 4, "train.validate_every": 2, "train.checkpoint_every": 2}
-    short = override(tiny, changes)
+    """One trial's process dies and goes on from its checkpoint; the loss of another is not finite."""
+    changes = {"project": "column", "train.steps": 4, "train.log_every": 1, "train.validate_every": 2}
+    short = override(tiny, changes | {"train.checkpoint_every": 2})
+    kill_trial(monkeypatch, step=3, name="000")
     best = sweep(short, LEARNING_RATES, SweepConfig(search="grid", concurrent=1, scheduler="none"))
     sweep_state = board_of(short)
     assert [t.state for t in sweep_state.trials] == ["finished", "failed", "finished"]
+    assert [len(t.attempts) for t in sweep_state.trials] == [2, 1, 1]
     assert sweep_state.trials[1].error.startswith("the loss is nan before step 2: lower optim.lr")
     winner = sweep_state.best()
     assert winner is not None and best == sweep_state.run(winner).checkpoints.best()
@@ -64,12 +67,15 @@ def test_a_sweep_compares_trials_and_registers_the_best_actor(
     client = MlflowClient()
     curve = client.get_metric_history(runs["trial 002"].info.run_id, SCORE)
     assert [m.step for m in curve] == [2, 4]
+    curve = client.get_metric_history(runs["trial 000"].info.run_id, "loss")
+    assert [m.step for m in curve] == [1, 2, 3, 4]
     assert parent.data.metrics[SCORE] == sweep_state.score(winner) and "poses_own/nerf/box/psnr" in parent.data.metrics
     stored = {f.path for f in client.list_artifacts(parent.info.run_id, "sweep")}
     assert stored == {f"sweep/{n}" for n in ("table.json", "table.csv", "table.md", "parallel_coordinates.html")}
     assert mlflow.pyfunc.load_model("models:/tiny/1")
 
-    told = capsys.readouterr()
+    told = capfd.readouterr()
+    assert "trial 000 died, and is started again" in told.err
     assert "trial 001 failed: the loss is nan" in told.err and "Traceback" not in told.err
     assert f"best      trial {winner.name}" in told.out and "--optim.lr" in told.out
 
@@ -190,19 +196,6 @@ def test_a_sweep_that_is_asked_to_end_saves_its_trials_and_says_how_it_goes_on(
     steps = [line["step"] for line in map(json.loads, record.read_text().splitlines()) if "loss" in line["metrics"]]
     assert saved + 1 in steps and steps == list(range(1, steps[-1] + 1)), "it went on behind the checkpoint"
     assert left() == ([saved], {"KILLED"})
-
-
-def test_a_trial_whose_process_dies_goes_on(
-    tiny: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    long = override(tiny, {"train.steps": 10, "train.log_every": 1, "train.validate_every": 5, "report.frames": 0})
-    kill_trial(monkeypatch, step=7)
-    sweep(long, SPACE, SweepConfig(trials=1, search="random", scheduler="none"))
-    (trial,) = board_of(long).trials
-    assert trial.state == "finished" and len(trial.attempts) == 2
-    assert "trial 000 died, and is started again" in capfd.readouterr().err
-    curve = MlflowClient().get_metric_history(runs_of(long)["trial 000"].info.run_id, "loss")
-    assert [m.step for m in curve] == list(range(1, 11))
 
 
 def test_a_budget_ends_trials_that_could_go_on(tiny: Experiment, ray_cluster: None) -> None:

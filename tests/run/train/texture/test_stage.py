@@ -27,6 +27,7 @@ from na_ray.run.train.driver import train
 from na_ray.run.train.run_folder import RunFolder
 from na_ray.run.train.texture.stage import TextureTrainer
 from tests.moments import kill_training_worker
+from tests.run.train.together import train_alone
 
 
 def record(root: Path) -> list[dict]:
@@ -106,10 +107,13 @@ def test_the_nerf_stage_draws_with_the_predicted_textures(tiny_texture: Experime
 
 
 def test_an_interrupted_training_ends_where_an_unbroken_one_does(tiny_texture: Experiment) -> None:
+    """The training alone: what a driver does before and behind it is tested above, and how it goes on with a run in
+    test_release_0_1.py."""
     mean = override(tiny_texture, {"vid2vid.mean_residual": True, "texture.max_scale": 1.0, "texture.double_every": 2})
-    unbroken = train(override(mean, {"name": "unbroken"})).parent / "step_000006"
-    train(override(mean, {"texture.steps": 2}))
-    resumed = train(mean, resume=True).parent / "step_000006"
+    unbroken = train_alone(override(mean, {"name": "unbroken"}))
+    train_alone(override(mean, {"texture.steps": 2}))
+    resumed = train_alone(mean)
+    assert [line["step"] for line in record(Path(mean.storage) / mean.name) if "loss" in line["metrics"]] == [2, 4, 6]
     a, b = (checkpoint.load_weights(folder, "texture") for folder in (unbroken, resumed))
     assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     for side in ("generator", "discriminator"):
@@ -187,9 +191,10 @@ def test_a_relit_predictor_begins_with_the_least_squares_of_the_training_maps(ti
 
 def test_a_relit_predictor_goes_on_bit_for_bit_and_predicts_from_its_checkpoint(tiny_texture: Experiment) -> None:
     short = override(lit(tiny_texture), {"texture.steps": 4, "report.frames": 0})
-    unbroken = train(override(short, {"name": "unbroken"})).parent / "step_000004"
-    train(override(short, {"texture.steps": 2}))
-    resumed = train(short, resume=True).parent / "step_000004"
+    unbroken = train_alone(override(short, {"name": "unbroken"}))
+    train_alone(override(short, {"texture.steps": 2}))
+    resumed = train_alone(short)
+    assert [line["step"] for line in record(Path(short.storage) / short.name) if "loss" in line["metrics"]] == [2, 4]
     a, b = (checkpoint.load_weights(folder, "texture") for folder in (unbroken, resumed))
     assert a["light"].any() and a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
     fresh = texture_trainer(short).generator
