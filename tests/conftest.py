@@ -17,6 +17,10 @@ os.environ |= {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # Ray's workers are polite by default (15): beside two busy programs they hardly run at all.
     "RAY_worker_niceness": "0",
+    # Nobody reads the workers' output, which a process of Ray's looks for twice a second.
+    "LOG_NAME_UPDATE_INTERVAL_S": "60",
+    # What Ray's dashboard asks the machine every 2.5 s.
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",
     # Threads that wait by spinning take the cores that Ray's workers need.
     "OMP_WAIT_POLICY": "passive",
 }

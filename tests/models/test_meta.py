@@ -112,16 +112,16 @@ class NoAutocast(torch.autocast):
 
 
 def test_generator_discriminator_and_their_losses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A window of four frames: without flow, with it, and with a temporal discriminator; both updates of each."""
+    """A window of three frames: without flow, with it, and with a temporal discriminator; both updates of each."""
     monkeypatch.setattr(torch, "autocast", NoAutocast)
     texture = TextureConfig(flow_target="file", flow_folder="flows")
     with torch.device("meta"):
         generator, discriminator, perceptual = Generator(CONFIG), Discriminator(CONFIG), LaplacianPyramid()
     optimizers = [torch.optim.SGD(n.parameters(), 1e-4) for n in (generator, discriminator)]  # Adam's is fused: no meta
     networks = Networks(generator.train(), discriminator.train(), perceptual, *optimizers, texture)
-    flows = Flows(made(1, 4, 2, *CONFIG.resolution), made(1, 4, 1, *CONFIG.resolution))
+    flows = Flows(made(1, 3, 2, *CONFIG.resolution), made(1, 3, 1, *CONFIG.resolution))
     average = Average(generator, 0.999, 1)
-    record, fakes = iterate(networks, made(1, 4, 3, *CONFIG.resolution), made(1, 4, 3, *CONFIG.resolution), flows)
+    record, fakes = iterate(networks, made(1, 3, 3, *CONFIG.resolution), made(1, 3, 3, *CONFIG.resolution), flows)
     average.update(generator)
     assert fakes.is_meta and all(value.is_meta for frame in record for value in frame.values())
     assert {"G/flow_warp", "D/gan_t0", "G/perceptual"} <= set(record[-1])

@@ -57,33 +57,40 @@ def test_workers_predict_what_one_process_does(capture: Path, tmp_path: Path, ra
         assert np.abs(shown(here).astype(int) - shown(there)).max() <= 1
 
 
-def test_a_motion_whose_worker_dies_is_predicted_all_the_same(
+def broken_motion(folder: Path) -> Path:
+    """A capture whose normal maps are no video."""
+    broken = write_tiny_capture(folder, frames=5, cameras=1, resolution=(16, 16), splits=("testing",))
+    (film,) = (broken / "testing").glob("normal*.avi")
+    film.write_bytes(b"no video")
+    return broken
+
+
+NO_VIDEO = r"^[^\n]*normal\S*\.avi: no readable video[^\n]*$"
+"""One line."""
+
+
+def test_a_motion_whose_worker_dies_is_predicted_all_the_same_and_a_bad_one_is_one_line(
     tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = write_tiny_capture(tmp_path / "long", frames=40, cameras=1, resolution=(16, 16), splits=("testing",))
     predictor = tiny_predictor(Capture.open(long).rig)
-    tasks = motions([str(long)], ["testing"], tmp_path / "out")
+    tasks = motions([str(broken_motion(tmp_path / "broken")), str(long)], ["testing"], tmp_path / "out")
     kill_predicting_worker(monkeypatch, str(tmp_path / "killed"), frames=STATE_EVERY + 4)
-    (folder,) = predict_motions(predictor, tasks, Request(), workers=1)
-    killed, first = ((tmp_path / name).stat().st_mtime_ns for name in ("killed", "out/tex/000000.png"))
+    with pytest.raises(ValueError, match=NO_VIDEO):
+        predict_motions(predictor, tasks, Request(), workers=1)
+    folder = tmp_path / "out" / "long" / "tex"
+    killed, first = (path.stat().st_mtime_ns for path in (tmp_path / "killed", folder / "000000.png"))
     assert first < killed, "what was predicted before it died was kept"
     expected = np.stack(list(predict_maps(predictor, Capture.open(long).split("testing").normal_maps())))
     assert np.abs(shown(folder).astype(int) - expected).max() <= 1
-    assert not (tmp_path / "out" / ".tex_state.npz").exists()
+    assert not (folder.parent / ".tex_state.npz").exists()
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_motion_is_one_line_and_the_others_are_done(
-    capture: Path, tmp_path: Path, ray_cluster: None, workers: int
-) -> None:
-    broken = write_tiny_capture(tmp_path / "broken", frames=5, cameras=1, resolution=(16, 16), splits=("testing",))
-    (film,) = (broken / "testing").glob("normal*.avi")
-    film.write_bytes(b"no video")
+def test_a_bad_motion_is_one_line_and_the_others_are_done(capture: Path, tmp_path: Path) -> None:
     predictor = tiny_predictor(Capture.open(capture).rig)
-    tasks = motions([str(broken), str(capture)], ["testing"], tmp_path / "out")
-    with pytest.raises(ValueError, match=r"normal\S*\.avi: no readable video") as error:
-        predict_motions(predictor, tasks, Request(), workers)
-    assert len(str(error.value).splitlines()) == 1
+    tasks = motions([str(broken_motion(tmp_path / "broken")), str(capture)], ["testing"], tmp_path / "out")
+    with pytest.raises(ValueError, match=NO_VIDEO):
+        predict_motions(predictor, tasks, Request())
     assert len(shown(tmp_path / "out" / "capture" / "tex")) == 5
 
 

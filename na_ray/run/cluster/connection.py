@@ -25,6 +25,8 @@ ENVIRONMENT = {
     "RAY_free_objects_period_milliseconds": "100",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Workers' output stays in its files (`connect`): who would send it here need not look for new files twice a second.
+    "LOG_NAME_UPDATE_INTERVAL_S": "60",
 }
 
 
