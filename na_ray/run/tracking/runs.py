@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Experiment as MlflowExperiment
 from mlflow.entities import LifecycleStage, Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -15,6 +14,7 @@ from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, flatten
 from na_ray.config.files import read_json, to_json, upgraded_knob
 from na_ray.config.values import UserError
+from na_ray.run.tracking.experiments import experiment_id, experiment_of
 from na_ray.run.tracking.pictures import log_pictures
 from na_ray.run.tracking.store import (
     TrackingError,
@@ -126,7 +126,7 @@ def check(experiment: Experiment, root: Path) -> None:
     client = connect()
     with needed("start again when it does"), asking():
         ids = _recorded(client, root / "tracking.json")
-        found = _experiment_of(client, experiment, ids)
+        found = experiment_of(client, experiment, ids)
     if found is not None:
         check_place(found)
 
@@ -141,16 +141,16 @@ def start(experiment: Experiment, root: Path, stage: str) -> Tracker:
     record = root / "tracking.json"
     with needed(AGAIN), asking():
         ids = _recorded(client, record)
-        experiment_id = _experiment_id(client, experiment, ids)
+        place = experiment_id(client, experiment, ids)
         if "parent" not in ids:
-            ids["parent"] = _create(client, experiment_id, experiment.name, experiment, {})
+            ids["parent"] = _create(client, place, experiment.name, experiment, {})
         if stage not in ids:
-            ids[stage] = _create(client, experiment_id, stage, experiment, {"mlflow.parentRunId": ids["parent"]})
+            ids[stage] = _create(client, place, stage, experiment, {"mlflow.parentRunId": ids["parent"]})
         write_json(record, {"uri": tracking_uri(), **ids})
         for run_id in (ids["parent"], ids[stage]):
             client.update_run(run_id, status="RUNNING")
             _record_knobs(client, run_id, experiment)
-    return Tracker(client, experiment_id, ids["parent"], ids[stage])
+    return Tracker(client, place, ids["parent"], ids[stage])
 
 
 def start_parent(experiment: Experiment, root: Path, name: str) -> Tracker:
@@ -159,13 +159,13 @@ def start_parent(experiment: Experiment, root: Path, name: str) -> Tracker:
     record = root / "tracking.json"
     with needed(AGAIN), asking():
         ids = _recorded(client, record)
-        experiment_id = _experiment_id(client, experiment, ids)
+        place = experiment_id(client, experiment, ids)
         if "parent" not in ids:
-            ids["parent"] = _create(client, experiment_id, name, experiment, {})
+            ids["parent"] = _create(client, place, name, experiment, {})
         write_json(record, {"uri": tracking_uri(), **ids})
         client.update_run(ids["parent"], status="RUNNING")
         _record_knobs(client, ids["parent"], experiment)
-    return Tracker(client, experiment_id, ids["parent"], ids["parent"])
+    return Tracker(client, place, ids["parent"], ids["parent"])
 
 
 def child(parent: Tracker, experiment: Experiment, name: str, tags: dict[str, str]) -> Tracker:
@@ -229,40 +229,6 @@ def _no_artifacts(run: Run, reason: str) -> UserError:
         f"{place}: MLflow's artifacts cannot be stored there ({shown(reason)}): mend that, then go on with "
         "--resume auto"
     )
-
-
-def _experiment_of(client: MlflowClient, experiment: Experiment, ids: dict[str, str]) -> MlflowExperiment | None:
-    """The MLflow experiment that holds the runs, or is to, if there is one: a resumed run stays where it is.
-
-    Raises UserError for one that was deleted: MLflow keeps its name, and takes no run for it.
-    """
-    found: MlflowExperiment | None
-    if "parent" in ids:
-        found = client.get_experiment(client.get_run(ids["parent"]).info.experiment_id)
-    else:
-        found = client.get_experiment_by_name(experiment.project or experiment.name)
-    if found is not None and found.lifecycle_stage == LifecycleStage.DELETED:
-        other = "" if "parent" in ids else ", or choose another --project"
-        raise UserError(
-            f"the MLflow experiment {found.name!r} was deleted: bring it back by "
-            f"`mlflow experiments restore --experiment-id {found.experiment_id}`{other}"
-        )
-    return found
-
-
-def _experiment_id(client: MlflowClient, experiment: Experiment, ids: dict[str, str]) -> str:
-    """The MLflow experiment that holds the runs, or is to."""
-    found = _experiment_of(client, experiment, ids)
-    if found is not None:
-        return found.experiment_id
-    name = experiment.project or experiment.name
-    try:
-        return client.create_experiment(name)
-    except MlflowException:  # another driver has made it meanwhile
-        made = client.get_experiment_by_name(name)
-        if made is None:
-            raise
-        return made.experiment_id
 
 
 def _recorded(client: MlflowClient, record: Path) -> dict[str, str]:

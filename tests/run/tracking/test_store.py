@@ -24,9 +24,9 @@ from tests.run.conftest import copy_store
 
 MEET = """
 import sys
-from na_ray.run.tracking import runs
-client = runs.connect()
-print(runs._experiment_id(client, runs.Experiment(name="people"), {}))
+from na_ray.config import Experiment
+from na_ray.run.tracking import experiments, store
+print(experiments.experiment_id(store.connect(), Experiment(name="people"), {}))
 """
 
 
