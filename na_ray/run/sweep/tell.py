@@ -1,4 +1,4 @@
-"""Validations of a trial's workers on their way to Ray Tune. Ray Train's controller runs it: without torch."""
+"""Validations of a trial's workers on their way to Ray Tune. Ray Train's controller runs it, and imports no more."""
 
 from typing import Any
 

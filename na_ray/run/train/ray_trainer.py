@@ -10,11 +10,8 @@ from typing import Any
 import ray
 import ray.train
 import torch
-import torch.distributed
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train._internal.utils import get_address_and_port
-from ray.train.collective import broadcast_from_rank_zero
-from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
 from na_ray.capture.dataset import Capture
@@ -24,7 +21,6 @@ from na_ray.run.cluster.connection import connect
 from na_ray.run.cluster.notice import time_left
 from na_ray.run.cluster.resources import check_room, free_resources, reachable, uses_gpu
 from na_ray.run.train.context import Worker
-from na_ray.run.train.controller import WorkersConfig, WorkersTrainer
 from na_ray.run.train.interrupt import stop_on_termination
 from na_ray.run.train.restart_policy import RestartPolicy, mistake_in
 from na_ray.run.train.run_folder import RunFolder
@@ -52,10 +48,10 @@ def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[Use
     most = train_config.num_workers
     if train_config.min_workers:  # else the time for which Ray waits for all workers before it takes fewer
         os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = ELASTIC_WAIT
-    trainer = WorkersTrainer(
+    trainer = TorchTrainer(
         _worker,
         train_loop_config={"experiment": to_dict(experiment), "root": str(run.root), "stage": run.stage},
-        backend_config=WorkersConfig(),
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=(train_config.min_workers, most) if train_config.min_workers else most,
             use_gpu=use_gpu,
@@ -74,7 +70,7 @@ def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[Use
         _fit(trainer)
 
 
-def _fit(trainer: WorkersTrainer) -> None:
+def _fit(trainer: TorchTrainer) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
@@ -96,17 +92,5 @@ def _worker(config: dict[str, Any]) -> None:
     if device.type == "cpu":  # Ray sets one thread per CPU reserved; the other cores are used, but one that decodes
         torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // context.get_local_world_size()))
     run = RunFolder(Path(config["root"]), config["stage"], experiment.train.keep_last)
-    _join(rank, world, device)
     dataset = STAGES[run.stage].make_dataset(Capture.open(experiment.capture), experiment)
     train_worker(experiment, dataset, run, Worker(rank, world, device, ray.train.report, time_left))
-    torch.distributed.destroy_process_group()
-
-
-def _join(rank: int, world: int, device: torch.device) -> None:
-    """Make one process group of all workers, as Ray's own trainer does: the first one says where they meet."""
-    address, port = broadcast_from_rank_zero(get_address_and_port())
-    os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
-    _set_torch_distributed_env_vars()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    _setup_torch_process_group("nccl" if device.type == "cuda" else "gloo", rank, world, "env://")

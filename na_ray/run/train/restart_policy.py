@@ -33,7 +33,7 @@ class RestartPolicy(UserCallback):
                 raise UserError(last_line(cause))
         if any(isinstance(cause, RayActorError) and cause.preempted for cause in causes):
             return
-        from na_ray.checkpoints import Checkpoints  # and with it torch: only where a worker failed (`controller`)
+        from na_ray.checkpoints import Checkpoints  # what it imports takes seconds: only where a worker failed
 
         latest = Checkpoints(self.root, self.keep_last).latest()
         self.failures, self.latest = (self.failures + 1 if latest == self.latest else 1), latest
