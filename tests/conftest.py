@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -24,6 +25,10 @@ os.environ |= {
     # Threads that wait by spinning take the cores that Ray's workers need.
     "OMP_WAIT_POLICY": "passive",
 }
+
+# Ctrl-C is ignored by what a shell starts behind `&`, as CI may start the tests, and by all that is started from there.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _with_ray(item: pytest.Item) -> bool:
