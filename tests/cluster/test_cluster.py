@@ -219,7 +219,7 @@ def test_submit_trains_on_both_machines_and_mlflow_has_it(cluster: Cluster) -> N
     assert (run / "nerf" / "checkpoints" / "step_000020").is_dir()
     metrics = finished(cluster, "demo")["nerf"].data.metrics
     assert {"psnr", "validation/psnr", "cameras/nerf/box/psnr"} <= set(metrics)
-    assert list((cluster.shared / "mlflow" / "artifacts").rglob("validation/step_000020/*.png"))
+    assert list((cluster.shared / "mlflow" / "artifacts").rglob("images/validation~*+step+20+*.png"))
 
 
 def test_job_submit_trains_through_a_tunnel_to_the_dashboard(cluster: Cluster) -> None:
