@@ -34,6 +34,23 @@ _VECTORS = r"""
     };
 """
 
+# A view's window, and what its next Gaussians need, called for while the one before is drawn.
+_VIEW = r"""
+    const int n = order.shape[1];
+    auto fetch = [&](int place) {
+        if (place < 0 || place >= n) return;
+        const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
+        __builtin_prefetch(&touched.data[at]);
+        __builtin_prefetch(&reaches.data[at]);
+        __builtin_prefetch(&centers.data[at]);
+        __builtin_prefetch(&conics.data[at]);
+        __builtin_prefetch(&shades.data[at]);
+        __builtin_prefetch(&opacities.data[i]);
+    };
+    const int left = windows.data[4 * k], top = windows.data[4 * k + 1];
+    const int across = windows.data[4 * k + 2], down = windows.data[4 * k + 3];
+"""
+
 # What both ways have in common: the rows of an ellipse and, in each, eights of columns. `half` the width of a row where
 # p (dx - m dy)^2 + r dy^2 = level, a little generously; where the whole ellipse is narrow, that of all of it.
 _ROWS = r"""
@@ -74,20 +91,8 @@ _ROWS = r"""
 
 _DRAW = (
     _VECTORS
+    + _VIEW
     + r"""
-    const int n = order.shape[1];
-    auto fetch = [&](int place) {
-        if (place < 0 || place >= n) return;
-        const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
-        __builtin_prefetch(&touched.data[at]);
-        __builtin_prefetch(&reaches.data[at]);
-        __builtin_prefetch(&centers.data[at]);
-        __builtin_prefetch(&conics.data[at]);
-        __builtin_prefetch(&shades.data[at]);
-        __builtin_prefetch(&opacities.data[i]);
-    };
-    const int left = windows.data[4 * k], top = windows.data[4 * k + 1];
-    const int across = windows.data[4 * k + 2], down = windows.data[4 * k + 3];
     for (int place = 0; place < n; ++place) {
         fetch(place + 6);
         const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
@@ -119,20 +124,8 @@ _DRAW = (
 
 _DRAW_BACK = (
     _VECTORS
+    + _VIEW
     + r"""
-    const int n = order.shape[1];
-    auto fetch = [&](int place) {
-        if (place < 0 || place >= n) return;
-        const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
-        __builtin_prefetch(&touched.data[at]);
-        __builtin_prefetch(&reaches.data[at]);
-        __builtin_prefetch(&centers.data[at]);
-        __builtin_prefetch(&conics.data[at]);
-        __builtin_prefetch(&shades.data[at]);
-        __builtin_prefetch(&opacities.data[i]);
-    };
-    const int left = windows.data[4 * k], top = windows.data[4 * k + 1];
-    const int across = windows.data[4 * k + 2], down = windows.data[4 * k + 3];
     for (int place = n - 1; place >= 0; --place) {
         fetch(place - 6);
         const long long i = order.data[(long long)k * n + place], at = (long long)k * n + i;
