@@ -36,7 +36,7 @@ def picture_loss(
 
 
 class _OnCpu(torch.autograd.Function):
-    """The same by `loss_kernels`, in a sixth of the time; the gradient is found along the way."""
+    """The same by `loss_kernels`, in a third of the time; the gradient is found along the way."""
 
     @staticmethod
     def forward(ctx: Any, color: Tensor, target: Tensor, *weights: float) -> tuple[Tensor, Tensor]:
@@ -93,13 +93,5 @@ class _Ssim(torch.autograd.Function):
 
 
 def _box(x: Tensor) -> Tensor:
-    """Means over the windows of 7 x 7 that fit: sums of 2 and 4 neighbors, then of 7, a direction at a time."""
-    if x.device.type == "cuda":  # one launch in place of eighteen
-        return F.avg_pool2d(x, WINDOW, 1)
-    for dim in (2, 3):
-        count = x.shape[dim]
-        two = x.narrow(dim, 0, count - 1) + x.narrow(dim, 1, count - 1)
-        four = two.narrow(dim, 0, count - 3) + two.narrow(dim, 2, count - 3)
-        left = count - WINDOW + 1
-        x = four.narrow(dim, 0, left) + two.narrow(dim, 4, left) + x.narrow(dim, 6, left)
-    return x / WINDOW**2
+    """Means over the windows of 7 x 7 that fit."""
+    return F.avg_pool2d(x, WINDOW, 1)
