@@ -99,9 +99,10 @@ def rates(trainings: list[Training], seconds: float) -> list[float]:
 def main() -> None:
     """Print the figures."""
     options = tyro.cli(Options, description=__doc__)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": options.cpus, "include_dashboard": False})
     trainings: list[Training] = []
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory(prefix="ray") as own:
+        os.environ["RAY_TMPDIR"] = own  # `Cluster` leaves its address there, for whoever starts Ray next
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": options.cpus, "include_dashboard": False})
         folder = Path(scratch)
         write_capture(f"{scratch}/capture", frames=64, test_frames=2, cameras=4, resolution=options.pixels)
         try:

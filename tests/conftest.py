@@ -16,6 +16,8 @@ os.environ |= {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Not the cluster that somebody started on this machine, nor the one whose address was left behind.
+    "RAY_ADDRESS": "local",
     # Ray's workers are polite by default (15): beside two busy programs they hardly run at all.
     "RAY_worker_niceness": "0",
     # Nobody reads the workers' output, which a process of Ray's looks for twice a second.
@@ -77,7 +79,8 @@ def ray_cluster() -> Iterator[None]:
     context.print_on_execution_start = False
 
     def end() -> None:
-        del os.environ["RAY_ADDRESS"], os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"]
+        os.environ["RAY_ADDRESS"] = "local"
+        del os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"]
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 

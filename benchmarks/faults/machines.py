@@ -1,10 +1,12 @@
 """Machines for `benchmarks/faults` to break: Ray nodes with processes of their own, and an MLflow server, all here."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,9 @@ class Cluster:
     """Nodes of three CPUs beside a head of one: a worker takes two, so no node holds both."""
 
     def __init__(self) -> None:
+        # Of its own: Ray's `Cluster` leaves its address where later programs of this machine look for one to join.
+        self.folder = tempfile.mkdtemp(prefix="ray")  # paths of sockets must be short
+        os.environ["RAY_TMPDIR"] = self.folder
         self.start()
 
     def start(self) -> None:
@@ -68,6 +73,8 @@ class Cluster:
         """End all nodes."""
         for node in (self.ray.head_node, *self.ray.worker_nodes):
             kill(self.processes(node))
+        del os.environ["RAY_TMPDIR"]
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def name(process: psutil.Process) -> str:

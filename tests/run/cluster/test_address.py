@@ -67,6 +67,17 @@ def silent() -> Iterator[str]:
     server.server_close()
 
 
+def test_these_tests_join_nothing_that_was_started_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `ray start` that crashed leaves an address of nobody, and CI may run on that very machine."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    write_ray_address("127.0.0.1:9")
+    assert named_cluster() is None, "tests/conftest.py names none"
+    monkeypatch.delenv("RAY_ADDRESS")
+    found = named_cluster()
+    assert found is not None and found.address == "127.0.0.1:9" and str(tmp_path) in found.source
+
+
 def test_only_what_is_named_is_joined(nothing_named: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     own = os.environ.get("RAY_ADDRESS", "")
     assert not own and ray.is_initialized(), "a Ray that this program started for itself runs on the machine"
