@@ -197,7 +197,7 @@ def test_training_workers_load_no_mlflow() -> None:
 
 def test_what_ray_train_s_controller_gets_of_us_loads_nothing_heavy() -> None:
     """It takes seconds before the first worker is started: what goes to the controller lies in modules of its own."""
-    controllers = ["na_ray.run.train.restart_policy", "na_ray.run.sweep.tell"]
+    controllers = ["na_ray.run.train.restart_policy", "na_ray.run.sweep.scores_callback"]
     assert not after_each({"controller": controllers})["controller"] & {"torch", "warp", "mlflow"}
 
 

@@ -23,7 +23,7 @@ from na_ray.config import Experiment, StageName
 from na_ray.config.files import from_json, read_json
 from na_ray.config.secrets import hidden
 from na_ray.run.sweep.state import SCORE
-from na_ray.run.sweep.tell import TellScores
+from na_ray.run.sweep.scores_callback import ScoresCallback
 from na_ray.run.train.interrupt import StoppedError
 from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, clear_leftovers
@@ -79,7 +79,7 @@ def train_trial(root: Path, stage: StageName) -> None:
             torch.set_num_threads(max(1, int(experiment.train.cpus_per_worker)))
             train_here(experiment, dataset, run, report=_tell)
         else:
-            train_on_ray(experiment, run, callbacks=[TellScores(SCORE)])
+            train_on_ray(experiment, run, callbacks=[ScoresCallback(SCORE)])
         write_json(root / "done.json", {"steps": run.record(0)[0][-1]["step"]})
 
 

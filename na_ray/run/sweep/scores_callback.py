@@ -5,7 +5,7 @@ from typing import Any
 from ray.tune.integration.ray_train import TuneReportCallback
 
 
-class TellScores(TuneReportCallback):
+class ScoresCallback(TuneReportCallback):
     """Reports validations to Ray Tune. Everything else reaches MLflow through the run's record."""
 
     def __init__(self, score: str) -> None:
