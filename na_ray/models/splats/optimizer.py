@@ -1,4 +1,5 @@
-"""How splats are optimised: Adam with two learning rates, gradients bounded by their own history, averaged weights."""
+"""How splats are optimised: Adam for what a texel has of its own, Muon for the decoder's matrices, gradients bounded by
+their own history, averaged weights."""
 
 import math
 from typing import Any
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from na_ray.config.splats import SplatsConfig
+from na_ray.models.splats.muon import Muon
 from na_ray.models.splats.splats import Splats
 
 BETAS = 0.9, 0.99
@@ -43,6 +45,8 @@ class SplatsOptimizer:
             {"params": group, "lr": lr, "eps": eps} for group, lr, eps in zip(self.groups, rates, EPSILONS, strict=True)
         ]
         self.adam = torch.optim.Adam(groups, betas=BETAS, fused=True)
+        """Of all parameters; it passes over the decoder's matrices, whose gradients are used up before."""
+        self.muon = Muon([p for p in splats.decoder.parameters() if _is_matrix(p)])
         device = splats.fixed.device
         self.norms = torch.full((len(self.groups),), math.inf, device=device)
         """Running norm of each group's gradients; infinite before the first."""
@@ -63,6 +67,7 @@ class SplatsOptimizer:
         with torch.no_grad():
             kept = 1 - factor * config.lr_decoder * config.weight_decay
             torch._foreach_mul_(tuple(self.groups[1]), kept)
+        self.muon.step(factor * config.lr_decoder)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         # The first steps count less: else the start would be remembered.
@@ -90,6 +95,7 @@ class SplatsOptimizer:
         return {
             "parameters": [p.detach() for p in self.parameters],
             "adam": self.adam.state_dict(),
+            "momenta": self.muon.momenta,
             "norms": self.norms,
         }
 
@@ -100,4 +106,13 @@ class SplatsOptimizer:
                 average.copy_(p)
                 p.copy_(value)
         self.adam.load_state_dict(state["adam"])
+        adams = [self.adam.state.pop(w, None) for w in self.muon.weights]  # of runs from before Muon
+        found = state["momenta"] if "momenta" in state else [a["exp_avg"] for a in adams if a]
+        for momentum, value in zip(self.muon.momenta, found, strict=True):
+            momentum.copy_(value)
         self.norms.copy_(state["norms"])
+
+
+def _is_matrix(p: nn.Parameter) -> bool:
+    """A convolution's weights, and not what each place of the atlas learns."""
+    return p.ndim == 4 and p.shape[0] > 1

@@ -22,8 +22,8 @@ from na_ray.checkpoint import write_json
 from na_ray.config import Experiment, StageName
 from na_ray.config.files import from_json, read_json
 from na_ray.config.secrets import hidden
-from na_ray.run.sweep.state import SCORE
 from na_ray.run.sweep.scores_callback import ScoresCallback
+from na_ray.run.sweep.state import SCORE
 from na_ray.run.train.interrupt import StoppedError
 from na_ray.run.train.ray_trainer import train_on_ray
 from na_ray.run.train.run_folder import RunFolder, clear_leftovers

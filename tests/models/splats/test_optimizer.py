@@ -8,9 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from na_ray.models.splats.muon import LENGTH, MOMENTUM
 from na_ray.models.splats.optimizer import MEMORY, MOST, SplatsOptimizer, rate
 from na_ray.models.splats.splats import Splats
 from tests.models.splats.actors import SMALL, body_of, column_rig
+from tests.models.splats.test_muon import reference
 
 
 def test_the_rate_rises_stays_and_falls_as_a_cosine() -> None:
@@ -40,14 +42,16 @@ def give(splats: Splats, sizes: tuple[float, float], seed: int) -> list[torch.Te
     return [p.grad for p in splats.parameters() if p.grad is not None]
 
 
-def test_steps_are_adam_s_with_cut_gradients_decay_and_averages() -> None:
-    """A second model, updated by torch's own Adam with gradients that are cut here."""
+def test_steps_are_adam_s_and_muon_s_with_cut_gradients_decay_and_averages() -> None:
+    """A second model, updated by torch's Adam, its matrices by singular values, with gradients that are cut here."""
     splats, plain = model(), model()
     optimizer = SplatsOptimizer(splats, 8)
     texels, decoder = [plain.fixed, plain.changes, *plain.coarse.parameters()], list(plain.decoder.parameters())
     adam = torch.optim.Adam(
         [{"params": texels, "lr": 0.0, "eps": 1e-7}, {"params": decoder, "lr": 0.0, "eps": 1e-8}], betas=(0.9, 0.99)
     )
+    matrices = [p for p in decoder if p.ndim == 4 and p.shape[0] > 1]
+    momenta = [torch.zeros_like(p) for p in matrices]
     averages = [p.detach().clone() for p in (*texels, *decoder)]
     norms: list[float | None] = [None, None]
     for step, sizes in enumerate([(1.0, 3.0), (1.5, 30.0), (50.0, 3.0), (0.1, 0.0), (1.0, 1.0)]):
@@ -68,6 +72,13 @@ def test_steps_are_adam_s_with_cut_gradients_decay_and_averages() -> None:
         with torch.no_grad():
             for p in decoder:
                 p *= 1 - factor * SMALL.lr_decoder * SMALL.weight_decay
+            for p, momentum in zip(matrices, momenta, strict=True):
+                assert p.grad is not None
+                momentum.lerp_(p.grad, 1 - MOMENTUM)
+                ahead = p.grad.lerp(momentum, MOMENTUM).flatten(1)
+                length = factor * SMALL.lr_decoder * LENGTH * max(ahead.shape) ** 0.5
+                p -= (length * reference(ahead)).view_as(p)
+                p.grad = None
         adam.step()
         optimizer.step(step)
         kept = min(SMALL.average, (1 + step) / (10 + step))
@@ -118,3 +129,21 @@ def test_going_on_from_a_state_is_the_same_to_the_bit() -> None:
     for a, b in zip([*splats.parameters(), *optimizer.average], [*again.parameters(), *other.average], strict=True):
         assert torch.equal(a, b)
     assert torch.equal(optimizer.norms, other.norms)
+
+
+def test_a_run_from_before_muon_goes_on_with_adam_s_moments() -> None:
+    splats = model()
+    optimizer = SplatsOptimizer(splats, 9)
+    before = torch.optim.Adam([{"params": group} for group in optimizer.groups], betas=(0.9, 0.99))
+    give(splats, (1.0, 1.0), 0)
+    before.step()
+    state = optimizer.state() | {"adam": before.state_dict()}
+    del state["momenta"]
+    means = [before.state[w]["exp_avg"].clone() for w in optimizer.muon.weights]
+    optimizer.load(copy.deepcopy(state))
+    assert len(means) == 7 and all(map(torch.equal, optimizer.muon.momenta, means))
+    give(splats, (1.0, 1.0), 1)
+    optimizer.step(1)
+    again = SplatsOptimizer(model(), 9)
+    again.load(copy.deepcopy(optimizer.state()))
+    assert all(map(torch.equal, again.muon.momenta, optimizer.muon.momenta))
