@@ -38,7 +38,7 @@ DEMO = Experiment(
     optim=OptimConfig(lr=1.5e-3, decay_steps=150),
     splats=SplatsConfig(size=384, steps=300),
     train=TrainConfig(
-        steps=100,
+        steps=40,
         num_workers=2,
         global_batch=2,
         cpus_per_worker=0.5,
