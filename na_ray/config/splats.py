@@ -46,7 +46,7 @@ class SplatsConfig:
     """Weight of the decoder's mean squared output: corrections stay small where pictures do not ask for them."""
     weight_decay: float = 0.3
     """Decoupled weight decay of the decoder, a unit of learning rate."""
-    turn: float = 0.8
+    turn: float = 0.5
     """Standard deviation (rad) of the random rotation of the normals that the decoder sees in training."""
     own_maps: float = 0.4
     """Share of the training steps that see the frame's own texture map."""

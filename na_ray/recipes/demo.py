@@ -36,7 +36,8 @@ DEMO = Experiment(
     texture=override(SPLATS, {"texture.global_batch": 2}).texture,
     nerf=NerfConfig(samples_per_ray=20, hidden=96, encoder_width=16, mesh_residual=True),
     optim=OptimConfig(lr=1.5e-3, decay_steps=150),
-    splats=SplatsConfig(size=384, steps=300),
+    # In so few steps the decoder does not learn to look at a pose from all sides.
+    splats=SplatsConfig(size=384, steps=300, turn=0.2),
     train=TrainConfig(
         steps=40,
         num_workers=2,

@@ -56,6 +56,8 @@ def connect(experiment: Experiment, at_once: int = 1) -> None:
         check_cluster(named)
         context = _join(named, options)
     else:
+        # Nobody takes this machine away: a process that watches for it takes seconds to start in every training.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         # Logical CPUs: the workers' share beside one for each decoder; the machine's cores are shared by all.
         needed = int(at_once * experiment.train.num_workers * experiment.train.cpus_per_worker)
         cpus = needed + max(2 * at_once, os.cpu_count() or 1)
