@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 MOMENTUM = 0.95
 COEFFICIENTS = 3.4445, -4.7750, 2.0315
@@ -24,7 +24,7 @@ LENGTH = 0.2
 class Muon:
     """Updates matrices, and convolutions as matrices (channels out, channels in x taps)."""
 
-    def __init__(self, weights: Sequence[nn.Parameter]) -> None:
+    def __init__(self, weights: Sequence[Tensor]) -> None:
         self.weights = list(weights)
         self.momenta = [torch.zeros_like(w) for w in self.weights]
 
@@ -34,8 +34,8 @@ class Muon:
         gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in self.weights]
         torch._foreach_lerp_(self.momenta, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, self.momenta, MOMENTUM)  # Nesterov's
-        for weight, turn in zip(self.weights, without_scales([g.flatten(1) for g in ahead]), strict=True):
-            weight.add_(turn.view_as(weight), alpha=-lr * LENGTH * max(turn.shape) ** 0.5)
+        for weight, direction in zip(self.weights, without_scales([g.flatten(1) for g in ahead]), strict=True):
+            weight.add_(direction.view_as(weight), alpha=-lr * LENGTH * max(direction.shape) ** 0.5)
             weight.grad = None
 
 
@@ -49,14 +49,14 @@ def without_scales(matrices: Sequence[Float[Tensor, "_ _"]]) -> list[Float[Tenso
     alike: dict[int, list[int]] = defaultdict(list)
     for number, matrix in enumerate(flat):
         alike[len(matrix)].append(number)
-    turned = list(flat)
+    found = list(flat)
     for numbers in alike.values():
         grams = torch.stack([flat[i] @ flat[i].T for i in numbers])
         squares = grams.diagonal(dim1=1, dim2=2).sum(1).clamp(min=1e-30)[:, None, None]
         factors = _factors(grams / squares) / squares.sqrt()
         for i, factor in zip(numbers, factors, strict=True):
-            turned[i] = factor @ flat[i]
-    return [t if m.shape == t.shape else t.T for m, t in zip(matrices, turned, strict=True)]
+            found[i] = factor @ flat[i]
+    return [f if m.shape == f.shape else f.T for m, f in zip(matrices, found, strict=True)]
 
 
 def _factors(gram: Float[Tensor, "k n n"]) -> Float[Tensor, "k n n"]:

@@ -46,7 +46,7 @@ class SplatsOptimizer:
         ]
         self.adam = torch.optim.Adam(groups, betas=BETAS, fused=True)
         """Of all parameters; it passes over the decoder's matrices, whose gradients are used up before."""
-        self.muon = Muon([p for p in splats.decoder.parameters() if _is_matrix(p)])
+        self.muon = Muon([layer.weight for layer in splats.decoder.modules() if isinstance(layer, nn.Conv2d)])
         device = splats.fixed.device
         self.norms = torch.full((len(self.groups),), math.inf, device=device)
         """Running norm of each group's gradients; infinite before the first."""
@@ -111,8 +111,3 @@ class SplatsOptimizer:
         for momentum, value in zip(self.muon.momenta, found, strict=True):
             momentum.copy_(value)
         self.norms.copy_(state["norms"])
-
-
-def _is_matrix(p: nn.Parameter) -> bool:
-    """A convolution's weights, and not what each place of the atlas learns."""
-    return p.ndim == 4 and p.shape[0] > 1
