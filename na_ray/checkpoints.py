@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from na_ray.checkpoint import damage, expect_stage
-from na_ray.config import AvatarName, StageName
+from na_ray.checkpoint import damage
+from na_ray.config import StageName
 from na_ray.config.files import STAGES_0_1, read_json
 from na_ray.config.values import UserError
 
@@ -75,20 +75,12 @@ class Checkpoints:
                 shutil.rmtree(gone, ignore_errors=True)
 
 
-def find_avatar(path: Path, wanted: AvatarName | None = None) -> Path:
-    """The checkpoint of an avatar: `path` itself, or the best one where `path` is the folder of a run or of its stage.
-
-    `wanted`: which kind, where a run has several; None: the first of `AvatarName` that it has. Raises UserError, one
-    line, where there is none; a `path` that is neither is returned as it is, for `load_avatar` to refuse.
-    """
-    stages: tuple[StageName, ...] = (wanted,) if wanted else get_args(AvatarName)
-    found = find_checkpoint(path, stages)
-    expect_stage(found, *stages)
-    return found
-
-
 def find_checkpoint(path: Path, stages: Sequence[StageName]) -> Path:
-    """The same for any stages, the preferred one first."""
+    """A stage's checkpoint: `path` itself, or the best one where `path` is the folder of a run or of one of its stages.
+
+    `stages`: the kinds that are wanted, the preferred one first. Raises UserError, one line, where there is none; a
+    `path` that is neither is returned as it is, for those who read it to refuse.
+    """
     if (path / "metrics.json").is_file():  # a checkpoint
         return path
     if (path / "checkpoints").is_dir():  # a stage's folder

@@ -17,7 +17,7 @@ from na_ray.actor import Actor, open_actor, write_actor
 from na_ray.body.body import Body
 from na_ray.capture.dataset import Capture
 from na_ray.checkpoint import Predictor
-from na_ray.checkpoints import find_avatar, find_checkpoint
+from na_ray.checkpoints import find_checkpoint
 from na_ray.config import AvatarName, Experiment, NerfConfig, StageName, override
 from na_ray.config.files import to_json
 from na_ray.config.values import UserError
@@ -27,6 +27,7 @@ from na_ray.motion.predict import predict_maps
 from na_ray.motion.textures import MeanTexture
 from na_ray.render import encode
 
+KINDS = get_args(AvatarName)
 CONFIG = Experiment(nerf=NerfConfig(hidden=8, encoder_width=4, samples_per_ray=4))
 
 
@@ -66,12 +67,12 @@ def test_every_kind_is_what_its_row_says_and_moves_with_its_body(capture: Captur
 def test_a_run_opens_by_the_best_checkpoint_of_the_stage(run: Path) -> None:
     best = run / "nerf" / "checkpoints" / "step_000020"
     for given in (run, run / "nerf", best):
-        assert find_avatar(given) == find_avatar(given, "nerf") == best
+        assert find_checkpoint(given, KINDS) == find_checkpoint(given, ["nerf"]) == best
     (run / "begun" / "texture" / "checkpoints").mkdir(parents=True)
     shutil.copytree(run / "nerf", run / "begun" / "nerf")
     assert find_checkpoint(run / "begun", ["texture", "nerf"]).parts[-3] == "nerf", "what has begun has nothing yet"
     latest = run / "nerf" / "checkpoints" / "step_000030"
-    assert find_avatar(latest) == latest, "a checkpoint is what was asked for, be it the best or not"
+    assert find_checkpoint(latest, KINDS) == latest, "a checkpoint is what was asked for, be it the best or not"
     assert find_checkpoint(run, ["texture"]) == run / "texture" / "checkpoints" / "step_000005"
     assert find_checkpoint(run, ["texture", "nerf"]).parts[-3] == "texture", "the preferred one first"
     opened = checkpoint.load_avatar(best)
@@ -82,22 +83,22 @@ def test_a_run_of_0_1_opens_too(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "nerf", tmp_path / "old" / "renderer")
     for folder in (tmp_path / "old" / "renderer" / "checkpoints").iterdir():
         (folder / "nerf.pt").rename(folder / "renderer.pt")
-    assert find_avatar(tmp_path / "old").name == "step_000020"
+    assert find_checkpoint(tmp_path / "old", KINDS).name == "step_000020"
 
 
 def test_what_is_no_avatar_says_so(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "texture", tmp_path / "textures" / "texture")
     with pytest.raises(ValueError, match=r"textures has no nerf stage; it has: texture$"):
-        find_avatar(tmp_path / "textures", "nerf")
+        find_checkpoint(tmp_path / "textures", ["nerf"])
     predictor = run / "texture" / "checkpoints" / "step_000005"
     for given in (predictor, run / "texture"):
         with pytest.raises(ValueError, match=r"step_000005 is a checkpoint of the texture stage: give one of the"):
-            find_avatar(given)
+            checkpoint.load_avatar(find_checkpoint(given, KINDS))
     (tmp_path / "begun" / "nerf" / "checkpoints").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"begun/nerf has no whole checkpoint yet: train its stage nerf on"):
-        find_avatar(tmp_path / "begun")
+        find_checkpoint(tmp_path / "begun", KINDS)
     with pytest.raises(FileNotFoundError, match=r"nowhere is no checkpoint: experiment.json is missing; give a run's"):
-        checkpoint.load_avatar(find_avatar(tmp_path / "nowhere"))
+        checkpoint.load_avatar(find_checkpoint(tmp_path / "nowhere", KINDS))
 
 
 @pytest.fixture(scope="module")

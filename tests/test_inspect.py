@@ -102,13 +102,13 @@ def test_the_overlay_lies_where_the_vertices_project(tmp_path):
     camera, image = split.cameras[1], np.full((48, 48, 3), 255, np.uint8)
     body = Body.from_rig(split.rig)
     posed = body.pose(split.pose(3))
-    drawn, box = sheets.draw_over(image, posed, camera, Surface(body.faces, len(body.vertices)))
+    drawn, outline = sheets.draw_over(image, posed, camera, Surface(body.faces, len(body.vertices)))
     rows, columns = np.nonzero((drawn != 255).any(-1))
     pixels, _ = camera.project(posed.world_vertices.numpy())
     low, high = np.ceil(pixels.min(0)), np.floor(pixels.max(0))
     assert (columns.min(), rows.min(), columns.max(), rows.max()) == (*low, *high)
     assert (drawn[rows.min()] == (255, 0, 0)).all(-1).any()
-    assert box.top < rows.min() and box.right > columns.max() + 1
+    assert np.array_equal(np.nonzero(outline), (rows, columns))
     inside = drawn[(rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2]
     # Seen from the front: the normal's blue over white, half and half.
     assert inside[2] > 240 and inside[0] < 225

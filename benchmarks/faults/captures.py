@@ -19,8 +19,8 @@ from stores import closed_port
 class Web(ThreadingHTTPServer):
     """A web server that sends parts of a folder's files, unless it is told to be another one."""
 
-    def __init__(self, folder: Path, port: int, mood: str) -> None:
-        super().__init__(("127.0.0.1", port), partial(Answer, self, directory=str(folder)))
+    def __init__(self, folder: Path, port: int, mood: str, answer: "type[Answer] | None" = None) -> None:
+        super().__init__(("127.0.0.1", port), partial(answer or Answer, self, directory=str(folder)))
         self.mood = mood
         """`ranges`, `whole` (it knows no ranges), `refuses` (503) or `cuts` (half of each answer)."""
 

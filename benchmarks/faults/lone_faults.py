@@ -5,6 +5,7 @@ from collections.abc import Callable
 import captures
 import drivers
 import files
+import logins
 import stores
 from alone import LoneScene
 
@@ -61,4 +62,5 @@ LONE_FAULTS: dict[str, Callable[[LoneScene], None]] = {
     "odd_name": captures.odd_name,
     "bucket": captures.bucket_as_storage,
     "no_gpu": captures.no_gpu,
+    "secrets": logins.kept_secret,
 }

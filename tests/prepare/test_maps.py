@@ -89,7 +89,7 @@ def test_a_glance_is_not_believed(reader: TexelReader) -> None:
 
 
 def test_nothing_seen_is_gray(reader: TexelReader) -> None:
-    count, spreader = reader.num_texels, Spreader(reader)
+    count, spreader = int(reader.atlas.inside.sum()), Spreader(reader)
     M = reference(torch.rand(2, count, 3), torch.zeros(2, count), spreader)
     found = Completer(M, spreader).complete(torch.rand(count, 3), torch.zeros(count))
     assert torch.allclose(found, torch.full_like(found, 0.5))

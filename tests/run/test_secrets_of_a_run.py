@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from range_server import Ranges
 
-from na_ray.capture.checks.defects import find_defects
+from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, flatten, override, secrets
 from na_ray.config.values import StorageError
@@ -75,7 +75,7 @@ def holding(folder: Path) -> list[str]:
 @pytest.mark.parametrize("form", ["http://anna:{password}@{host}", "http://{host}?sig={signature}"])
 def test_a_capture_behind_a_secret_is_read_whole(host: str, form: str) -> None:
     given = form.format(host=host, password=PASSWORD, signature=SIGNATURE)
-    assert find_defects(given) == []
+    assert examine(given).defects == []
     capture = Capture.open(given)
     assert capture.path == f"http://{host}" and capture.splits == ("testing", "training")
     assert next(capture.split("training").images(0, 3, 4)).shape == (32, 40, 3)

@@ -11,7 +11,7 @@ from na_ray.body.body import Body
 from na_ray.body.rasterize import textured_mesh
 from na_ray.body.surface import Surface, project_to_faces
 from na_ray.body.unwrap import unwrap
-from na_ray.capture.checks.defects import find_defects
+from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
 from na_ray.config.values import UserError
 from na_ray.synthetic.actor import SyntheticActor
@@ -32,7 +32,7 @@ def _digests(root):
 
 def test_capture_has_no_defects_and_reopens(written):
     out, calls = written
-    assert find_defects(str(out)) == []
+    assert examine(str(out)).defects == []
     assert calls == [(k, 5) for k in range(1, 6)]
     capture = Capture.open(str(out))
     assert set(capture.splits) == {"training", "testing"}
@@ -179,7 +179,7 @@ def test_overwriting_replaces_the_whole_capture(tmp_path):
     (out / "canonical.obj").write_text("old")
     (out / "stale.txt").write_text("old")
     write_capture(out, frames=1, test_frames=1, cameras=1, resolution=32, texture_size=32, overwrite=True)
-    assert find_defects(str(out)) == []
+    assert examine(str(out)).defects == []
     assert not (out / "stale.txt").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["actor"]
 

@@ -28,11 +28,6 @@ from na_ray.capture.storage import basename
 from na_ray.config.secrets import public
 
 
-def find_defects(path: str | os.PathLike[str], thorough: bool = False) -> list[str]:
-    """Every defect of a capture, one line each; empty when it can be trained on. See `examine`."""
-    return examine(path, thorough).defects
-
-
 def examine(path: str | os.PathLike[str], thorough: bool = False) -> Report:
     """Read a whole capture: every name, matrix and transform, the packets of every video, and some frames of each.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from make_capture import JOINTS, rewrite_zip, transform, write_picture, write_tiny_capture, write_video
 
-from na_ray.capture.checks.defects import examine, find_defects
+from na_ray.capture.checks.defects import examine
 from na_ray.capture.dataset import Capture
 
 Break = Callable[[Path], None]
@@ -218,7 +218,7 @@ EXTRACTED: dict[str, tuple[Break, str]] = {
 
 
 def check_line(root: Path, expected: str, thorough: bool = False) -> None:
-    lines = find_defects(str(root), thorough)
+    lines = examine(str(root), thorough).defects
     assert len(lines) == 1, lines
     assert expected in lines[0]
     assert "\n" not in lines[0] and len(lines[0]) < 360
@@ -267,10 +267,10 @@ def test_damage_within_a_video_is_found_by_a_thorough_look(copies: Callable[[str
 
 
 def test_a_path_that_is_no_capture(tmp_path: Path) -> None:
-    (line,) = find_defects(str(tmp_path / "nowhere"))
+    (line,) = examine(str(tmp_path / "nowhere")).defects
     assert "nowhere: no such folder" in line
     (tmp_path / "notes.txt").write_text("hello")
-    (line,) = find_defects(str(tmp_path))
+    (line,) = examine(str(tmp_path)).defects
     assert "no capture (it holds notes.txt)" in line
 
 
@@ -306,7 +306,7 @@ def test_two_defects_get_two_lines(copies: Callable[[str], Path]) -> None:
     root = copies("raw")
     remove("training/rgb_video/001.avi")(root)
     frame("rotation", NOT_A_ROTATION)(root)
-    assert len(find_defects(str(root))) == 2
+    assert len(examine(str(root)).defects) == 2
 
 
 def test_there_are_enough_kinds() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from na_ray.capture.checks.defects import find_defects
+from na_ray.capture.checks.defects import examine
 from na_ray.capture.checks.textures import LOOKS, examine_training, flow_name, read_flow
 from na_ray.capture.dataset import Capture
 from na_ray.config import Experiment, override
@@ -247,7 +247,7 @@ def test_knobs_that_do_not_fit_get_one_line(copies: Callable[[str], Path], tmp_p
 def test_videos_that_differ_from_the_frames_and_from_each_other(copies: Callable[[str], Path]) -> None:
     root = copies("raw")
     both(video("training/tex.avi", 4), video("training/normal.avi", 5))(root)
-    lines = find_defects(root)
+    lines = examine(root).defects
     assert [line.split("/")[-1] for line in lines] == [
         "tex.avi: 4 frames; expected 6, as transform.zip has: encode or copy it again",
         "normal.avi: 5 frames; expected 6, as transform.zip has: encode or copy it again",
@@ -259,7 +259,7 @@ def test_whole_captures_have_no_defect(whole: dict[str, Path]) -> None:
     for root in whole.values():
         experiment = experiment_of(root, **knobs)
         report = examine_training(Capture.open(root).split("training"), range(FRAMES), experiment.texture)
-        assert (find_defects(root), report.defects, report.notes) == ([], [], [])
+        assert (examine(root).defects, report.defects, report.notes) == ([], [], [])
         assert SequenceDataset.make(Capture.open(root), experiment).frames == range(FRAMES)
 
 
