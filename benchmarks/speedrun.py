@@ -1,7 +1,7 @@
 """Seconds until the splats are 3 dB above the textured mesh on poses that they never saw, and the curve to there.
 
     python benchmarks/speedrun.py                                  # the synthetic capture, written where it is missing
-    python benchmarks/speedrun.py --capture anna --seconds 120 --until 99 --csv curve.csv --nerf
+    python benchmarks/speedrun.py --capture anna --seconds 120 --until 99 --csv curve.csv --avatars splats nerf
 
 Training runs in this process on one thread, with the code of `na-ray train splats`; the clock counts the training
 thread's CPU seconds (on a GPU: seconds) in steps alone, without loading, kernels' compilation and scoring. Scores are
@@ -168,7 +168,13 @@ def main() -> None:
     parser.add_argument("--spacing", type=float, default=1.15, help="factor between two looks")
     parser.add_argument("--every", type=int, default=3, help="score every so many frames and cameras")
     parser.add_argument("--supersample", type=int, default=2)
-    parser.add_argument("--nerf", action="store_true", help="the demo's NeRF for as long, on the same pictures")
+    parser.add_argument(
+        "--avatars",
+        nargs="+",
+        default=["splats"],
+        choices=("splats", "nerf"),
+        help="nerf: the demo's, on the same pictures",
+    )
     parser.add_argument("--train-views", default="auto")
     parser.add_argument("--csv", type=Path, default=None, help="where the curve goes")
     parser.add_argument("--set", action="append", default=[], metavar="KNOB=VALUE", help="change the recipe")
@@ -180,20 +186,21 @@ def main() -> None:
         name, _, value = change.partition("=")
         knobs[name] = type_of(SPLATS, name)(value)
     capture = Capture.open(options.capture)
-    experiment = override(SPLATS, knobs | {"capture": options.capture})
-    print(
-        f"capture {options.capture}, {experiment.splats.size} px; PSNR/SSIM of held-out cameras, of novel poses in own"
-    )
+    experiments = {
+        "splats": override(SPLATS, knobs | {"capture": options.capture}),
+        "nerf": override(DEMO, knobs | {"capture": options.capture, "stages": ("nerf",)}),
+    }
+    print(f"capture {options.capture}, {SPLATS.splats.size} px; PSNR/SSIM of held-out cameras, of novel poses in own")
     print(
         "maps, of novel poses in the mean map; the last column is novel poses in own maps against the mesh in the same"
     )
-    curve, met = run(experiment, capture, options)
-    mesh = {name: curve[-1][f"{name}/mesh/psnr"] for name in PARTS}
-    print("mesh: " + ", ".join(f"{name} {value:.2f}" for name, value in mesh.items()))
-    print(f"seconds to mesh + {options.until:g} dB: {met:.1f}   commit {commit()}")
-    if options.nerf:
-        nerf = override(DEMO, knobs | {"capture": options.capture, "stages": ("nerf",)})
-        curve += run(nerf, capture, options)[0]
+    curve = []
+    for kind in options.avatars:
+        found, met = run(experiments[kind], capture, options)
+        curve += found
+        mesh = {name: found[-1][f"{name}/mesh/psnr"] for name in PARTS}
+        print("mesh: " + ", ".join(f"{name} {value:.2f}" for name, value in mesh.items()))
+        print(f"{kind}, seconds to mesh + {options.until:g} dB: {met:.1f}   commit {commit()}", flush=True)
     if options.csv:
         names = list(dict.fromkeys(name for point in curve for name in point))
         lines = [",".join(names)]

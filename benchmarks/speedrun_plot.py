@@ -1,6 +1,6 @@
-"""Draw what `speedrun.py --nerf --csv FILE` wrote: the scores over seconds of training, avatars and textured mesh.
+"""Draw what `speedrun.py --csv FILE` wrote: the scores over seconds of training, avatars and textured mesh.
 
-python benchmarks/speedrun_plot.py FILE docs/speedrun.png
+python benchmarks/speedrun_plot.py docs/speedrun.png FILE...
 """
 
 import csv
@@ -17,9 +17,9 @@ TITLES = {
 COLORS = {"splats": "tab:blue", "nerf": "tab:orange", "mesh": "gray"}
 
 
-def main(curves: tyro.conf.Positional[Path], output: tyro.conf.Positional[Path]) -> None:
+def main(output: tyro.conf.Positional[Path], curves: tyro.conf.Positional[tuple[Path, ...]]) -> None:
     """Draw a panel for each kind of score."""
-    points = list(csv.DictReader(curves.read_text().splitlines()))
+    points = [row for file in curves for row in csv.DictReader(file.read_text().splitlines())]
     figure = Figure(figsize=(10, 3.2))
     for axis, (name, title) in zip(figure.subplots(1, 3, sharey=True), TITLES.items(), strict=True):
         for kind, color in COLORS.items():

@@ -12,6 +12,7 @@ Without a capture, one is made: a synthetic actor of 48 frames seen by 4 cameras
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -93,7 +94,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capture", default="")
-    parser.add_argument("--memory-mb", type=int, default=16)
+    parser.add_argument("--memory-mb", type=int, default=20)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--turns", type=int, default=2)
     options = parser.parse_args()

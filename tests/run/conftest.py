@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from mlflow.tracking import MlflowClient
 
 from na_ray.capture.dataset import Capture
 from na_ray.capture.skeleton import Skeleton
-from na_ray.config import Experiment, override
+from na_ray.config import Experiment, override, secrets
 from na_ray.motion.posed import make_pose
 from na_ray.prepare.track import write_transforms
+from tests.guarded_server import serving
 from tests.make_capture import write_tiny_capture
 
 
@@ -23,6 +25,15 @@ def tiny_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("capture") / "tiny"
     write_tiny_capture(folder, frames=12, cameras=3, resolution=(32, 40))
     return folder
+
+
+@pytest.fixture
+def guarded_host(tiny_capture: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """HOST:PORT of the same capture behind a password or a signature, neither of which this process knows."""
+    monkeypatch.setattr(secrets, "_known", {})
+    monkeypatch.delenv(secrets.VARIABLE, raising=False)
+    with serving(tiny_capture) as host:
+        yield host
 
 
 @pytest.fixture(scope="session")

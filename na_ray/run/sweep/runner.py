@@ -1,6 +1,7 @@
 """Between Ray Tune and the sweep's state: which trial starts next, which stops, and what became of each."""
 
 import logging
+import shutil
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -54,6 +55,11 @@ class SweepRunner:
         path = self.sweep_state.root / "spent.json"
         if path.exists():
             self.earlier = float(read_json(path, "wall_seconds")["wall_seconds"])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray Tune writes those who call this to its own files, and there the addresses' secrets would stand.
+        What a sweep goes on from is in `sweep_state`."""
+        return {}
 
     @property
     def wall(self) -> float:
@@ -214,6 +220,8 @@ def run(runner: SweepRunner, share: Share) -> None:
     if runner.is_over() or runner.is_spent():
         return
     sweep_state = runner.sweep_state
+    # Of an earlier start: nobody goes on from it, and some versions wrote the secrets of addresses there.
+    shutil.rmtree(sweep_state.root / "ray", ignore_errors=True)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # a failed trial has its own line
     tuner = tune.Tuner(
         make_trainable(share, sweep_state.experiment),

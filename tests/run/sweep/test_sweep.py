@@ -22,6 +22,7 @@ from na_ray.config import Experiment, override, to_dict
 from na_ray.run.cluster.resources import BOOTSTRAP
 from na_ray.run.sweep.state import ENDED, SCORE, SweepState
 from na_ray.run.sweep.sweep import SweepConfig, _share, sweep
+from tests.guarded_server import PASSWORD, holding
 from tests.moments import kill_trial, until
 
 SPACE = {"optim.lr": tune.loguniform(1e-4, 1e-2)}
@@ -42,10 +43,18 @@ def runs_of(experiment: Experiment) -> dict[str, Run]:
 
 
 def test_a_sweep_compares_trials_one_of_which_dies_and_registers_the_best_actor(
-    tiny: Experiment, ray_cluster: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tiny: Experiment,
+    ray_cluster: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    guarded_host: str,
 ) -> None:
-    """One trial's process dies and goes on from its checkpoint; the loss of another is not finite."""
+    """One trial's process dies and goes on from its checkpoint; the loss of another is not finite.
+
+    The capture asks for a password, which reaches the trials and no file: not those that Ray Tune writes either.
+    """
     changes = {"project": "column", "train.steps": 4, "train.log_every": 1, "train.validate_every": 2}
+    changes |= {"capture": f"http://anna:{PASSWORD}@{guarded_host}"}
     short = override(tiny, changes | {"train.checkpoint_every": 2})
     kill_trial(monkeypatch, step=3, name="000")
     best = sweep(short, LEARNING_RATES, SweepConfig(search="grid", concurrent=1, scheduler="none"))
@@ -74,7 +83,10 @@ def test_a_sweep_compares_trials_one_of_which_dies_and_registers_the_best_actor(
     assert stored == {f"sweep/{n}" for n in ("table.json", "table.csv", "table.md", "parallel_coordinates.html")}
     assert mlflow.pyfunc.load_model("models:/tiny/1")
 
+    assert list(sweep_state.root.glob("ray/*/tuner.pkl")) and holding(Path(short.storage)) == []
+
     told = capfd.readouterr()
+    assert PASSWORD not in told.out + told.err
     assert "trial 000 died, and is started again" in told.err
     assert "trial 001 failed: the loss is nan" in told.err and "Traceback" not in told.err
     assert f"best      trial {winner.name}" in told.out and "--optim.lr" in told.out
