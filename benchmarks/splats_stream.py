@@ -7,7 +7,7 @@ one worker of Ray's, which gets its rows from Ray Data. One thread each. Steps a
 first quarter on; a step that waits for its rows counts with the wait. Memory: how far the worker grows behind the first
 quarter of its steps, and the most that Ray's store holds, while many times `--memory-mb` of pictures pass through.
 
-Without a capture, one is made: a synthetic actor of 48 frames seen by 4 cameras at 256 x 256.
+Without a capture, one is made: a synthetic actor of 96 frames seen by 4 cameras at 256 x 256.
 """
 
 import argparse
@@ -40,6 +40,7 @@ def words(options: argparse.Namespace, folder: Path, name: str, workers: int) ->
         "data.train-views": "all",
         "data.validation-views": "0",
         "data.memory-mb": options.memory_mb,
+        "data.shard-frames": 2,
         "splats.steps": options.steps,
         "train.num-workers": workers,
         "train.cpus-per-worker": 1,
@@ -94,7 +95,7 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capture", default="")
-    parser.add_argument("--memory-mb", type=int, default=20)
+    parser.add_argument("--memory-mb", type=int, default=12)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--turns", type=int, default=2)
     options = parser.parse_args()
@@ -104,7 +105,7 @@ def main() -> None:
             options.capture = str(Path(options.capture).resolve())
         else:
             options.capture = str(folder / "capture")
-            write_capture(options.capture, frames=48, test_frames=2, cameras=4, resolution=256, texture_size=256)
+            write_capture(options.capture, frames=96, test_frames=2, cameras=4, resolution=256, texture_size=256)
         measure(options, folder)
 
 
