@@ -99,7 +99,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--turns", type=int, default=2)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    # Ray's folder is its own, so that no later program joins it; the paths of its sockets must be short.
+    with tempfile.TemporaryDirectory() as scratch, tempfile.TemporaryDirectory(prefix="ray") as of_ray:
+        os.environ |= {"RAY_TMPDIR": of_ray, "RAY_worker_niceness": "0"}  # nor polite, on a busy machine
         folder = Path(scratch)
         if options.capture:
             options.capture = str(Path(options.capture).resolve())
@@ -115,8 +117,6 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     camera = split.cameras[0]
     whole = split.num_frames * len(split.cameras) * camera.height * camera.width * 3 / 2**20
     print(f"pictures of the capture: {whole:.0f} MB decoded, {whole / options.memory_mb:.1f} times the budget")
-    # A folder of its own, so that no later program joins this Ray; and workers that are not polite on a busy machine.
-    os.environ |= {"RAY_TMPDIR": tempfile.mkdtemp(prefix="ray"), "RAY_worker_niceness": "0"}
     ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False, logging_level="error")
     os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
     found: dict[int, list[float]] = {0: [], 1: []}
@@ -129,6 +129,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
                 late = [mb for done, mb, _ in held if done >= options.steps // 4]
                 grown, most = max(late) - late[0], max(store for _, _, store in held)
                 print(f"  the worker: {late[0]:.0f} MB, + {grown:.0f} MB to its most; Ray's store: {most:.0f} MB")
+    ray.shutdown()
     print(f"through Ray over without: {min(found[1]) / min(found[0]):.2f} at the least")
 
 

@@ -1,6 +1,6 @@
 """The joints that were found in the pictures, as a capture keeps them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -20,6 +20,22 @@ def find_keypoints(root: str) -> dict[int, dict[str, Detected]]:
         if any(name.endswith(".json") for name in listing(folder)):
             return read_keypoints(folder)
     return {}
+
+
+def in_step(
+    found: Mapping[int, Mapping[str, Detected]], poses: Iterable[int]
+) -> tuple[Mapping[int, Mapping[str, Detected]], list[str]]:
+    """(the same by the poses' frame numbers, lines for the user): some programs count joints from 1 and poses from 0.
+
+    Joints are renumbered only where poses lack some as they are, and lack none with both in their order.
+    """
+    wanted = set(poses)
+    shift = min(found, default=0) - min(wanted, default=0)
+    if wanted <= set(found) or not {number + shift for number in wanted} <= set(found):
+        return found, []
+    ranges = f"keypoints3d are numbered {min(found)} to {max(found)}, poses {min(wanted)} to {max(wanted)}"
+    moved = {number - shift: people for number, people in found.items()}
+    return moved, [f"{ranges}: the first is taken for the first"]
 
 
 def keypoints_of(

@@ -10,7 +10,7 @@ from na_ray.capture.storage import basename, join, listing, parent
 from na_ray.config.values import UserError
 from na_ray.convert.cameras import ordered
 from na_ray.convert.clips import natural
-from na_ray.convert.joints import find_keypoints
+from na_ray.convert.joints import find_keypoints, in_step
 from na_ray.formats import easymocap, zju_mocap
 from na_ray.formats.body25 import Detected
 from na_ray.formats.calibrated import CalibratedCamera, printable
@@ -98,7 +98,8 @@ def easymocap_source(root: str, chosen: Sequence[str] = (), cameras: str = "", t
     positions, told = _positions(footage, people)
     files = tuple(join(cameras or root, name) for name in (easymocap.INTRINSICS, easymocap.EXTRINSICS))
     masked = _masked(root, footage, MASKS)
-    known_of = (tuple(known), masked, people, positions, files, folder, (*lines, *told), find_keypoints(root))
+    keypoints, renumbered = in_step(find_keypoints(root), people)
+    known_of = (tuple(known), masked, people, positions, files, folder, (*lines, *told, *renumbered), keypoints)
     return SourceSequence("EasyMocap", root, *known_of)
 
 

@@ -31,7 +31,7 @@ Detected = Float64[np.ndarray, "k 4"]
 
 def read_keypoints(folder: str) -> dict[int, dict[str, Detected]]:
     """Frame number to person, by id as text, to where the joints of `SMPL_NAMES` are, in that order. Raises
-    UserError, one line."""
+    UserError, one line. Not a number where a frame's list is empty."""
     files = by_number(folder, listing(folder), (".json",))
     return {number: _people(join(folder, name)) for number, name in files.items()}
 
@@ -52,6 +52,8 @@ def _points(values: object, path: str) -> Detected:
         points = np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError):
         raise UserError(f"{path}: keypoints3d is no list of numbers; {expected}") from None
+    if points.size == 0:  # nobody was seen by two cameras
+        return np.full((len(SMPL_NAMES), 4), np.nan)
     if points.ndim != 2 or points.shape[0] < least or points.shape[1] not in (3, 4):
         raise UserError(f"{path}: keypoints3d is {points.shape}; {expected}")
     points = points[list(SMPL_NAMES.values())]

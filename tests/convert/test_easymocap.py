@@ -73,6 +73,26 @@ def test_keypoints_that_are_sure_are_kept_by_name(scene, converted):
         Keypoints.find(str(out.parent / "cut"))
 
 
+def test_nobody_s_keypoints_are_unknown(tmp_path):
+    found = read_keypoints(str(written(tmp_path / "none", [{"id": 0, "keypoints3d": []}])))
+    assert found[0]["0"].shape == (12, 4) and np.isnan(found[0]["0"]).all()
+
+
+def test_keypoints_counted_from_one_belong_to_poses_counted_from_zero(sequence, tmp_path):
+    shutil.copytree(sequence[0], tmp_path / "seq")
+    expected = easymocap_source(str(tmp_path / "seq"))
+    assert not [line for line in expected.lines if "keypoints3d" in line]
+    for file in sorted((tmp_path / "seq" / "keypoints3d").iterdir(), reverse=True):
+        file.rename(file.with_name(f"{int(file.stem) + 1:06d}.json"))
+    found = easymocap_source(str(tmp_path / "seq"))
+    assert {n: people["0"].tolist() for n, people in found.keypoints.items()} == {
+        n: people["0"].tolist() for n, people in expected.keypoints.items()
+    }
+    assert [line for line in found.lines if "keypoints3d are numbered 1 to 5, poses 0 to 4" in line]
+    (tmp_path / "seq" / "keypoints3d" / "000005.json").unlink()  # as many as there are, they are a frame's or another's
+    assert 0 not in easymocap_source(str(tmp_path / "seq")).keypoints
+
+
 def written(folder, people):
     folder.mkdir()
     (folder / "000000.json").write_text(json.dumps(people))
