@@ -53,9 +53,14 @@ class Cluster:
 
     def lose_head(self) -> None:
         """The head is gone, and its nodes cannot live without it."""
+        self._end()
+        self.ray.worker_nodes.clear()
+
+    def _end(self) -> None:
         for node in (self.ray.head_node, *self.ray.worker_nodes):
             kill(self.processes(node))
-        self.ray.worker_nodes.clear()
+        # Ray ends a process that holds on to a head for a minute after it is gone.
+        self.ray.global_state.disconnect()
 
     def announce(self, node: Any, seconds: float) -> None:
         """Say that a machine will be taken, as `na_ray.run.cluster.spot_watcher` does."""
@@ -71,8 +76,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End all nodes."""
-        for node in (self.ray.head_node, *self.ray.worker_nodes):
-            kill(self.processes(node))
+        self._end()
         del os.environ["RAY_TMPDIR"]
         shutil.rmtree(self.folder, ignore_errors=True)
 
