@@ -71,10 +71,12 @@ def record(folder: Path, name: str) -> list[dict[str, float]]:
     return [line for line in lines if "loss" in line["metrics"]]
 
 
-def run(
-    options: argparse.Namespace, folder: Path, name: str, workers: int
-) -> tuple[float, list[tuple[int, float, float]]]:
-    """Train. Returns (median seconds of a step, [(steps done, MB of the worker, MB of the store)])."""
+Held = list[tuple[int, float, float]]
+"""Steps done, MB of the worker, MB of Ray's store."""
+
+
+def run(options: argparse.Namespace, folder: Path, name: str, workers: int) -> tuple[float, Held]:
+    """Train. Returns (median seconds of a step, what was held)."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
     with open(folder / f"{name}.log", "w") as log:
         driver = subprocess.Popen(

@@ -204,6 +204,8 @@ def sums(contents: dict[str, Any]) -> dict[str, float]:
     return {name: float(value.square().mean()) for name, value in found_sums.items()}
 
 
+BETWEEN_MACHINES = 1e-4
+"""float32 networks: an AVX-512 processor is 3e-6 from the sums of an AVX2 one where they nearly cancel."""
 SUMS = {
     "first": 0.6612010903487872,
     "later": 0.6393355042830803,
@@ -225,7 +227,7 @@ SUMS = {
 
 def test_the_texture_predictor_is_imported_and_computes_what_the_original_did() -> None:
     contents = predictor()
-    assert sums(contents) == pytest.approx(SUMS, rel=1e-6)
+    assert sums(contents) == pytest.approx(SUMS, rel=BETWEEN_MACHINES)
     training = original_vid2vid.from_contents(contents, "vid2vid.pt", (64, 128)).training
     assert training is not None
     for network in (training["generator"], training["discriminator"]):
@@ -248,4 +250,4 @@ def test_a_swap_of_layers_of_equal_shape_is_seen(
     theirs = table[one], table[other]
     monkeypatch.setitem(table, one, theirs[1])
     monkeypatch.setitem(table, other, theirs[0])
-    assert sums(predictor()) != pytest.approx(SUMS, rel=1e-6)
+    assert sums(predictor()) != pytest.approx(SUMS, rel=BETWEEN_MACHINES)

@@ -28,7 +28,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("stage", STAGES_0_1)
 def test_twenty_steps_have_the_losses_of_0_1(stage: str, tmp_path: Path, capture: Path) -> None:
     found = golden.trained_losses(stage, tmp_path, capture)
-    np.testing.assert_allclose(found, golden.stored_losses(stage), rtol=1e-4)
+    golden.assert_losses(stage, found, golden.stored_losses(stage))
 
 
 @pytest.mark.parametrize("stage", STAGES_0_1)
@@ -50,7 +50,7 @@ def test_a_run_of_0_1_goes_on_from_its_checkpoint(stage: str, tmp_path: Path, ca
     fresh = (run.folder / "metrics.jsonl").read_text().splitlines()[before:]
     losses = {m["step"]: m["metrics"]["loss"] for m in map(json.loads, fresh) if "loss" in m["metrics"]}
     assert list(losses) == list(range(11, 21)), "it goes on behind step 10"
-    np.testing.assert_allclose([*losses.values()], golden.stored_losses(stage)[10:], rtol=1e-4)
+    golden.assert_losses(stage, [*losses.values()], golden.stored_losses(stage)[10:])
 
 
 def test_a_registered_model_of_0_1_is_drawn(tmp_path: Path, capture: Path) -> None:

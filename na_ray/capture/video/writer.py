@@ -71,7 +71,8 @@ class VideoWriter:
         if self._codec == "h264":
             # Players expect 4:2:0, which has no odd sizes.
             pix_fmt = "yuv420p" if height % 2 == 0 == width % 2 else "yuv444p"
-            options = {"crf": str(18 if self._quality is None else self._quality)}
+            # With AVX-512, x264's macroblock tree makes one film of some pictures now and another one then.
+            options = {"crf": str(18 if self._quality is None else self._quality), "x264-params": "mbtree=0"}
             stream = self._container.add_stream("libx264", rate=self._rate, options=options)
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = BT709
