@@ -55,17 +55,24 @@ class Answer(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(scene: LoneScene, port: int = 0, mood: str = "ranges") -> Iterator[Web]:
-    """The scene's folder behind http://127.0.0.1:PORT."""
-    server = Web(scene.folder, port, mood)
+def answering(server: ThreadingHTTPServer) -> Iterator[int]:
+    """Let a server answer in this block. Yields its port."""
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield server
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def served(scene: LoneScene, port: int = 0, mood: str = "ranges") -> Iterator[Web]:
+    """The scene's folder behind http://127.0.0.1:PORT."""
+    server = Web(scene.folder, port, mood)
+    with answering(server):
+        yield server
 
 
 def address(server: Web) -> str:

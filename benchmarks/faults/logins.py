@@ -3,16 +3,13 @@
 import base64
 import shutil
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from alone import STEPS, LoneScene
-from captures import Answer, Web
+from captures import Answer, Web, answering
 from machines import Server
 
 USER, OF_CAPTURE, OF_MLFLOW = "anna", "c4pture-pa55w0rd", "ml7low-pa55w0rd"
@@ -76,19 +73,6 @@ class Login(BaseHTTPRequestHandler):
     def kept(headers: Any) -> dict[str, str]:
         """Those that are of the message, not of the connection."""
         return {name: value for name, value in headers if name.lower() not in DROPPED}
-
-
-@contextmanager
-def answering(server: ThreadingHTTPServer) -> Iterator[int]:
-    """Let it answer. Yields its port."""
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def holding(*folders: Path) -> list[str]:
