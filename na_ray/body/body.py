@@ -85,18 +85,27 @@ class Body:
         def real(array: object) -> Tensor:
             return upload(array, self.vertices.device, self.vertices.dtype)
 
-        joints_RT = real(pose.joints_RT)
-        if joints_RT.shape[0] != self.weights.shape[1]:
+        if pose.joints_RT.shape[0] != self.weights.shape[1]:
             raise UserError(
-                f"pose has {joints_RT.shape[0]} joints in joints_RT but the body's skinning weights have "
+                f"pose has {pose.joints_RT.shape[0]} joints in joints_RT but the body's skinning weights have "
                 f"{self.weights.shape[1]} columns: they must come from the same capture"
             )
+        return self.skinned(*map(real, (pose.joints_RT, pose.rotation, pose.translation, pose.joints)))
+
+    def skinned(
+        self,
+        joints_RT: Float[Tensor, "j 4 4"],
+        rotation: Float[Tensor, "3 3"],
+        translation: Float[Tensor, "3"],
+        joints: Float[Tensor, "k 3"],
+    ) -> "PosedBody":
+        """`pose` of tensors that lie on the body's device."""
         return PosedBody(
             body=self,
             joints_RT=joints_RT,
-            rotation=real(pose.rotation),
-            translation=real(pose.translation),
-            joints=real(pose.joints),
+            rotation=rotation,
+            translation=translation,
+            joints=joints,
             vertices=skin(self.vertices, self.weights, joints_RT),
         )
 

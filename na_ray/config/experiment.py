@@ -188,6 +188,9 @@ class TrainConfig:
     """bfloat16: autocast of the networks; geometry and compositing stay float32."""
     deterministic: bool = False
     """On a GPU, sum in a fixed order: trainings repeat bit for bit, as on CPUs they always do."""
+    cuda_graphs: bool = True
+    """On a GPU, record the splats' step and replay it, several times as fast as launching its kernels one by one. Not
+    with several workers or `splats.refine_poses`, which launch them."""
     compile: bool = False
     """torch.compile the field."""
     log_every: int = 10

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import warp as wp
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -35,6 +35,36 @@ def picture_loss(
     return loss, squared.detach()
 
 
+def pictures_loss(
+    colors: Float[Tensor, "k h w 3"],
+    targets: Float[Tensor, "k h w 3"],
+    windows: Int[Tensor, "k 4"],
+    l1: float,
+    l2: float,
+    ssim: float,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """The sums of `picture_loss` over k pictures of which the last two numbers of `windows` give width and height:
+    what lies beyond is left out. Sizes are read on the device alone, and few kernels do it all: the way of a GPU.
+    """
+    height, width = colors.shape[1:3]
+    widths, heights = windows[:, 2, None, None], windows[:, 3, None, None]
+    rows = torch.arange(height, device=colors.device)[:, None]
+    columns = torch.arange(width, device=colors.device)
+    inside = (rows < heights) & (columns < widths)
+    share = (inside / (3 * heights * widths).clamp(min=1))[..., None]
+    difference = colors - targets
+    squared = (share * difference.square()).sum()
+    loss = l1 * (share * difference.abs()).sum() + l2 * squared
+    if ssim and min(height, width) >= WINDOW:
+        down, across = heights - WINDOW + 1, widths - WINDOW + 1
+        fits = (rows[: 1 - WINDOW] < down) & (columns[: 1 - WINDOW] < across)
+        shares = fits / (3 * down.clamp(min=1) * across.clamp(min=1))
+        x, y = (part.permute(0, 3, 1, 2).contiguous() for part in (colors, targets))
+        compared = (shares.sum(dim=(1, 2)) * 3).sum().detach()  # pictures that are large enough
+        loss = loss + ssim * (compared - _Ssim.apply(x, y, shares[:, None]))
+    return loss, squared.detach()
+
+
 class _OnCpu(torch.autograd.Function):
     """The same by `loss_kernels`, in a third of the time; the gradient is found along the way."""
 
@@ -60,14 +90,15 @@ class _OnCpu(torch.autograd.Function):
 
 def structural_similarity(x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
     """Mean SSIM (Wang et al. 2004) over the places where a uniform window fits; differentiable in x alone."""
-    return _Ssim.apply(x, y)
+    return _Ssim.apply(x, y, None)
 
 
 class _Ssim(torch.autograd.Function):
     """SSIM is a function of three means a window, of x, x^2 and x y: one box filter each way for its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, shares: Tensor | None) -> Tensor:
+        """The mean, or the sum of what the windows have times their `shares` (b, 1, h - 6, w - 6)."""
         c = x.shape[1]
         means = _box(torch.cat([x, y, x * x, y * y, x * y], dim=1))
         mx, my, xx, yy, xy = means.split(c, dim=1)
@@ -80,16 +111,17 @@ class _Ssim(torch.autograd.Function):
         by_xy = 2 * above1 * inverse
         by_xx = -ssim * below1 * inverse
         by_mx = 2 * (my * (above2 - above1) - mx * ssim * (below2 - below1)) * inverse
-        slopes = torch.cat([by_mx, by_xx, by_xy], dim=1) / ssim.numel()
+        slopes = torch.cat([by_mx, by_xx, by_xy], dim=1)
+        slopes = slopes / ssim.numel() if shares is None else slopes * shares
         edge = WINDOW - 1
         by_mx, by_xx, by_xy = _box(F.pad(slopes, (edge,) * 4)).split(c, dim=1)
         ctx.gradient = by_mx + 2 * x * by_xx + y * by_xy
-        return ssim.mean()
+        return ssim.mean() if shares is None else (ssim * shares).sum()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad * ctx.gradient, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return grad * ctx.gradient, None, None
 
 
 def _box(x: Tensor) -> Tensor:

@@ -29,13 +29,17 @@ class Muon:
         self.momenta = [torch.zeros_like(w) for w in self.weights]
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float | Float[Tensor, ""]) -> None:
         """Use the gradients up."""
         gradients = [w.grad if w.grad is not None else torch.zeros_like(w) for w in self.weights]
         torch._foreach_lerp_(self.momenta, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, self.momenta, MOMENTUM)  # Nesterov's
         for weight, direction in zip(self.weights, without_scales([g.flatten(1) for g in ahead]), strict=True):
-            weight.add_(direction.view_as(weight), alpha=-lr * LENGTH * max(direction.shape) ** 0.5)
+            length, direction = LENGTH * max(direction.shape) ** 0.5, direction.view_as(weight)
+            if isinstance(lr, Tensor):
+                weight.addcmul_(direction, lr, value=-length)
+            else:
+                weight.add_(direction, alpha=-lr * length)
             weight.grad = None
 
 

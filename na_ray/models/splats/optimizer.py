@@ -2,7 +2,7 @@
 their own history, averaged weights."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,17 @@ def rate(config: SplatsConfig, step: int, steps: int) -> float:
     return factor * (LAST_RATE + (1 - LAST_RATE) * (1 + math.cos(math.pi * phase)) / 2)
 
 
+class StepNumbers(NamedTuple):
+    """What differs between updates: on the host, or as tensors () on a device."""
+
+    lr_texels: float | Tensor
+    lr_decoder: float | Tensor
+    kept: float | Tensor
+    """Share of the decoder's weights that their decay leaves."""
+    share: float | Tensor
+    """Of the new weights in the average."""
+
+
 class SplatsOptimizer:
     """Updates a model and the average of its weights."""
 
@@ -44,10 +55,10 @@ class SplatsOptimizer:
         groups = [
             {"params": group, "lr": lr, "eps": eps} for group, lr, eps in zip(self.groups, rates, EPSILONS, strict=True)
         ]
-        self.adam = torch.optim.Adam(groups, betas=BETAS, fused=True)
+        device = splats.fixed.device
+        self.adam = torch.optim.Adam(groups, betas=BETAS, fused=True, capturable=device.type == "cuda")
         """Of all parameters; it passes over the decoder's matrices, whose gradients are used up before."""
         self.muon = Muon([layer.weight for layer in splats.decoder.modules() if isinstance(layer, nn.Conv2d)])
-        device = splats.fixed.device
         self.norms = torch.full((len(self.groups),), math.inf, device=device)
         """Running norm of each group's gradients; infinite before the first."""
         self.average = [p.detach().clone() for p in self.parameters]
@@ -60,19 +71,35 @@ class SplatsOptimizer:
     def step(self, step: int) -> None:
         """Update number `step` (from 0) with the gradients that are there, which are used up. Nothing waits for a
         device."""
+        self.update(self.numbers(step))
+
+    def numbers(self, step: int) -> StepNumbers:
+        """What differs between updates."""
         config, factor = self.config, rate(self.config, step, self.steps)
-        for group, lr in zip(self.adam.param_groups, (config.lr_texels, config.lr_decoder), strict=True):
-            group["lr"] = factor * lr
+        return StepNumbers(
+            lr_texels=factor * config.lr_texels,
+            lr_decoder=factor * config.lr_decoder,
+            kept=1 - factor * config.lr_decoder * config.weight_decay,
+            # The first steps count less: else the start would be remembered.
+            share=1 - min(config.average, (1 + step) / (10 + step)),
+        )
+
+    def update(self, numbers: StepNumbers) -> None:
+        """An update; numbers that lie on the device may change between replays of its recording."""
+        for group, lr in zip(self.adam.param_groups, (numbers.lr_texels, numbers.lr_decoder), strict=True):
+            group["lr"] = lr
         self._cut()
         with torch.no_grad():
-            kept = 1 - factor * config.lr_decoder * config.weight_decay
-            torch._foreach_mul_(tuple(self.groups[1]), kept)
-        self.muon.step(factor * config.lr_decoder)
+            torch._foreach_mul_(tuple(self.groups[1]), numbers.kept)
+        self.muon.step(numbers.lr_decoder)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
-        # The first steps count less: else the start would be remembered.
-        share = 1 - min(config.average, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], share)
+        weights = [p.detach() for p in self.parameters]
+        if isinstance(numbers.share, Tensor):
+            for average, weight in zip(self.average, weights, strict=True):
+                average.lerp_(weight, numbers.share)
+        else:
+            torch._foreach_lerp_(self.average, weights, numbers.share)
 
     def _cut(self) -> None:
         for number, group in enumerate(self.groups):
@@ -92,9 +119,12 @@ class SplatsOptimizer:
 
     def state(self) -> dict[str, Any]:
         """What going on needs beside the averages."""
+        adam = self.adam.state_dict()
+        for group in adam["param_groups"]:  # as every device can load them
+            group.update(lr=float(group["lr"]), capturable=False)
         return {
             "parameters": [p.detach() for p in self.parameters],
-            "adam": self.adam.state_dict(),
+            "adam": adam,
             "momenta": self.muon.momenta,
             "norms": self.norms,
         }
@@ -106,6 +136,8 @@ class SplatsOptimizer:
                 average.copy_(p)
                 p.copy_(value)
         self.adam.load_state_dict(state["adam"])
+        for group in self.adam.param_groups:
+            group["capturable"] = self.norms.is_cuda
         adams = [self.adam.state.pop(w, None) for w in self.muon.weights]  # of runs from before Muon
         found = state["momenta"] if "momenta" in state else [a["exp_avg"] for a in adams if a]
         for momentum, value in zip(self.muon.momenta, found, strict=True):

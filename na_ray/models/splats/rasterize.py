@@ -22,7 +22,7 @@ from na_ray.models.splats import project_kernels, scan_kernels, scan_native, til
 from na_ray.models.splats.views import Views
 
 DrawnBy = Literal["scan", "tiles"]
-"""How pictures are drawn: a Gaussian after the other, or by tiles of pixels in parallel."""
+"""How pictures are drawn: a Gaussian after the other, which a CPU alone can, or by tiles of pixels in parallel."""
 PAIR, PAIR_TYPES = ((2,), (3,), (3,), ()), (wp.vec2, wp.vec3, wp.vec3, wp.float32)
 """What has gradients in a picture: an ellipse's center, conic and shade, and the opacity."""
 
@@ -44,10 +44,11 @@ def draw(
 ) -> SplatDrawing:
     """Draw Gaussians through some views. `blur`: variance (px^2) that a pixel's filter adds.
 
-    Differentiable in everything but the views and depths. `path`: None for the device's own.
+    Differentiable in everything but the views and depths. `path`: None for the device's own, and for tiles where the
+    views have a room for pairs.
     """
     g = gaussians
-    path = path or ("tiles" if g.means.device.type == "cuda" else "scan")
+    path = path or ("scan" if g.means.device.type == "cpu" and views.room is None else "tiles")
     tensors = (g.means, g.factors, g.opacities, g.colors, g.frames, g.changes)
     colors, transmittance, far = _Draw.apply(*tensors, views, blur, depth, path)
     return SplatDrawing(colors, transmittance, far if depth else None)
@@ -207,6 +208,8 @@ class _Pairs:
 def _tiles(e: _Ellipses, views: Views, opacities: Tensor, depth: bool, pictures: list[Tensor], name: str) -> _Pairs:
     """Draw all pixels at once; returns the pairs."""
     pairs = _pairs(e, views, opacities, name)
+    if views.room is not None:
+        views.room.most.copy_(torch.maximum(views.room.most, pairs.ends[-1, -1]))
     inputs = [kernels.as_array(views.windows), views.tiles, *map(kernels.as_array, (pairs.starts, pairs.owners))]
     inputs += [*e.arrays[:4], kernels.as_array(opacities), depth]
     outputs = [kernels.as_array(pictures[0], dtype=wp.vec3), *map(kernels.as_array, pictures[1:])]
@@ -230,7 +233,7 @@ def _pairs(e: _Ellipses, views: Views, opacities: Tensor, name: str) -> _Pairs:
 
     launch(counts, False, *nothing)
     ends = counts.view(-1).cumsum(0).view(k, n)
-    capacity = max(1, int(ends[-1, -1]))
+    capacity = max(1, views.room.capacity if views.room is not None else int(ends[-1, -1]))
     keys = torch.full((capacity,), 2**62, dtype=torch.int64, device=device)
     owners = torch.zeros(capacity, dtype=torch.int32, device=device)
     launch(ends, True, keys, owners)

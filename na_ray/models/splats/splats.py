@@ -20,10 +20,11 @@ from na_ray.models.gaussians import Gaussians
 from na_ray.models.lighting import COUNT, fit_light, local_light, relit
 from na_ray.models.splats.coarse import CHANNELS, Coarse
 from na_ray.models.splats.decoder import Decoder
-from na_ray.models.splats.loss import picture_loss
+from na_ray.models.splats.loss import picture_loss, pictures_loss
 from na_ray.models.splats.make import MakeGaussians
 from na_ray.models.splats.poses import CarriedBack, MovedPose, PoseTable
 from na_ray.models.splats.rasterize import draw
+from na_ray.models.splats.recording import Replayed
 from na_ray.models.splats.texels import PosedTexels, Texels
 from na_ray.models.splats.views import Views
 
@@ -57,15 +58,15 @@ class PictureBatch:
     posed: PosedBody
     texture: Float[Tensor, "3 s s"]
     """The frame's own map at the atlas's side, RGB in [0, 1]."""
-    share: float
+    share: float | Float[Tensor, ""]
     """How much of it is seen; the rest is the mean map in the light of the pose."""
     turn: Float[Tensor, "3 3"]
     """Rotation of the normals that the decoder sees."""
     views: Views
     targets: Float[Tensor, "k h w 3"]
     """RGB in [0, 1], padded to one size."""
-    sizes: tuple[tuple[int, int], ...]
-    """Height and width of each view's part."""
+    sizes: tuple[tuple[int, int], ...] | None
+    """Height and width of each view's part; None: as the views' windows say, which the device alone reads."""
     moved: MovedPose | None = None
     """Where the pose is learned: `posed`, and what its gradients flow through."""
 
@@ -98,6 +99,7 @@ class Splats(Avatar[SplatFrame]):
         self.carried_back = CarriedBack(self.texels, len(body.vertices)) if config.refine_poses else None
         self._insides: dict[tuple[int, int], Tensor] = {}
         self._shrunk: tuple[Tensor, int, Tensor] | None = None
+        self._replayed = Replayed(self._encode)
 
     @property
     def texture_side(self) -> int | None:
@@ -107,7 +109,7 @@ class Splats(Avatar[SplatFrame]):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Splats":
         """Move the tensors, as `.to` does; which texels lie inside the charts is found anew."""
         super()._apply(fn, recurse)
-        self._insides, self._shrunk = {}, None
+        self._insides, self._shrunk, self._replayed = {}, None, Replayed(self._encode)
         return self
 
     @torch.no_grad()
@@ -168,14 +170,23 @@ class Splats(Avatar[SplatFrame]):
         The mean of the training's maps is put into the light of the pose: the pose alone decides then.
         Normals are drawn from the pose, in training as well: normal maps that are given are not looked at.
         """
-        texels = self.texels.pose(posed)
-        lit, small = self._lit(texels), self.shrink(texture)
+        given = posed.joints_RT, posed.rotation, posed.translation, posed.joints, posed.vertices, self.shrink(texture)
+        # Training changes tensors in places that a recording knows, and no others: what it has recorded stays right.
+        means, factors, opacities, colors, frames = self._replayed(*given)
+        gaussians = Gaussians(means, factors, opacities, colors, frames, self.changes)
+        return SplatFrame(posed, posed.translation.double().cpu().numpy(), gaussians)
+
+    def _encode(self, *given: Tensor) -> tuple[Tensor, ...]:
+        """Five parts of the Gaussians of a pose, as `PosedBody` has it, and a texture map at the atlas's side."""
+        *pose, small = given
+        texels = self.texels.pose(PosedBody(self.body, *pose))
+        lit = self._lit(texels)
         # Without a host's look at the device: the mean map says nothing of the frame, and its light is another pose's.
         apart = (self._in_charts(small) - self.mean_texture).abs().sum() / (3 * len(self.texels))
         is_mean = apart < AS_MEAN
         small = torch.where(is_mean, self._lit_texture(lit), small)
         gaussians, _ = self.gaussians_of(texels, small, lit, texels.normals)
-        return SplatFrame(posed, texels.origin.double().cpu().numpy(), gaussians)
+        return gaussians.means, gaussians.factors, gaussians.opacities, gaussians.colors, gaussians.frames
 
     def gaussians(self, frame: SplatFrame) -> tuple[Gaussians, Float64[np.ndarray, "3"]]:
         """The frame's Gaussians, and the origin (world, m) that they are relative to."""
@@ -248,10 +259,13 @@ class Splats(Avatar[SplatFrame]):
         gaussians, output = self.gaussians_of(texels, texture, lit, normals)
         drawn = draw(gaussians, batch.views, config.blur)
         colors = drawn.colors + drawn.transmittance[..., None] * (self.background + 1) / 2
-        loss = len(batch.sizes) * config.output_weight * output.square().mean()
+        loss = len(batch.views) * config.output_weight * output.square().mean()
+        weights = config.l1_weight, config.l2_weight, config.ssim_weight
+        if batch.sizes is None:
+            seen, squared = pictures_loss(colors, batch.targets, batch.views.windows, *weights)
+            return loss + seen, squared
         squared = torch.zeros_like(loss)
         for color, target, (height, width) in zip(colors, batch.targets, batch.sizes, strict=True):
-            weights = config.l1_weight, config.l2_weight, config.ssim_weight
             one, error = picture_loss(color[:height, :width], target[:height, :width], *weights)
             loss, squared = loss + one, squared + error
         return loss, squared

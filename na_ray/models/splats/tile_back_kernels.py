@@ -141,7 +141,7 @@ def add_pixels(
     number = wp.int32(wp.rshift(keys[place], wp.int64(32)))
     k = number / tiles
     if k >= windows.shape[0]:
-        return  # where nothing is seen: the one place that an array must have
+        return  # room that no pair has taken
     across = (windows[k, 2] + TILE - 1) / TILE
     top = (number % tiles / across) * TILE
     left = (number % tiles % across) * TILE
@@ -192,7 +192,8 @@ def add_pairs(
     by_conic = wp.vec3()
     by_shade = wp.vec3()
     by_opacity = wp.float32(0.0)
-    for slot in range(wp.int32(ends[k, i] - counts[k, i]), wp.int32(ends[k, i])):
+    end = wp.min(wp.int32(ends[k, i]), pair_opacities.shape[0])
+    for slot in range(wp.int32(ends[k, i] - counts[k, i]), end):
         by_center = by_center + pair_centers[slot]
         by_conic = by_conic + pair_conics[slot]
         by_shade = by_shade + pair_shades[slot]

@@ -1,7 +1,7 @@
 """Drawing by tiles of pixels, a thread a pixel: the way of a GPU. The sums are those of `scan_kernels`.
 
 A *pair* is a Gaussian and a tile that its ellipse touches. Pairs are counted, written at places that a running sum
-gives, and sorted by tile and depth; every array has a fixed capacity, so that nothing waits for the host.
+gives, and sorted by tile and depth. Where the room for them is fixed, nothing waits for the host.
 """
 
 from typing import no_type_check

@@ -15,6 +15,16 @@ from na_ray.pictures.box import Box
 
 
 @dataclass(frozen=True)
+class PairRoom:
+    """A fixed room for pairs (`tile_kernels`), so that drawing waits for nothing. Pairs beyond it are not drawn: who
+    reads `most` draws again with more room."""
+
+    capacity: int
+    most: Int[Tensor, ""]
+    """The most that were ever counted."""
+
+
+@dataclass(frozen=True)
 class Views:
     """k cameras and the parts of their pictures that are drawn, one size for all."""
 
@@ -23,7 +33,9 @@ class Views:
     windows: Int[Tensor, "k 4"]
     """Left, top, width and height of the part, px."""
     size: tuple[int, int]
-    """Height and width of the pictures' tensors: the largest part's."""
+    """Height and width of the pictures' tensors: the largest part's, or more."""
+    room: PairRoom | None = None
+    """None: pairs are counted first, for which the host waits."""
 
     @staticmethod
     def of(
@@ -34,10 +46,10 @@ class Views:
     ) -> "Views":
         """Of cameras, with the Gaussians' origin (world, m). `windows`: parts of their pictures; None: all of them."""
         boxes = windows or [Box(0, 0, c.height, c.width) for c in cameras]
-        rows = [_numbers(camera, np.asarray(origin, np.float64)) for camera in cameras]
         places = [[b.left, b.top, b.right - b.left, b.bottom - b.top] for b in boxes]
         size = (max(p[3] for p in places), max(p[2] for p in places))
-        return Views(upload(np.stack(rows), device, torch.float32), upload(places, device, torch.int32), size)
+        numbers = upload(view_numbers(cameras, origin), device, torch.float32)
+        return Views(numbers, upload(places, device, torch.int32), size)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -46,6 +58,11 @@ class Views:
     def tiles(self) -> int:
         """Tiles of the largest part."""
         return -(-self.size[0] // tile_kernels.TILE) * -(-self.size[1] // tile_kernels.TILE)
+
+
+def view_numbers(cameras: Sequence[Camera], origin: np.ndarray) -> Float[np.ndarray, "k 24"]:
+    """What `project_kernels.project` takes of cameras, with the Gaussians' origin (world, m)."""
+    return np.stack([_numbers(camera, np.asarray(origin, np.float64)) for camera in cameras])
 
 
 def _numbers(camera: Camera, origin: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from na_ray.models.splats.loss import picture_loss, structural_similarity
+from na_ray.models.splats.loss import picture_loss, pictures_loss, structural_similarity
 
 
 def pictures(height: int, width: int, seed: int = 0, channels: int = 3) -> tuple[Tensor, Tensor]:
@@ -82,3 +82,29 @@ def test_a_part_of_a_float32_picture_has_the_loss_and_the_gradient_of_the_window
     inside = padded.grad[:height, :width]
     assert (inside - exact.grad).abs().max() < 2e-6 * exact.grad.abs().max()
     assert not padded.grad[height:].any() and not padded.grad[:, width:].any()
+
+
+def test_pictures_of_several_sizes_at_once_have_the_sum_of_their_losses() -> None:
+    """Padded to one size, with anything beyond their windows: the way of a GPU. One is smaller than SSIM's window."""
+    sizes = [(20, 31), (12, 40), (5, 9), (24, 7)]
+    windows = torch.tensor([[3, 5, width, height] for height, width in sizes], dtype=torch.int32)
+    padded, targets = torch.full((4, 24, 40, 3), 7.0).double(), torch.full((4, 24, 40, 3), 9.0).double()
+    parts, expected, expected_squared = [], torch.zeros(()).double(), torch.zeros(()).double()
+    for number, (height, width) in enumerate(sizes):
+        x, y = (p[0].permute(1, 2, 0) for p in pictures(height, width, seed=number))
+        padded[number, :height, :width], targets[number, :height, :width] = x, y
+        parts.append(x.clone().requires_grad_())
+        loss, squared = picture_loss(parts[-1], y, 1.5, 5.0, 0.2)
+        expected, expected_squared = expected + loss, expected_squared + squared
+    padded.requires_grad_()
+    found, found_squared = pictures_loss(padded, targets, windows, 1.5, 5.0, 0.2)
+    found.backward()
+    expected.backward()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert found_squared.item() == pytest.approx(expected_squared.item(), rel=1e-6) and not found_squared.requires_grad
+    assert padded.grad is not None
+    for gradient, part, (height, width) in zip(padded.grad, parts, sizes, strict=True):
+        assert part.grad is not None
+        torch.testing.assert_close(gradient[:height, :width], part.grad, rtol=1e-6, atol=1e-12)
+        assert gradient[height:].abs().max() == 0 if height < 24 else True
+        assert gradient[:, width:].abs().max() == 0 if width < 40 else True

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from na_ray.models.splats.muon import LENGTH, MOMENTUM
-from na_ray.models.splats.optimizer import MEMORY, MOST, SplatsOptimizer, rate
+from na_ray.models.splats.optimizer import MEMORY, MOST, SplatsOptimizer, StepNumbers, rate
 from na_ray.models.splats.splats import Splats
 from tests.models.splats.actors import SMALL, body_of, column_rig
 from tests.models.splats.test_muon import reference
@@ -89,6 +89,21 @@ def test_steps_are_adam_s_and_muon_s_with_cut_gradients_decay_and_averages() -> 
     for a, b in zip(optimizer.average, averages, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
     assert all(p.grad is None for p in splats.parameters())
+
+
+def test_numbers_that_lie_on_the_device_make_the_same_step() -> None:
+    """As a recorded update reads them."""
+    splats, other = model(), model()
+    optimizer, recorded = SplatsOptimizer(splats, 8), SplatsOptimizer(other, 8)
+    for step in range(4):
+        give(splats, (1.0, 2.0), step)
+        give(other, (1.0, 2.0), step)
+        optimizer.step(step)
+        recorded.update(StepNumbers(*(torch.tensor(number) for number in recorded.numbers(step))))
+    for a, b in zip(optimizer.average + optimizer.parameters, recorded.average + recorded.parameters, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+    state = recorded.state()["adam"]["param_groups"]
+    assert [type(group["lr"]) for group in state] == [float, float] and not any(g["capturable"] for g in state)
 
 
 def test_training_begins_where_the_first_pictures_are_empty() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from na_ray.capture.camera import Camera
 from na_ray.models.gaussians import Gaussians
 from na_ray.models.splats.rasterize import draw
-from na_ray.models.splats.views import Views
+from na_ray.models.splats.views import PairRoom, Views
 from na_ray.pictures.box import Box
 from tests.models.splats import oracle
 
@@ -145,6 +146,31 @@ def test_a_picture_is_the_same_to_the_bit_each_time():
 
     for first, second in zip(once(), once(), strict=True):
         assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_room_for_pairs_that_is_larger_changes_nothing_and_too_little_is_told(fixed):
+    cameras = [camera(0.0), camera(0.4)]
+
+    def once(capacity):
+        tensors = [t.clone().requires_grad_(i != 4) for i, t in enumerate(CASES["many"])]
+        views = Views.of(cameras, np.zeros(3), torch.device("cpu"))
+        most = torch.zeros((), dtype=torch.int64)
+        room = None if capacity is None else PairRoom(capacity, most)
+        with same_bits() if fixed else contextlib.nullcontext():
+            found = draw(Gaussians(*tensors), replace(views, room=room), BLUR, path="tiles")
+            found.colors.square().sum().backward()
+        return int(most), [found.colors.detach(), *(t.grad for t in tensors if t.grad is not None)]
+
+    _, expected = once(None)
+    most, found = once(10**5)
+    assert 100 < most < 10**5
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0 if fixed else 1e-5)
+    again, found = once(most)
+    assert again == most and torch.allclose(found[0], expected[0], atol=1e-6)
+    again, found = once(most - 50)
+    assert again == most and all(torch.isfinite(t).all() for t in found) and not torch.allclose(found[0], expected[0])
 
 
 def test_nothing_is_drawn_of_what_lies_behind():

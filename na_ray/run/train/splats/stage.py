@@ -22,6 +22,7 @@ from na_ray.run.data.pictures import PictureDataset, PictureSampler, num_picture
 from na_ray.run.train.avatar.validation import validate
 from na_ray.run.train.context import Schedule, TrainContext
 from na_ray.run.train.splats.pose_table import pose_table
+from na_ray.run.train.splats.replay import ReplayedStep
 from na_ray.run.train.splats.step import chance, to_batch
 
 MOST_MAPS = 256
@@ -76,6 +77,10 @@ class SplatsTrainer:
         mine = tuple(range(self.worker.rank, total, self.worker.world))
         self.slots = PictureSampler(dataset, mine, total, 0).slots
         self.splats.train()
+        self.replayed = None
+        if self.worker.device.type == "cuda" and self.experiment.train.cuda_graphs and not several and not self.poses:
+            cameras = picture_cameras(dataset)
+            self.replayed = ReplayedStep(self.splats, self.optimizer, cameras, self.weight, len(self.slots))
 
     def _pose_optimizer(self) -> PoseOptimizer | None:
         table, config = self.splats.poses, self.experiment.splats
@@ -84,6 +89,10 @@ class SplatsTrainer:
 
     def step(self, rows: list[Row], step: int) -> tuple[dict[str, Tensor], int]:
         """One update, from a row of pictures for each of the worker's frames."""
+        pictures = sum(len(row["views"]) for row in rows)
+        if self.replayed is not None:
+            rngs = [chance(self.experiment.train.seed, step, slot) for slot in self.slots]
+            return self.replayed.step(rows, rngs, step), pictures
         total, squared = (torch.zeros((), device=self.worker.device) for _ in range(2))
         for i, (row, slot) in enumerate(zip(rows, self.slots, strict=True)):
             rng = chance(self.experiment.train.seed, step, slot)
@@ -101,7 +110,7 @@ class SplatsTrainer:
         self.optimizer.step(step)
         if self.poses:
             self.poses.step(step, torch.distributed.all_reduce if self.worker.world > 1 else None)
-        return {"loss": total, "squared": squared}, sum(len(row["views"]) for row in rows)
+        return {"loss": total, "squared": squared}, pictures
 
     def describe(self, means: dict[str, float], step: int) -> dict[str, float]:
         """The PSNR is that of the trained parts of the pictures."""

@@ -43,7 +43,8 @@ def to_batch(
         turn=turn,
         views=Views.of(seen, np.asarray(row["translation"], np.float32), device, windows),
         targets=_targets(row, windows, device),
-        sizes=tuple((b.bottom - b.top, b.right - b.left) for b in windows),
+        # Few kernels for all views are what a GPU wants; a CPU compares each where it lies in its cache.
+        sizes=None if device.type == "cuda" else tuple((b.bottom - b.top, b.right - b.left) for b in windows),
         moved=moved,
     )
 
