@@ -1,12 +1,14 @@
 """Join a Ray cluster, or start one on this machine."""
 
 import contextlib
+import functools
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import ray
 import ray.train
 from ray._common.utils import get_default_ray_temp_dir
@@ -61,12 +63,42 @@ def connect(experiment: Experiment, at_once: int = 1) -> None:
         # Logical CPUs: the workers' share beside one for each decoder; the machine's cores are shared by all.
         needed = int(at_once * experiment.train.num_workers * experiment.train.cpus_per_worker)
         cpus = needed + max(2 * at_once, os.cpu_count() or 1)
-        with short_folder() as folders:
+        with short_folder() as folders, deaf_children():
             context = ray.init(address="local", num_cpus=cpus, **options, **folders)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_termination)  # instead of Ray's, which ends the process there and then
     _sessions.append(str(context.address_info["session_dir"]))
     ray.data.DataContext.get_current().enable_progress_bars = False
+
+
+@contextlib.contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that start in the body of the `with` do not hear SIGTERM. systemd, Slurm and `timeout` send it to all
+    of a job: Ray would be gone before its workers have saved what this process asks them to save. Ray itself does as
+    much for Ctrl-C. At the end they are killed: Ray would wait until they have heard it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    node = ray._private.worker._global_node
+    if node is not None:
+        node.kill_all_processes = functools.partial(_kill, node, node.kill_all_processes)
+
+
+def _kill(
+    node: Any, kill: Callable[..., None], check_alive: bool = True, allow_graceful: bool = False, wait: bool = False
+) -> None:
+    """In place of Ray's own: its processes and what they have started, which would end by itself within a minute."""
+    started = []
+    for process in (info.process for infos in node.all_processes.values() for info in infos):
+        with contextlib.suppress(psutil.Error):
+            started += psutil.Process(process.pid).children(recursive=True)
+    kill(check_alive=check_alive, wait=wait)
+    for child in started:
+        with contextlib.suppress(psutil.Error):
+            child.kill()
 
 
 def _join(cluster: ClusterAddress, options: dict[str, Any]) -> Any:

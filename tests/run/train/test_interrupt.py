@@ -33,13 +33,15 @@ sys.exit(guarded(lambda: bool(train(experiment, resume=True)) - 1))
 """
 
 
-def interrupted(experiment: Experiment, number: signal.Signals, after: int) -> tuple[int, str]:
-    """Train in a process of its own, send it a signal when `after` steps are reported: its exit code and its words."""
+def interrupted(experiment: Experiment, number: signal.Signals, after: int, with_all: bool = False) -> tuple[int, str]:
+    """Train in a process of its own, send it a signal when `after` steps are reported: its exit code and its words.
+    `with_all`: send it to all processes that it started, too."""
     command = [sys.executable, "-c", DRIVER, json.dumps(to_dict(experiment))]
     record = Path(experiment.storage) / experiment.name / "nerf" / "metrics.jsonl"
-    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as driver:
+    pipes: Any = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, start_new_session=with_all, **pipes) as driver:
         until(lambda: record.exists() and len(record.read_text().splitlines()) >= after, lambda: driver.poll() is None)
-        driver.send_signal(number)
+        os.killpg(driver.pid, number) if with_all else driver.send_signal(number)
         told, _ = driver.communicate(timeout=300)
     return driver.returncode, told
 
@@ -106,6 +108,16 @@ def test_sigterm_saves_a_checkpoint_of_ray_s_workers_first(distributed: Experime
     assert code == 143 and "Traceback" not in told, told[-2000:]
     steps, saved, statuses = left(distributed)
     assert saved == [steps[-1]] and statuses == {"KILLED"}
+
+
+@pytest.mark.cluster  # a Ray of its own
+def test_sigterm_that_ends_ray_too_finds_a_checkpoint(endless: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As systemd, Slurm and timeout send it: Ray must not hear it."""
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    code, told = interrupted(override(endless, {"train.num_workers": 1}), signal.SIGTERM, after=3, with_all=True)
+    assert code == 143 and "Traceback" not in told and "Failed to connect" not in told, told[-2000:]
+    steps, saved, statuses = left(endless)
+    assert saved and saved[-1] >= steps[-1] and statuses == {"KILLED"}
 
 
 @pytest.mark.cluster  # a minute of Ray
