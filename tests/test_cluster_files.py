@@ -23,6 +23,7 @@ from ray.autoscaler._private.resource_demand_scheduler import get_nodes_for
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.node_launch_exception import NodeLaunchException
 
+from na_ray.config import Experiment, override
 from na_ray.run.cluster import kuberay, resources
 from na_ray.run.cluster.autoscaler_scorer import score
 from na_ray.version import __version__
@@ -205,6 +206,25 @@ def test_spot_comes_first_and_on_demand_when_it_is_refused() -> None:
     assert to_add(demand, tracker) == {"spot_gpu": 3}, "both refused: the cheaper one is tried again"
     tracker.update_node_availability("spot_gpu", int(time.time()), None)
     assert to_add(demand, tracker) == {"spot_gpu": 3}
+
+
+@pytest.mark.parametrize(
+    ("knobs", "gpus", "expected"),
+    [
+        ({"train.num_workers": 2}, 1, 1),  # the demo's, on a machine with one GPU
+        ({"train.num_workers": 8}, 7, 4),
+        ({"train.num_workers": 8}, 8, 8),
+        ({"train.num_workers": 8}, 0, 8),
+        ({"train.num_workers": 0}, 4, 0),
+        ({"train.num_workers": 8, "train.device": "cuda"}, 7, 8),
+        ({"train.num_workers": 8, "train.min_workers": 2}, 7, 8),
+    ],
+)
+def test_workers_are_no_more_than_the_gpus_where_nobody_insists(
+    knobs: dict[str, object], gpus: int, expected: int
+) -> None:
+    train = override(Experiment(), knobs).train
+    assert resources.num_workers(train, {"CPU": 99.0, "GPU": float(gpus)}) == expected
 
 
 def test_an_autoscaling_head_counts_what_it_may_start(tmp_path: Path, ray_cluster: None) -> None:

@@ -181,16 +181,13 @@ class TrainConfig:
     """Frames in one optimiser step of the NeRF, over all workers: the training is the same on any number of them that
     divides it."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to train. auto: one GPU per worker when there is one."""
+    """Where to train. auto: on a GPU a worker where there is one, by fewer workers where there are too few."""
     cpus_per_worker: float = 1.0
     """CPUs that Ray reserves for each worker."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the networks; geometry and compositing stay float32."""
     deterministic: bool = False
     """On a GPU, sum in a fixed order: trainings repeat bit for bit, as on CPUs they always do."""
-    cuda_graphs: bool = True
-    """On a GPU, record the splats' step and replay it, several times as fast as launching its kernels one by one. Not
-    with several workers or `splats.refine_poses`, which launch them."""
     compile: bool = False
     """torch.compile the field."""
     log_every: int = 10

@@ -88,6 +88,8 @@ def test_the_time_of_a_training_is_that_of_its_workers_device(ray_cluster: None)
     asked = override(Experiment(), {"train.num_workers": 2, "train.cpus_per_worker": 0.5})
     speed = speed_of_cluster(asked)
     assert speed.rate is not None and 1e6 < speed.rate < 1e16
-    assert speed.where.startswith("1 x CPU of") and speed.line(3600 * speed.rate).startswith("time      1.00 h at most")
+    assert speed.where.startswith("1 x CPU of") and speed.line(3600 * speed.rate).startswith(
+        "time      1h00m of matrix"
+    )
     told = speed_of_cluster(override(asked, {"train.device": "cuda"})).line(1e9)
     assert told == "time      not estimated: no machine of the cluster that has a GPU is up yet" and PATIENCE > 1

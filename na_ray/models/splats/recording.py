@@ -68,5 +68,12 @@ class Replayed:
             self._recording()
             return tuple(t.clone() for t in self._outputs)
 
+    def __getstate__(self) -> Callable[..., tuple[Tensor, ...]]:
+        """Models travel to other processes, recordings do not."""
+        return self.function
+
+    def __setstate__(self, function: Callable[..., tuple[Tensor, ...]]) -> None:
+        self.__init__(function)  # type: ignore[misc]
+
     def _call(self) -> None:
         self._outputs = self.function(*self._inputs)

@@ -80,6 +80,16 @@ def uses_gpu(train: TrainConfig, available: dict[str, float]) -> bool:
     return train.device == "cuda" or (train.device == "auto" and available.get("GPU", 0) > 0)
 
 
+def num_workers(train: TrainConfig, available: dict[str, float]) -> int:
+    """Workers that train: `train.num_workers`, or the largest part of it that has a GPU each where there are fewer GPUs
+    and nobody has insisted on them (`train.device` auto). Steps are the same: workers share a batch, which their number
+    divides."""
+    gpus = int(available.get("GPU", 0))
+    if train.device != "auto" or train.min_workers or not 0 < gpus < train.num_workers:
+        return train.num_workers
+    return max(n for n in range(1, gpus + 1) if train.num_workers % n == 0)
+
+
 def check_room(train: TrainConfig, available: dict[str, float], use_gpu: bool) -> None:
     """Refuse what would wait for ever: workers that take all CPUs leave none to decode the videos.
 

@@ -18,7 +18,7 @@ from na_ray.config import Experiment, StageName, override
 from na_ray.config.files import read_json
 from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
-from na_ray.run.cluster.resources import reachable, uses_gpu
+from na_ray.run.cluster.resources import num_workers, reachable, uses_gpu
 from na_ray.run.sweep import report
 from na_ray.run.sweep.config import Budget, SweepConfig
 from na_ray.run.sweep.forwarder import following, say
@@ -171,7 +171,7 @@ def _share(experiment: Experiment, config: SweepConfig) -> Share:
     connect(experiment, max(1, config.concurrent))
     available = reachable()
     use_gpu = uses_gpu(train, available)
-    workers = train.num_workers
+    workers = num_workers(train, available)
     cpus = DRIVER_CPUS + workers * train.cpus_per_worker + 1 if workers else train.cpus_per_worker
     gpus = max(1, workers) if use_gpu else 0
     room = int(available.get("CPU", 0) / cpus + 1e-6)

@@ -55,7 +55,7 @@ class ProgressDisplay:
             elif time.monotonic() - self.said > QUIET or step == self.total:
                 rate = metrics["steps_per_second"]
                 left = (self.total - step) / rate
-                self._write(f"{self.stage} step {step}/{self.total}: {text}, {rate:.2f} steps/s, {_clock(left)} left")
+                self._write(f"{self.stage} step {step}/{self.total}: {text}, {rate:.2f} steps/s, {clock(left)} left")
 
     def tell(self, text: str | None) -> None:
         """Print a message, if there is one."""
@@ -92,9 +92,10 @@ class Silence:
         if quiet < self.patience:
             return None
         self.patience *= 2
-        return f"nothing new for {_clock(quiet)}: workers start, wait for machines, or take long; {free_resources()}"
+        return f"nothing new for {clock(quiet)}: workers start, wait for machines, or take long; {free_resources()}"
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time in words: 1h02m, or 3m04s."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"

@@ -4,6 +4,7 @@ import os
 import socket
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from na_ray.config import Experiment, from_dict, to_dict
 from na_ray.config.values import UserError
 from na_ray.run.cluster.connection import connect
 from na_ray.run.cluster.notice import time_left
-from na_ray.run.cluster.resources import check_room, free_resources, reachable, uses_gpu
+from na_ray.run.cluster.resources import check_room, free_resources, num_workers, reachable, uses_gpu
 from na_ray.run.train.context import Worker
 from na_ray.run.train.interrupt import stop_on_termination
 from na_ray.run.train.restart_policy import RestartPolicy, mistake_in
@@ -38,8 +39,13 @@ MOST_STARTS = 24 * 60
 def train_on_ray(experiment: Experiment, run: RunFolder, callbacks: Sequence[UserCallback] = ()) -> None:
     """Train on Ray's workers; those that die are started again and go on from the latest checkpoint."""
     connect(experiment)
-    train_config = experiment.train
-    available = reachable()
+    train_config, available = experiment.train, reachable()
+    workers = num_workers(train_config, available)
+    if workers < train_config.num_workers:
+        gpus = f"{workers} GPU" + ("s" if workers > 1 else "")
+        print(f"workers   {workers} of {train_config.num_workers}: this Ray has {gpus}; steps are the same", flush=True)
+        train_config = replace(train_config, num_workers=workers)
+        experiment = replace(experiment, train=train_config)
     use_gpu = uses_gpu(train_config, available)
     check_room(train_config, available, use_gpu)
     if not use_gpu and train_config.device == "auto":

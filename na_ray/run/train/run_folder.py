@@ -53,6 +53,7 @@ FREE = {
     "data.on_bad_shard",
     "nerf.samples_per_chunk",
     "nerf.encoder_weights",
+    "splats.cuda_graphs",
     "splats.steps",
     "texture.epochs",
     "texture.steps",

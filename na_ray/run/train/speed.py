@@ -12,6 +12,7 @@ from na_ray.models.gemm import gemm_rate
 from na_ray.run.cluster.address import named_cluster
 from na_ray.run.cluster.connection import connect
 from na_ray.run.cluster.resources import is_this_machine, reachable, uses_gpu
+from na_ray.run.tracking.progress import clock
 
 PATIENCE = 60.0
 """Seconds that a worker may take to start and measure: other trainings may hold all of the cluster."""
@@ -30,7 +31,9 @@ class TrainingSpeed:
         """What the preflight says of a training of so many multiply-adds."""
         if self.rate is None:
             return f"time      not estimated: {self.where}"
-        return f"time      {operations / self.rate / 3600:.2f} h at most on {self.where}, at the measured GEMM rate"
+        seconds = operations / self.rate
+        told = clock(seconds) if seconds >= 1 else "less than a second"
+        return f"time      {told} of matrix products alone on {self.where}, at the measured rate"
 
 
 def training_speed(experiment: Experiment) -> TrainingSpeed:

@@ -1,9 +1,11 @@
 """The splat avatar as a whole: before training a textured mesh, whichever way the body and the camera are moved."""
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import ray.cloudpickle
 import torch
 from torch import Tensor
 
@@ -313,3 +315,14 @@ def test_a_map_that_is_worn_again_is_shrunk_once_and_one_that_changed_anew() -> 
     texture.mul_(0.5)
     assert torch.allclose(splats.shrink(texture), first / 2)
     assert splats.double().shrink(texture.double()).dtype == torch.float64
+
+
+def test_it_travels_to_another_process() -> None:
+    """As a crew's hands get it (`run.crew`), after it has drawn."""
+    splats = shaken(on_column()).eval()
+    posed, texture = splats.body.pose(column_pose(0)), torch.rand(3, 64, 64)
+    expected = splats.encode(posed, texture).gaussians
+    copy = pickle.loads(ray.cloudpickle.dumps(splats))
+    found = copy.encode(posed, texture).gaussians
+    assert torch.equal(found.means, expected.means) and torch.equal(found.colors, expected.colors)
+    assert copy._replayed.function.__self__ is copy

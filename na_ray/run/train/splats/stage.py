@@ -78,7 +78,7 @@ class SplatsTrainer:
         self.slots = PictureSampler(dataset, mine, total, 0).slots
         self.splats.train()
         self.replayed = None
-        if self.worker.device.type == "cuda" and self.experiment.train.cuda_graphs and not several and not self.poses:
+        if self.worker.device.type == "cuda" and self.experiment.splats.cuda_graphs and not several and not self.poses:
             cameras = picture_cameras(dataset)
             self.replayed = ReplayedStep(self.splats, self.optimizer, cameras, self.weight, len(self.slots))
 
