@@ -40,7 +40,7 @@ MEANT = {
         "found = (self.frames == frame).nonzero()[:, 0].tolist()",
     ],
     "models/splats/rasterize.py": ["bits = depths.numpy().view(np.uint32)"],
-    "models/splats/splats.py": ["return SplatFrame(posed, texels.origin.double().cpu().numpy(), gaussians)"],
+    "models/splats/splats.py": ["return SplatFrame(posed, posed.translation.double().cpu().numpy(), gaussians)"],
     "models/splats/texels.py": ["index = ((flat >= 0) & sound[flat.clamp(min=0)]).nonzero()[:, 0]"],
 }
 """Where the host waits for the device, on purpose. In a training step of the NeRF: how many rays meet the shell, and
