@@ -20,8 +20,10 @@ class Meter:
     """Sums between two reports. Losses stay on the device until they are reported: adding them waits for nothing."""
 
     def __init__(self) -> None:
-        self.since = time.perf_counter()
+        self.since = self.begun = time.perf_counter()
         self.steps, self.work, self.waited = 0, 0, 0.0
+        self.first_steps, self.first_work = 0, 0
+        """What `warm` leaves out of the speed."""
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
 
@@ -46,16 +48,24 @@ class Meter:
         yield
         self.since += time.perf_counter() - start
 
+    def warm(self) -> None:
+        """The steps so far compiled kernels and opened videos: they say nothing of the speed of those that follow."""
+        self.since, self.waited = time.perf_counter(), 0.0
+        self.first_steps, self.first_work = self.steps, self.work
+
     def means(self) -> dict[str, float]:
         """Mean of each loss; waits for the device."""
         return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
 
     def rates(self, unit: str, world: int) -> dict[str, float]:
         """Speed since the last report."""
-        elapsed = time.perf_counter() - self.since
+        steps, work, elapsed = self.steps - self.first_steps, self.work - self.first_work, self.since
+        if not steps:
+            steps, work, elapsed = self.steps, self.work, self.begun
+        elapsed = time.perf_counter() - elapsed
         return {
-            f"{unit}_per_second": world * self.work / elapsed,
-            "steps_per_second": self.steps / elapsed,
+            f"{unit}_per_second": world * work / elapsed,
+            "steps_per_second": steps / elapsed,
             "data_wait_percent": 100 * self.waited / elapsed,
         }
 
@@ -72,11 +82,14 @@ def train_stage(trainer: Trainer, context: TrainContext, open_loader: Callable[[
         context.run.note(step, f"going on from step {step}, with {world} worker{'s' if world > 1 else ''}")
     loader, notice = open_loader(step), PreemptionWatch(context.worker.time_left)
     rows = iter(loader)
-    meter = Meter()
+    meter, first = Meter(), True
     while step < trainer.schedule.steps:
         losses, work = trainer.step(meter.wait(rows), step)
         step += 1
         meter.add(losses, work)
+        if first:
+            meter.warm()
+            first = False
         if step % context.experiment.train.log_every == 0 or step == trainer.schedule.steps:
             worker = context.worker
             metrics = trainer.describe(worker.mean(meter.means()), step) | meter.rates(trainer.unit, worker.world)
