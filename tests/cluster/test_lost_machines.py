@@ -33,7 +33,7 @@ def test_a_lost_machine_costs_no_more_than_the_steps_behind_a_checkpoint(
     steps = [step for step, _, _ in outcome.losses]
     falls = [(before, after) for before, after in itertools.pairwise(steps) if after <= before]
     # Checkpoints are 20 steps apart, and a step is reported before its own is written: it may fall back by 20 steps,
-    # from step 60 to 41, however many pass while processes are killed. A machine that goes with a checkpoint costs none.
+    # from step 60 to 41, however many pass while processes are killed. Where it goes with a checkpoint, it costs none.
     assert "going on from step" in outcome.messages, outcome.messages
     assert all(before - after < 20 for before, after in falls), falls
     assert ("a machine will be taken" in outcome.messages) == (fault == "notice")

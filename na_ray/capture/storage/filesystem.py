@@ -16,8 +16,8 @@ from na_ray.config.values import StorageError, UserError
 
 FRESH = 10.0
 """Seconds for which a process believes what a storage said of a file, or of a folder's names: each costs a request."""
-# Waits (s) before a request is tried again: two hiccups a second apart may meet one. s3fs and botocore do this themselves
-# (AWS_MAX_ATTEMPTS).
+# Waits (s) before a request is tried again: two hiccups a second apart may meet one. s3fs and botocore do this
+# themselves (AWS_MAX_ATTEMPTS).
 PAUSES = (0.2, 0.6, 1.8, 5.4)
 GIVEN_BY = f"they are given in the URL, https://NAME:PASSWORD@HOST/..., on the command line or in ${VARIABLE}"
 # Files whose facts are remembered.
