@@ -3,6 +3,7 @@
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,6 @@ def test_the_recipe_holds_the_paper_s_values() -> None:
     lan = flatten(value("lan"))
     expected = {
         "data.train_views": "0..11",
-        "data.validation_views": "11",
-        "data.fit_views": "0,3,7,10",
         "data.resolution": (1024, 1024),
         "data.rays_per_view": 1024,
         "nerf.samples_per_ray": 64,
@@ -55,6 +54,23 @@ def test_what_decides_in_a_recipe_is_not_trained_on(name: str, cameras: int) -> 
     chosen = select(value(name).data, cameras, 100)
     assert chosen.validation_views and chosen.trained_validation_views == () and chosen.warning is None
     assert set(chosen.fit_views) <= set(chosen.train_views)
+
+
+@pytest.mark.parametrize(
+    ("cameras", "train", "decide", "fit"),
+    [
+        (12, "0..11", (11,), (0, 3, 7, 10)),  # the paper's
+        (8, "0..6", (6, 7), (0, 2, 3, 5)),
+        (4, "0..3", (3,), (0, 1, 2)),
+        (3, "0", (1, 2), (0,)),
+    ],
+)
+def test_the_paper_s_recipe_takes_other_captures_by_naming_their_training_cameras(
+    cameras: int, train: str, decide: tuple[int, ...], fit: tuple[int, ...]
+) -> None:
+    """No other knob names a camera that is not there."""
+    chosen = select(replace(value("lan").data, train_views=train), cameras, 100)
+    assert (chosen.validation_views, chosen.fit_views) == (decide, fit)
 
 
 @pytest.mark.parametrize("name", ["lan", "demo"])

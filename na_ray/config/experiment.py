@@ -29,7 +29,7 @@ class DataConfig:
     """Cameras whose pictures decide: the best checkpoint, a sweep's ranking. `auto`: those that are not trained on;
     where there is none, the last tenth of the frames is left out of training, and decides."""
     fit_views: str = ""
-    """Cameras, trained on, that validation renders as well, as `fit/psnr`: how well training fits what it sees."""
+    """Cameras, trained on, that validation renders as well, as `fit/psnr`: how well training fits. `auto`: four."""
     frames: str = "all"
     """Frames of the training split to train on."""
     resolution: tuple[int, int] | None = (1024, 1024)
@@ -58,7 +58,7 @@ class DataConfig:
     def __post_init__(self) -> None:
         for name in ("train_views", "validation_views", "fit_views", "frames"):
             selection = getattr(self, name)
-            if not (name.endswith("n_views") and selection == AUTO) and not (name == "fit_views" and not selection):
+            if not (name != "frames" and selection == AUTO) and not (name == "fit_views" and not selection):
                 check_selection(selection, f"data.{name}")
         for name in ("rays_per_view", "views_per_frame", "shard_frames", "shuffle_shards", "memory_mb"):
             check(self, name, getattr(self, name) >= 1, "at least 1")

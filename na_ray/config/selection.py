@@ -12,6 +12,9 @@ HELD_OUT_EVERY, FIRST_HELD_OUT = 6, 3
 FEWEST_CAMERAS = 4
 """With fewer, `auto` leaves frames out instead: no camera can be spared."""
 
+FIT_VIEWS = 4
+"""So many of the cameras, evenly spaced, are what `auto` takes for the fit."""
+
 FRAME_SHARE = 10
 """Then one in so many frames, the last ones."""
 
@@ -90,7 +93,7 @@ def select(data: DataConfig, num_cameras: int, num_frames: int) -> Selection:
     frames = select_frames(data, num_frames)
     auto = data.train_views == AUTO
     train = auto_train_views(num_cameras) if auto else parse_indices(data.train_views, num_cameras, "data.train_views")
-    fit = parse_indices(data.fit_views, num_cameras, "data.fit_views") if data.fit_views else []
+    fit = _fit_views(data, num_cameras, train)
     if data.validation_views != AUTO:
         validation = parse_indices(data.validation_views, num_cameras, "data.validation_views")
         return Selection(tuple(train), tuple(validation), tuple(fit), frames, frames)
@@ -104,6 +107,13 @@ def select(data: DataConfig, num_cameras: int, num_frames: int) -> Selection:
             f"{data.frames!r} cannot both train and decide; choose more frames, or name cameras"
         )
     return Selection(tuple(train), tuple(train), tuple(fit), frames[:-held_out], frames[-held_out:])
+
+
+def _fit_views(data: DataConfig, num_cameras: int, train: list[int]) -> list[int]:
+    if data.fit_views == AUTO:
+        last = len(train) - 1
+        return [train[round(i * last / (FIT_VIEWS - 1))] for i in range(FIT_VIEWS)] if last >= FIT_VIEWS else train
+    return parse_indices(data.fit_views, num_cameras, "data.fit_views") if data.fit_views else []
 
 
 def select_sequences(data: DataConfig, texture: TextureConfig, num_cameras: int, num_frames: int) -> SequenceSelection:
