@@ -14,6 +14,7 @@ TITLES = {
     "poses_own": "novel poses, own maps",
     "poses_mean": "novel poses, mean map",
 }
+TICKS = 10, 30, 100, 300
 COLORS = {"splats": "tab:blue", "nerf": "tab:orange", "mesh": "gray"}
 
 
@@ -31,6 +32,8 @@ def main(output: tyro.conf.Positional[Path], curves: tyro.conf.Positional[tuple[
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("CPU seconds of training", fontsize=8)
         axis.set_xscale("log")
+        axis.set_xticks(TICKS, map(str, TICKS))
+        axis.set_xticks([], minor=True)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
     figure.axes[0].set_ylabel("PSNR of the box, dB", fontsize=8)
