@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 from ray.cluster_utils import Cluster as RayCluster
+from ray.experimental.internal_kv import _internal_kv_reset
 
 
 class Cluster:
@@ -59,8 +60,9 @@ class Cluster:
     def _end(self) -> None:
         for node in (self.ray.head_node, *self.ray.worker_nodes):
             kill(self.processes(node))
-        # Ray ends a process that holds on to a head for a minute after it is gone.
+        # Ray ends a process that holds on to a head for a minute after it is gone. Ray Tune asks it at a program's end.
         self.ray.global_state.disconnect()
+        _internal_kv_reset()
 
     def announce(self, node: Any, seconds: float) -> None:
         """Say that a machine will be taken, as `na_ray.run.cluster.spot_watcher` does."""
