@@ -111,8 +111,9 @@ def select(data: DataConfig, num_cameras: int, num_frames: int) -> Selection:
 
 def _fit_views(data: DataConfig, num_cameras: int, train: list[int]) -> list[int]:
     if data.fit_views == AUTO:
-        last = len(train) - 1
-        return [train[round(i * last / (FIT_VIEWS - 1))] for i in range(FIT_VIEWS)] if last >= FIT_VIEWS else train
+        if len(train) <= FIT_VIEWS:
+            return train
+        return [train[round(i * (len(train) - 1) / (FIT_VIEWS - 1))] for i in range(FIT_VIEWS)]
     return parse_indices(data.fit_views, num_cameras, "data.fit_views") if data.fit_views else []
 
 

@@ -59,10 +59,10 @@ class Meter:
 
     def rates(self, unit: str, world: int) -> dict[str, float]:
         """Speed since the last report."""
-        steps, work, elapsed = self.steps - self.first_steps, self.work - self.first_work, self.since
+        steps, work, since = self.steps - self.first_steps, self.work - self.first_work, self.since
         if not steps:
-            steps, work, elapsed = self.steps, self.work, self.begun
-        elapsed = time.perf_counter() - elapsed
+            steps, work, since = self.steps, self.work, self.begun
+        elapsed = time.perf_counter() - since
         return {
             f"{unit}_per_second": world * work / elapsed,
             "steps_per_second": steps / elapsed,
