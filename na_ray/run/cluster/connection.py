@@ -63,7 +63,7 @@ def connect(experiment: Experiment, at_once: int = 1) -> None:
         # Logical CPUs: the workers' share beside one for each decoder; the machine's cores are shared by all.
         needed = int(at_once * experiment.train.num_workers * experiment.train.cpus_per_worker)
         cpus = needed + max(2 * at_once, os.cpu_count() or 1)
-        with short_folder() as folders, deaf_children():
+        with short_folder() as folders, sigterm_blocked():
             context = ray.init(address="local", num_cpus=cpus, **options, **folders)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_termination)  # instead of Ray's, which ends the process there and then
@@ -72,7 +72,7 @@ def connect(experiment: Experiment, at_once: int = 1) -> None:
 
 
 @contextlib.contextmanager
-def deaf_children() -> Iterator[None]:
+def sigterm_blocked() -> Iterator[None]:
     """Processes that start in the body of the `with` do not hear SIGTERM. systemd, Slurm and `timeout` send it to all
     of a job: Ray would be gone before its workers have saved what this process asks them to save. Ray itself does as
     much for Ctrl-C. At the end they are killed: Ray would wait until they have heard it.

@@ -51,7 +51,7 @@ def step_arrays(row: PictureRow, splats: Splats, cameras: Sequence[Camera], rng:
     }
 
 
-class Places:
+class StepBuffers:
     """Arrays at fixed places of a device, which one copy fills; each of `slots` frames of a step has a page-locked copy
     of its own on the host, which fills the next before the last has been read."""
 
@@ -96,12 +96,12 @@ class ReplayedStep:
     ) -> None:
         self.splats, self.optimizer, self.cameras, self.weight, self.slots = splats, optimizer, cameras, weight, slots
         self.device = splats.device
-        self.places: Places | None = None
+        self.buffers: StepBuffers | None = None
         self.capacity = 0
         self.most = torch.zeros((), dtype=torch.int64, device=self.device)
         self.sums = torch.zeros(2, device=self.device)
         numbers = np.zeros(len(StepNumbers._fields), np.float32)
-        self.numbers = Places({"numbers": numbers}, 1, self.device)
+        self.numbers = StepBuffers({"numbers": numbers}, 1, self.device)
         for p in optimizer.parameters:
             p.grad = torch.zeros_like(p)
         self._gradients = Recording(self._draw, self.device)
@@ -119,12 +119,12 @@ class ReplayedStep:
 
     def _add_gradients(self, arrays: list[Arrays]) -> bool:
         """Whether there was room: the gradients are of no use otherwise, and there is room now."""
-        if self.places is None or not all(map(self.places.has_room, arrays)):
-            self._make_places(arrays)
-        assert self.places is not None
+        if self.buffers is None or not all(map(self.buffers.has_room, arrays)):
+            self._make_buffers(arrays)
+        assert self.buffers is not None
         self.sums.zero_()
         for slot, one in enumerate(arrays):
-            self.places.fill(slot, one)
+            self.buffers.fill(slot, one)
             self._gradients()
         counted = int(self.most)
         if counted <= self.capacity:
@@ -133,18 +133,18 @@ class ReplayedStep:
         self._gradients = Recording(self._draw, self.device)
         return False
 
-    def _make_places(self, arrays: list[Arrays]) -> None:
+    def _make_buffers(self, arrays: list[Arrays]) -> None:
         shapes = [one["pictures"].shape for one in arrays]
-        shapes += [self.places.shapes["pictures"]] if self.places is not None else []
+        shapes += [self.buffers.shapes["pictures"]] if self.buffers is not None else []
         views, height, width, channels = (max(sizes) for sizes in zip(*shapes, strict=True))
         room = np.zeros((views, -(-height // ROUNDED) * ROUNDED, -(-width // ROUNDED) * ROUNDED, channels), np.uint8)
-        self.places = Places(arrays[0] | {"pictures": room}, self.slots, self.device)
+        self.buffers = StepBuffers(arrays[0] | {"pictures": room}, self.slots, self.device)
         self._gradients = Recording(self._draw, self.device)
 
     def _draw(self) -> None:
         """Draw, compare, and add to the gradients and sums."""
-        assert self.places is not None
-        at = self.places.tensors
+        assert self.buffers is not None
+        at = self.buffers.tensors
         size = (at["pictures"].shape[1], at["pictures"].shape[2])
         batch = PictureBatch(
             posed=self.splats.body.skinned(at["joints_RT"], at["rotation"], at["translation"], at["joints"]),

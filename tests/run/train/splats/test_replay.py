@@ -58,8 +58,8 @@ def test_a_replayed_step_is_a_step() -> None:
         plain_optimizer.step(step)
         assert float(found["loss"]) == pytest.approx(loss, rel=1e-4), step
         assert float(found["squared"]) == pytest.approx(squared, rel=1e-4), step
-        assert replayed.places is not None
-        pictures.append(replayed.places.shapes["pictures"])
+        assert replayed.buffers is not None
+        pictures.append(replayed.buffers.shapes["pictures"])
     for (name, a), b in zip(splats.named_parameters(), plain.parameters(), strict=True):
         # Adam makes whole steps of gradients that are rounding errors: hence a share.
         near = ((a - b).abs() <= 1e-4 + 1e-3 * b.abs()).double().mean()
