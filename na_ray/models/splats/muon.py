@@ -35,11 +35,8 @@ class Muon:
         torch._foreach_lerp_(self.momenta, gradients, 1 - MOMENTUM)
         ahead = torch._foreach_lerp(gradients, self.momenta, MOMENTUM)  # Nesterov's
         for weight, direction in zip(self.weights, without_scales([g.flatten(1) for g in ahead]), strict=True):
-            length, direction = LENGTH * max(direction.shape) ** 0.5, direction.view_as(weight)
-            if isinstance(lr, Tensor):
-                weight.addcmul_(direction, lr, value=-length)
-            else:
-                weight.add_(direction, alpha=-lr * length)
+            length = LENGTH * max(direction.shape) ** 0.5
+            weight.sub_(direction.view_as(weight) * lr, alpha=length)
             weight.grad = None
 
 

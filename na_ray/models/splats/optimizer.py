@@ -94,12 +94,9 @@ class SplatsOptimizer:
         self.muon.step(numbers.lr_decoder)
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
-        weights = [p.detach() for p in self.parameters]
-        if isinstance(numbers.share, Tensor):
-            for average, weight in zip(self.average, weights, strict=True):
-                average.lerp_(weight, numbers.share)
-        else:
-            torch._foreach_lerp_(self.average, weights, numbers.share)
+        ahead = torch._foreach_sub([p.detach() for p in self.parameters], self.average)
+        torch._foreach_mul_(ahead, numbers.share)
+        torch._foreach_add_(self.average, ahead)
 
     def _cut(self) -> None:
         for number, group in enumerate(self.groups):

@@ -45,9 +45,11 @@ def draw(
     """Draw Gaussians through some views. `blur`: variance (px^2) that a pixel's filter adds.
 
     Differentiable in everything but the views and depths. `path`: None for the device's own, and for tiles where the
-    views have a room for pairs.
+    views have a room for pairs. Raises ValueError for "scan" on a GPU: its kernels draw with a CPU's vectors.
     """
     g = gaussians
+    if path == "scan" and g.means.device.type != "cpu":
+        raise ValueError(f"path is 'scan', which is for CPUs, and the Gaussians lie on {g.means.device}")
     path = path or ("scan" if g.means.device.type == "cpu" and views.room is None else "tiles")
     tensors = (g.means, g.factors, g.opacities, g.colors, g.frames, g.changes)
     colors, transmittance, far = _Draw.apply(*tensors, views, blur, depth, path)

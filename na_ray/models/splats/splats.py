@@ -58,7 +58,7 @@ class PictureBatch:
     posed: PosedBody
     texture: Float[Tensor, "3 s s"]
     """The frame's own map at the atlas's side, RGB in [0, 1]."""
-    share: float | Float[Tensor, ""]
+    share: Float[Tensor, ""]
     """How much of it is seen; the rest is the mean map in the light of the pose."""
     turn: Float[Tensor, "3 3"]
     """Rotation of the normals that the decoder sees."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from na_ray.body.upload import upload
 from na_ray.capture.camera import Camera
 from na_ray.models.splats import tile_kernels
-from na_ray.pictures.box import Box
 
 
 @dataclass(frozen=True)
@@ -38,18 +37,11 @@ class Views:
     """None: pairs are counted first, for which the host waits."""
 
     @staticmethod
-    def of(
-        cameras: Sequence[Camera],
-        origin: np.ndarray,
-        device: torch.device,
-        windows: Sequence[Box] | None = None,
-    ) -> "Views":
-        """Of cameras, with the Gaussians' origin (world, m). `windows`: parts of their pictures; None: all of them."""
-        boxes = windows or [Box(0, 0, c.height, c.width) for c in cameras]
-        places = [[b.left, b.top, b.right - b.left, b.bottom - b.top] for b in boxes]
-        size = (max(p[3] for p in places), max(p[2] for p in places))
+    def of(cameras: Sequence[Camera], origin: np.ndarray, device: torch.device) -> "Views":
+        """Of cameras' whole pictures, with the Gaussians' origin (world, m)."""
+        size = (max(c.height for c in cameras), max(c.width for c in cameras))
         numbers = upload(view_numbers(cameras, origin), device, torch.float32)
-        return Views(numbers, upload(places, device, torch.int32), size)
+        return Views(numbers, upload([[0, 0, c.width, c.height] for c in cameras], device, torch.int32), size)
 
     def __len__(self) -> int:
         return len(self.numbers)

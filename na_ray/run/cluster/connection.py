@@ -65,6 +65,7 @@ def connect(experiment: Experiment, at_once: int = 1) -> None:
         cpus = needed + max(2 * at_once, os.cpu_count() or 1)
         with short_folder() as folders, sigterm_blocked():
             context = ray.init(address="local", num_cpus=cpus, **options, **folders)
+        _kill_at_end()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, on_termination)  # instead of Ray's, which ends the process there and then
     _sessions.append(str(context.address_info["session_dir"]))
@@ -75,13 +76,18 @@ def connect(experiment: Experiment, at_once: int = 1) -> None:
 def sigterm_blocked() -> Iterator[None]:
     """Processes that start in the body of the `with` do not hear SIGTERM. systemd, Slurm and `timeout` send it to all
     of a job: Ray would be gone before its workers have saved what this process asks them to save. Ray itself does as
-    much for Ctrl-C. At the end they are killed: Ray would wait until they have heard it.
+    much for Ctrl-C.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _kill_at_end() -> None:
+    """Ray's processes that this one started are killed when it ends, since they do not hear SIGTERM: Ray would wait for
+    them."""
     node = ray._private.worker._global_node
     if node is not None:
         node.kill_all_processes = functools.partial(_kill, node, node.kill_all_processes)

@@ -174,7 +174,7 @@ def batch_of(splats: Splats, true: Pose, given: Pose, correction: Tensor | None)
     posed = splats.body.pose(given) if moved is None else moved.posed
     views = Views.of(cameras, given.translation, torch.device("cpu"))
     size = (64, 64)
-    return PictureBatch(posed, pattern(32), 1.0, torch.eye(3), views, targets, (size, size), moved)
+    return PictureBatch(posed, pattern(32), torch.tensor(1.0), torch.eye(3), views, targets, (size, size), moved)
 
 
 def apart(splats: Splats, one: Pose, correction: Tensor, true: Pose) -> float:

@@ -41,7 +41,11 @@ def scene(count: int, scale: float, opacity: tuple[float, float], seed: int = 0)
 
 
 def drawn(tensors: list[torch.Tensor], cameras: list[Camera], path: str, windows=None):
-    views = Views.of(cameras, np.zeros(3), torch.device("cpu"), windows)
+    views = Views.of(cameras, np.zeros(3), torch.device("cpu"))
+    if windows is not None:
+        places = [[b.left, b.top, b.right - b.left, b.bottom - b.top] for b in windows]
+        size = (max(p[3] for p in places), max(p[2] for p in places))
+        views = replace(views, windows=torch.tensor(places, dtype=torch.int32), size=size)
     return draw(Gaussians(*tensors), views, BLUR, path=path)
 
 
@@ -196,3 +200,10 @@ def test_depth_is_that_of_the_gaussians():
         assert found.depth is not None
         alpha = 1 - found.transmittance[0]
         torch.testing.assert_close(found.depth[0], 2.5 * alpha, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gpu_does_not_draw_one_after_the_other() -> None:
+    elsewhere = [t.to("meta") for t in CASES["one"]]
+    views = Views.of([camera()], np.zeros(3), torch.device("cpu"))
+    with pytest.raises(ValueError, match="path is 'scan', which is for CPUs, and the Gaussians lie on meta"):
+        draw(Gaussians(*elsewhere), views, BLUR, path="scan")

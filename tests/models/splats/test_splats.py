@@ -232,7 +232,7 @@ def batch_of(splats: Splats, share: float = 1.0, views: int = 2) -> PictureBatch
     return PictureBatch(
         posed=posed,
         texture=torch.rand(3, 64, 64, generator=rng),
-        share=share,
+        share=torch.tensor(share),
         turn=torch.eye(3),
         views=Views.of(cameras, posed.translation.numpy(), torch.device("cpu")),
         targets=torch.rand(len(cameras), 48, 48, 3, generator=rng),
@@ -270,7 +270,7 @@ def test_a_step_without_its_own_map_sees_nothing_of_it() -> None:
     loss, _ = splats(blind)
     other, _ = splats(replace(blind, texture=torch.rand(3, 64, 64)))
     assert torch.equal(loss, other)
-    seen, _ = splats(replace(blind, share=1.0))
+    seen, _ = splats(replace(blind, share=torch.tensor(1.0)))
     assert not torch.equal(loss, seen)
 
 

@@ -16,9 +16,9 @@ from torch import Tensor
 from na_ray.capture.camera import Camera
 from na_ray.models.splats.optimizer import SplatsOptimizer, StepNumbers
 from na_ray.models.splats.recording import Recording
-from na_ray.models.splats.splats import PictureBatch, Splats
-from na_ray.models.splats.views import PairRoom, Views, view_numbers
-from na_ray.run.train.splats.step import PictureRow, own_share, rotation
+from na_ray.models.splats.splats import Splats
+from na_ray.models.splats.views import PairRoom
+from na_ray.run.train.splats.step import Arrays, PictureRow, batch_of, step_arrays
 
 ALIGNED = 64
 """Arrays begin at multiples of so many bytes."""
@@ -26,29 +26,6 @@ ROUNDED = 32
 """Pictures' sides are rounded up to multiples of so many pixels: another size is another recording."""
 MARGIN = 1.5
 """Room for pairs, in pairs that were counted."""
-
-Arrays = dict[str, np.ndarray]
-
-
-def step_arrays(row: PictureRow, splats: Splats, cameras: Sequence[Camera], rng: np.random.Generator) -> Arrays:
-    """What a step reads of a row; the arguments are those of `to_batch`, whose random numbers are these."""
-    turn = rotation(rng, splats.config.turn)
-    height, width = (int(row["windows"][:, i].max()) for i in (3, 2))
-    arrays = {
-        "joints_RT": row["joints_RT"],
-        "rotation": row["rotation"],
-        "translation": row["translation"],
-        "joints": row["joints"],
-        "turn": turn,
-        "share": np.array(own_share(splats.config, rng)),
-        "numbers": view_numbers([cameras[v] for v in row["views"]], np.asarray(row["translation"], np.float32)),
-    }
-    return {
-        **{name: np.asarray(array, np.float32) for name, array in arrays.items()},
-        "windows": np.asarray(row["windows"], np.int32),
-        "texture": row["texture"],
-        "pictures": row["pictures"][:, :height, :width],
-    }
 
 
 class StepBuffers:
@@ -144,17 +121,7 @@ class ReplayedStep:
     def _draw(self) -> None:
         """Draw, compare, and add to the gradients and sums."""
         assert self.buffers is not None
-        at = self.buffers.tensors
-        size = (at["pictures"].shape[1], at["pictures"].shape[2])
-        batch = PictureBatch(
-            posed=self.splats.body.skinned(at["joints_RT"], at["rotation"], at["translation"], at["joints"]),
-            texture=at["texture"].permute(2, 0, 1).float() / 255,
-            share=at["share"],
-            turn=at["turn"],
-            views=Views(at["numbers"], at["windows"], size, PairRoom(self.capacity, self.most)),
-            targets=at["pictures"].float() / 255,
-            sizes=None,
-        )
+        batch = batch_of(self.splats, self.buffers.tensors, PairRoom(self.capacity, self.most))
         loss, squared = self.splats(batch)
         (loss * self.weight).backward()
         self.sums += torch.stack([loss.detach(), squared]) * self.weight

@@ -1,9 +1,9 @@
 """Rows of pictures to batches on the device: which texture map a step sees, and which way its normals are turned."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from na_ray.body.upload import upload
@@ -11,11 +11,13 @@ from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose
 from na_ray.config import SplatsConfig
 from na_ray.models.splats.splats import PictureBatch, Splats
-from na_ray.models.splats.views import Views
-from na_ray.pictures.box import Box
+from na_ray.models.splats.views import PairRoom, Views, view_numbers
 
 PictureRow = dict[str, np.ndarray]
 """As `PictureDataset.rows` describes it; named here because a step imports no reader of videos."""
+Arrays = dict[str, np.ndarray]
+POSE = "joints_RT", "rotation", "translation", "joints"
+"""Of a row: what a body is posed by."""
 
 
 def to_batch(
@@ -27,37 +29,50 @@ def to_batch(
 ) -> PictureBatch:
     """A row on the model's device. `cameras`: all of the split's, at the training resolution; `rng`: `chance`;
     `correction`: of the frame's pose, where poses are learned."""
-    device = splats.device
-    pose = Pose(**{name: row[name] for name in ("joints_RT", "rotation", "translation", "joints")}, pose=None)
-    moved = None
-    if correction is not None and splats.poses is not None:
-        moved = splats.poses.move(splats.body, pose, correction)
-    own = upload(row["texture"], device).permute(2, 0, 1).float() / 255
-    seen = [cameras[v] for v in row["views"]]
-    windows = [Box(int(y), int(x), int(y + h), int(x + w)) for x, y, w, h in row["windows"]]
-    turn = upload(rotation(rng, splats.config.turn), device, torch.float32)  # before the share is drawn: as ever
-    return PictureBatch(
-        posed=splats.body.pose(pose) if moved is None else moved.posed,
-        texture=own,
-        share=own_share(splats.config, rng),
-        turn=turn,
-        views=Views.of(seen, np.asarray(row["translation"], np.float32), device, windows),
-        targets=_targets(row, windows, device),
+    arrays = step_arrays(row, splats, cameras, rng)
+    batch = batch_of(splats, {name: upload(array, splats.device) for name, array in arrays.items()})
+    if splats.device.type != "cuda":
         # Few kernels for all views are what a GPU wants; a CPU compares each where it lies in its cache.
-        sizes=None if device.type == "cuda" else tuple((b.bottom - b.top, b.right - b.left) for b in windows),
-        moved=moved,
+        batch = replace(batch, sizes=tuple((int(h), int(w)) for _, _, w, h in arrays["windows"]))
+    if correction is None or splats.poses is None:
+        return batch
+    pose = Pose(**{name: row[name] for name in POSE}, pose=None)
+    moved = splats.poses.move(splats.body, pose, correction)
+    return replace(batch, posed=moved.posed, moved=moved)
+
+
+def step_arrays(row: PictureRow, splats: Splats, cameras: Sequence[Camera], rng: np.random.Generator) -> Arrays:
+    """What a step reads of a row, in types of the device; the arguments are those of `to_batch`."""
+    turn = rotation(rng, splats.config.turn)
+    share = own_share(splats.config, rng)
+    numbers = view_numbers([cameras[v] for v in row["views"]], np.asarray(row["translation"], np.float32))
+    height, width = (int(row["windows"][:, i].max()) for i in (3, 2))
+    reals = {name: row[name] for name in POSE} | {"turn": turn, "share": np.array(share), "numbers": numbers}
+    return {
+        **{name: np.asarray(array, np.float32) for name, array in reals.items()},
+        "windows": np.asarray(row["windows"], np.int32),
+        "texture": row["texture"],
+        "pictures": row["pictures"][:, :height, :width],  # without the padding that no window needs
+    }
+
+
+def batch_of(splats: Splats, arrays: Mapping[str, Tensor], room: PairRoom | None = None) -> PictureBatch:
+    """The batch of `step_arrays` that lie on the model's device; `room`: see `Views`."""
+    pictures = arrays["pictures"].float() / 255
+    return PictureBatch(
+        posed=splats.body.skinned(*(arrays[name] for name in POSE)),
+        texture=arrays["texture"].permute(2, 0, 1).float() / 255,
+        share=arrays["share"],
+        turn=arrays["turn"],
+        views=Views(arrays["numbers"], arrays["windows"], (pictures.shape[1], pictures.shape[2]), room),
+        targets=pictures,
+        sizes=None,
     )
 
 
 def chance(seed: int, step: int, slot: int) -> np.random.Generator:
     """The random numbers of a frame of a step: a function of (seed, step, the frame's slot), whoever computes it."""
     return np.random.default_rng([seed, 5, step, slot])
-
-
-def _targets(row: PictureRow, windows: list[Box], device: torch.device) -> Tensor:
-    """The pictures (k, h, w, 3) in [0, 1], without the padding that no window needs."""
-    height, width = max(b.bottom - b.top for b in windows), max(b.right - b.left for b in windows)
-    return upload(row["pictures"][:, :height, :width], device).float() / 255
 
 
 def own_share(config: SplatsConfig, rng: np.random.Generator) -> float:
