@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from make_capture import write_body, write_tiny_capture, write_video
@@ -166,3 +167,20 @@ def test_the_knobs_of_0_1_in_parts(key: str) -> None:
 
 def test_nothing_of_this_is_told_of_a_whole_capture(tmp_path: Path) -> None:
     assert read_about(str(write_tiny_capture(tmp_path / "c", frames=2))) == {}
+
+
+def test_a_video_whose_colors_no_program_here_converts(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 16
+        stream.pix_fmt, context = "yuv420p", stream.codec_context
+        context.colorspace = context.color_primaries = context.color_trc = 1
+        frame = av.VideoFrame.from_ndarray(np.full((24, 16), 90, np.uint8), format="yuv420p")
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    data, bt709 = path.read_bytes(), b"colrnclx\0\1\0\1\0\1"
+    assert data.count(bt709) == 1 and len(list(decode(str(path)))) == 1
+    path.write_bytes(data.replace(bt709, bt709[:-1] + b"\x11"))  # YCgCo-Ro of ITU-T H.273
+    assert header(str(path)).width == 16
+    with pytest.raises(UserError, match=r"a\.mp4: the colors of frame 0 cannot be made RGB .*matrix 17 of .*BT\.709"):
+        list(decode(str(path)))

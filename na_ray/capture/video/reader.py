@@ -182,7 +182,13 @@ def decode(
     look = Look()
     number = start
     for frame in _frames(path, index, start, stop, threads):
-        yield look.picture(frame)
+        try:
+            picture = look.picture(frame)
+        except av.error.FFmpegError as error:
+            kind = f"pixels {frame.format.name}, matrix {int(frame.colorspace)} of ITU-T H.273"
+            told = f"{path}: the colors of frame {number} cannot be made RGB ({kind}: {_reason(error)})"
+            raise UserError(f"{told}: encode the video again, with BT.709") from None
+        yield picture
         number += 1
         if number == stop:
             return
