@@ -14,7 +14,6 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable
-from fractions import Fraction
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def repeat_video(source: Path, out: Path, frames: int) -> None:
         stream = new.add_stream_from_template(before)
         for number, data in enumerate(islice(cycle(packets), frames)):
             packet = av.Packet(data)
-            packet.stream, packet.time_base = stream, Fraction(1, 25)
+            packet.stream, packet.time_base = stream, before.time_base
             packet.pts = packet.dts = number
             packet.is_keyframe = True
             new.mux(packet)
