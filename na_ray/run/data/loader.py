@@ -1,5 +1,6 @@
 """Ray Data around the stream: decode on CPU workers of the cluster, deliver rows in the planned order."""
 
+import atexit
 import hashlib
 import itertools
 import pickle
@@ -240,7 +241,10 @@ def _bound(read: ray.data.Dataset, room: int, cpus: int) -> None:
 
 
 def _threaded(dataset: ShardDataset, shards: list[Any]) -> Iterator[list[Row]]:
-    """Decode the shards in a thread of this process, one shard ahead."""
+    """Decode the shards in a thread of this process, one shard ahead.
+
+    The thread ends before this does, and before Python: a process that ends while a thread decodes is aborted.
+    """
     ready: queue.Queue[list[Row] | Exception] = queue.Queue(maxsize=1)
     stop = threading.Event()
 
@@ -260,7 +264,13 @@ def _threaded(dataset: ShardDataset, shards: list[Any]) -> Iterator[list[Row]]:
             if stop.is_set() or isinstance(item, Exception):
                 return
 
-    threading.Thread(target=produce, daemon=True).start()
+    def end() -> None:
+        stop.set()
+        thread.join()
+
+    thread = threading.Thread(target=produce, daemon=True)
+    thread.start()
+    atexit.register(end)
     try:
         for _ in shards:
             item = ready.get()
@@ -268,4 +278,5 @@ def _threaded(dataset: ShardDataset, shards: list[Any]) -> Iterator[list[Row]]:
                 raise item
             yield item
     finally:
-        stop.set()
+        end()
+        atexit.unregister(end)

@@ -1,6 +1,9 @@
 """The order of the stream: complete, a function of the seed, independent of workers, resumable in the middle."""
 
 import pickle
+import subprocess
+import sys
+import threading
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -233,3 +236,36 @@ def test_what_a_decoding_process_remembers_outlives_a_segment(capture: Path) -> 
     assert len({digest, *map(digest_of, others)}) == 1 + MOST_KNOWN
     assert all(recall(digest_of(other), other) is other for other in others)
     assert recall(digest, dataset) is dataset, "the oldest was given up"
+
+
+def test_a_program_may_end_while_a_thread_decodes() -> None:
+    """Python ends threads in the middle of what they do, and a library in C++ then aborts the process."""
+    program = """
+import sys
+import torch
+from na_ray.run.data.loader import _threaded
+
+class Slow:
+    def prefetch(self, shard): pass
+    def decode(self, shard):
+        a = torch.ones(1000, 1000)
+        for _ in range(20):
+            a = a @ a / 1000
+        return [{"shard": shard}]
+
+rows = _threaded(Slow(), list(range(9)))
+next(rows)
+sys.exit(3)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
+def test_a_stream_that_is_left_early_leaves_no_thread(capture: Path) -> None:
+    dataset = plan_of(capture)
+    before = threading.active_count()
+    rows = iter(StepLoader(FrameSampler(dataset, (0,), 1, 0), distributed=False))
+    next(rows)
+    assert threading.active_count() == before + 1
+    del rows
+    assert threading.active_count() == before
