@@ -10,6 +10,7 @@ from na_ray.body.upload import upload
 from na_ray.capture.camera import Camera
 from na_ray.capture.rig import Pose
 from na_ray.config import SplatsConfig
+from na_ray.models.splats.poses import MovedPose
 from na_ray.models.splats.splats import PictureBatch, Splats
 from na_ray.models.splats.views import PairRoom, Views, view_numbers
 
@@ -29,16 +30,16 @@ def to_batch(
 ) -> PictureBatch:
     """A row on the model's device. `cameras`: all of the split's, at the training resolution; `rng`: `chance`;
     `correction`: of the frame's pose, where poses are learned."""
+    moved = None
+    if correction is not None and splats.poses is not None:
+        pose = Pose(**{name: row[name] for name in POSE}, pose=None)
+        moved = splats.poses.move(splats.body, pose, correction)
     arrays = step_arrays(row, splats, cameras, rng)
-    batch = batch_of(splats, {name: upload(array, splats.device) for name, array in arrays.items()})
-    if splats.device.type != "cuda":
-        # Few kernels for all views are what a GPU wants; a CPU compares each where it lies in its cache.
-        batch = replace(batch, sizes=tuple((int(h), int(w)) for _, _, w, h in arrays["windows"]))
-    if correction is None or splats.poses is None:
+    batch = batch_of(splats, {name: upload(array, splats.device) for name, array in arrays.items()}, moved=moved)
+    if splats.device.type == "cuda":
         return batch
-    pose = Pose(**{name: row[name] for name in POSE}, pose=None)
-    moved = splats.poses.move(splats.body, pose, correction)
-    return replace(batch, posed=moved.posed, moved=moved)
+    # Few kernels for all views are what a GPU wants; a CPU compares each where it lies in its cache.
+    return replace(batch, sizes=tuple((int(h), int(w)) for _, _, w, h in arrays["windows"]))
 
 
 def step_arrays(row: PictureRow, splats: Splats, cameras: Sequence[Camera], rng: np.random.Generator) -> Arrays:
@@ -56,17 +57,20 @@ def step_arrays(row: PictureRow, splats: Splats, cameras: Sequence[Camera], rng:
     }
 
 
-def batch_of(splats: Splats, arrays: Mapping[str, Tensor], room: PairRoom | None = None) -> PictureBatch:
-    """The batch of `step_arrays` that lie on the model's device; `room`: see `Views`."""
+def batch_of(
+    splats: Splats, arrays: Mapping[str, Tensor], room: PairRoom | None = None, moved: MovedPose | None = None
+) -> PictureBatch:
+    """The batch of `step_arrays` that lie on the model's device; `room`: see `Views`; `moved`: the corrected pose."""
     pictures = arrays["pictures"].float() / 255
     return PictureBatch(
-        posed=splats.body.skinned(*(arrays[name] for name in POSE)),
+        posed=splats.body.skinned(*(arrays[name] for name in POSE)) if moved is None else moved.posed,
         texture=arrays["texture"].permute(2, 0, 1).float() / 255,
         share=arrays["share"],
         turn=arrays["turn"],
         views=Views(arrays["numbers"], arrays["windows"], (pictures.shape[1], pictures.shape[2]), room),
         targets=pictures,
         sizes=None,
+        moved=moved,
     )
 
 
