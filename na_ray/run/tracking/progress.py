@@ -97,5 +97,5 @@ class Silence:
 
 def clock(seconds: float) -> str:
     """A time in words: 1h02m, or 3m04s."""
-    minutes, rest = divmod(int(seconds), 60)
+    minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}h{minutes % 60:02d}m" if minutes >= 60 else f"{minutes}m{rest:02d}s"
